@@ -1,0 +1,42 @@
+"""The contract between the exporter and the runtime. Needs numpy and the standard library only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from padim_edge_artifact.errors import ArtifactError, DeviceError, ImageError, PadimEdgeError
+
+if TYPE_CHECKING:
+    from padim_edge_artifact.container import read_metadata, read_verified
+    from padim_edge_artifact.metadata import Metadata
+    from padim_edge_artifact.preprocessing import Preprocessing
+    from padim_edge_artifact.statistics import Statistics
+
+__all__ = [
+    "ArtifactError",
+    "DeviceError",
+    "ImageError",
+    "Metadata",
+    "PadimEdgeError",
+    "Preprocessing",
+    "Statistics",
+    "read_metadata",
+    "read_verified",
+]
+
+_HOMES = {
+    "Metadata": "metadata",
+    "Preprocessing": "preprocessing",
+    "Statistics": "statistics",
+    "read_metadata": "container",
+    "read_verified": "container",
+}
+
+
+def __getattr__(name: str) -> object:
+    # numpy takes a third of the time that `padim-edge --help` may take, so it is imported when it is needed.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"padim_edge_artifact.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

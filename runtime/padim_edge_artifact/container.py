@@ -1,0 +1,143 @@
+"""The model file as bytes: its metadata without onnx or onnxruntime, and whether it is whole.
+
+A runtime can refuse a file in one sentence before anything tries to execute it. Only the outermost layer of the
+protobuf encoding is read (onnx.proto3: `ModelProto.metadata_props` is field 14).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+from padim_edge_artifact.errors import ArtifactError
+from padim_edge_artifact.metadata import Metadata, from_json
+from padim_edge_artifact.names import METADATA_KEY
+
+__all__ = ["BLANK_DIGEST", "data_digest", "model_digest", "read_metadata", "read_verified"]
+
+BLANK_DIGEST = "0" * 64
+"""Stands in place of the model digest while the digest is taken."""
+
+_METADATA_PROPS = 14
+_CHUNK = 1 << 22
+
+
+def read_metadata(path: Path) -> Metadata:
+    """The metadata of a model file.
+
+    Raises:
+        ArtifactError: No such file, truncated, not ONNX, not made by padim-edge, or of another format version.
+    """
+    return from_json(_properties(path).get(METADATA_KEY) or _foreign(path))
+
+
+def read_verified(path: Path) -> Metadata:
+    """The metadata, after every byte of the model and of its data file was compared with the digests.
+
+    Raises:
+        ArtifactError: As `read_metadata`; or the model or its data file is damaged, short or missing.
+    """
+    metadata = read_metadata(path)
+    digests = metadata.digests
+    if model_digest(path, digests.model) != digests.model:
+        raise ArtifactError(f"{path} is damaged (its digest does not match); copy it again from where it was exported")
+    if digests.data_file is None:
+        return metadata
+    if Path(digests.data_file).name != digests.data_file:
+        raise ArtifactError(f"{path} names the data file {digests.data_file!r}, expected a name in the same folder")
+    data = path.with_name(digests.data_file)
+    if not data.is_file():
+        raise ArtifactError(f"{data} is missing; {path.name} keeps its constants there, so copy both files together")
+    if data.stat().st_size != digests.data_bytes:
+        raise ArtifactError(
+            f"{data} has {data.stat().st_size} bytes, expected {digests.data_bytes}; copy both files again together"
+        )
+    if data_digest(data) != digests.data:
+        raise ArtifactError(
+            f"{data} is damaged or belongs to another model (its digest does not match); copy both files again together"
+        )
+    return metadata
+
+
+def data_digest(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def model_digest(path: Path, digits: str) -> str:
+    """SHA-256 of a file in which `digits` (the digest that it states of itself) is replaced by `BLANK_DIGEST`."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.rfind(digits.encode())
+        if len(digits) != len(BLANK_DIGEST) or start < 0:
+            return ""
+        digest = hashlib.sha256(content[:start])
+        digest.update(BLANK_DIGEST.encode())
+        digest.update(content[start + len(digits) :])
+        return digest.hexdigest()
+
+
+def _foreign(path: Path) -> str:
+    raise ArtifactError(f"{path} was not made by padim-edge (no {METADATA_KEY!r} in its metadata); export one with it")
+
+
+def _properties(path: Path) -> dict[str, str]:
+    """`metadata_props` of an ONNX file."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            properties = {}
+            for number, value in _fields(content, 0, len(content)):
+                if number == _METADATA_PROPS and isinstance(value, slice):
+                    entry = content[value]
+                    parts = dict(_fields(entry, 0, len(entry)))
+                    key, text = parts.get(1, slice(0)), parts.get(2, slice(0))
+                    if isinstance(key, slice) and isinstance(text, slice):
+                        properties[entry[key].decode()] = entry[text].decode()
+            return properties
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist; expected a model made by padim-edge export") from None
+    except (OSError, ValueError, IndexError) as error:
+        reason = "it is a folder" if path.is_dir() else "it is empty" if not path.stat().st_size else str(error)
+        raise ArtifactError(
+            f"{path} is not a whole ONNX file ({reason}); expected a model made by padim-edge export, so copy it again"
+        ) from error
+
+
+def _fields(content: mmap.mmap | bytes, start: int, stop: int) -> Iterator[tuple[int, int | slice]]:
+    """(field number, integer or the slice of its bytes) for each field of one protobuf message."""
+    while start < stop:
+        tag, start = _varint(content, start)
+        value: int | slice
+        match tag & 7:
+            case 0:
+                value, start = _varint(content, start)
+            case 1 | 5:
+                width = 8 if tag & 7 == 1 else 4
+                value, start = slice(start, start + width), start + width
+            case 2:
+                length, start = _varint(content, start)
+                value, start = slice(start, start + length), start + length
+            case wire:
+                raise ValueError(f"unknown wire type {wire}")
+        if start > stop or not tag >> 3:
+            raise ValueError("it ends in the middle of a field" if start > stop else "field number 0")
+        yield tag >> 3, value
+
+
+def _varint(content: mmap.mmap | bytes, start: int) -> tuple[int, int]:
+    """(value, next position) of a base-128 integer."""
+    value = shift = 0
+    while True:
+        byte = content[start]
+        start += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, start
+        shift += 7
+        if shift > 63:
+            raise ValueError("an integer of more than 64 bits")

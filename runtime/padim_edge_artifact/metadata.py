@@ -1,0 +1,166 @@
+"""What a model file says of itself: one JSON object under one key of the ONNX `metadata_props`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from padim_edge_artifact.errors import ArtifactError
+from padim_edge_artifact.names import FORMAT_VERSION
+from padim_edge_artifact.preprocessing import Preprocessing
+
+__all__ = ["Backbone", "Digests", "Metadata", "Reduction", "SelfTest", "from_json", "to_json"]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The network whose features are modelled."""
+
+    name: str
+    layers: tuple[str, ...]
+    """Names of the modules whose outputs are concatenated, finest first."""
+    channels: tuple[int, ...]
+    """Number of channels of each of them."""
+    weights: str
+    """Where the weights come from, in words."""
+    weights_digest: str
+    """SHA-256 of the weights used, as 64 hexadecimal digits."""
+    licence: str
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How the concatenated channels became D dimensions."""
+
+    kind: str
+    """`random` (a choice of channels) or `semi-orthogonal` (a projection)."""
+    dims: int
+    seed: int
+    channels: tuple[int, ...] | None
+    """The kept channels in ascending order, for `random`; `None` for a projection."""
+    stage_dims: tuple[int, ...] | None
+    """Dimensions that each stage was reduced to by itself; `None` where all stages were reduced together."""
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Checks against damage. The model digest is taken over the file with these 64 digits replaced by zeros."""
+
+    model: str
+    """SHA-256 of the `.onnx` file, 64 hexadecimal digits."""
+    data: str | None
+    """SHA-256 of the data file; `None` where all constants are in the `.onnx`."""
+    data_file: str | None
+    """Name of the data file, in the same folder."""
+    data_bytes: int
+    """Size of the data file; 0 where there is none."""
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What the model answered to `padim_edge_artifact.self_test.picture` on the machine that made it."""
+
+    score: float
+    map_samples: tuple[float, ...]
+    """Values of the anomaly map at `padim_edge_artifact.self_test.sample_points`."""
+    tolerance: float
+    """Largest relative difference that the model's precision allows."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Everything that a runtime needs to know, and that a person wants to know, about one model."""
+
+    class_name: str
+    created_by: str
+    """Name and version of the program that wrote the file."""
+    preset: str
+    preprocessing: Preprocessing
+    backbone: Backbone
+    reduction: Reduction
+    pooling: int
+    """Side in patches of the mean pooling of the embedding; 1 is none."""
+    ridge: float
+    """Number added to the diagonal of every covariance (the paper's epsilon)."""
+    sigma: float
+    """Standard deviation of the map's Gaussian filter in pixels of the model's frame."""
+    grid: tuple[int, int]
+    """(h, w), rows and columns of patches."""
+    pictures: int
+    """Number of good pictures that the Gaussians were fitted on."""
+    precision: str
+    target: str
+    threshold: float
+    """A picture is anomalous when its score is above this."""
+    threshold_rule: str
+    """How the threshold was found, in words."""
+    calibration_scores: tuple[float, ...]
+    """Leave-one-out scores of the good pictures in ascending order, or equally spaced quantiles of them."""
+    digests: Digests
+    self_test: SelfTest
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the model's input in pixels."""
+        return self.preprocessing.size
+
+
+def to_json(metadata: Metadata) -> str:
+    """The metadata as one JSON object; the same metadata always gives the same text."""
+    return json.dumps(dataclasses.asdict(metadata), allow_nan=False, separators=(",", ":"), sort_keys=True)
+
+
+def from_json(text: str) -> Metadata:
+    """Read what `to_json` wrote. Unknown keys are ignored, so that a format version can gain fields.
+
+    Raises:
+        ArtifactError: Not JSON, another format version, or a field is missing or of the wrong type.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ArtifactError(f"the metadata is not JSON ({error}); export the model again") from error
+    version = data.get("format_version") if isinstance(data, dict) else None
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"the model has format version {version!r}, this padim-edge reads version {FORMAT_VERSION}; install the "
+            "padim-edge that wrote it, or export it again with this one"
+        )
+    metadata = _decode(Metadata, data, "metadata")
+    assert isinstance(metadata, Metadata)
+    return metadata
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    """`value` as the annotated type `kind`; `where` names it in errors."""
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ArtifactError(f"{where} is {value!r}, expected an object; export the model again")
+        hints = typing.get_type_hints(kind)
+        fields = {}
+        for field in dataclasses.fields(kind):
+            if field.name in value:
+                fields[field.name] = _decode(hints[field.name], value[field.name], f"{where}.{field.name}")
+            elif field.default is dataclasses.MISSING:
+                raise ArtifactError(f"{where} has no {field.name!r}; export the model again with this padim-edge")
+        return kind(**fields)  # type: ignore[operator]  # a dataclass type is callable
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else _decode(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple and isinstance(value, list):
+        if arguments[-1] is Ellipsis:
+            return tuple(_decode(arguments[0], item, where) for item in value)
+        if len(value) == len(arguments):
+            return tuple(_decode(each, item, where) for each, item in zip(arguments, value, strict=True))
+    elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    elif kind in (int, str) and type(value) is kind:
+        return value
+    wanted = kind.__name__ if isinstance(kind, type) and origin is None else str(kind)
+    raise ArtifactError(f"{where} is {value!r}, expected {wanted}; export the model again")

@@ -1,0 +1,75 @@
+"""How a picture of any size becomes the model's frame, and how the frame's coordinates return to the picture.
+
+Only the geometry lives here; the pixels are moved by `padim_edge_runtime.images`, for fitting and for judging alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from padim_edge_artifact.errors import ArtifactError
+
+__all__ = ["INTERPOLATIONS", "Box", "Preprocessing"]
+
+INTERPOLATIONS = ("bicubic", "bilinear")
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in picture pixels; fractions of a pixel are allowed."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        """Width in pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        """Height in pixels."""
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize the whole picture to `resize` (antialiased), then cut `crop` out of its centre."""
+
+    resize: tuple[int, int]
+    """(height, width) in pixels after the resize; the aspect ratio is not kept."""
+    crop: tuple[int, int] | None = None
+    """(height, width) of the centre crop in pixels; `None` keeps the whole frame."""
+    interpolation: str = "bicubic"
+    """One of `INTERPOLATIONS`, with Pillow's antialiasing when the picture shrinks."""
+
+    def __post_init__(self) -> None:
+        if min(self.resize) < 1 or (self.crop is not None and min(self.crop) < 1):
+            raise ArtifactError(f"preprocessing has the sizes {self.resize} and {self.crop}, expected positive ones")
+        if self.crop is not None and (self.crop[0] > self.resize[0] or self.crop[1] > self.resize[1]):
+            raise ArtifactError(
+                f"preprocessing crops {self.crop} out of {self.resize}, expected a crop that fits inside"
+            )
+        if self.interpolation not in INTERPOLATIONS:
+            raise ArtifactError(
+                f"preprocessing has the interpolation {self.interpolation!r}, expected one of {INTERPOLATIONS}"
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the model's input in pixels."""
+        return self.crop or self.resize
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        """(top, left) of the crop inside the resized picture, in pixels."""
+        height, width = self.size
+        return (self.resize[0] - height) // 2, (self.resize[1] - width) // 2
+
+    def judged_box(self, width: int, height: int) -> Box:
+        """The part of a picture of `width` x `height` pixels that the model sees, in the picture's pixels."""
+        (top, left), (crop_height, crop_width) = self.offset, self.size
+        down, across = height / self.resize[0], width / self.resize[1]
+        return Box(left * across, top * down, (left + crop_width) * across, (top + crop_height) * down)

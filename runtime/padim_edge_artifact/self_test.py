@@ -1,0 +1,28 @@
+"""The picture that a model is tried on wherever it runs: drawn by integer arithmetic, the same on every machine."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["picture", "sample_points"]
+
+
+def picture(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """`(H, W, 3)` uint8: slow ramps, a grating a channel and a hashed grain, so that every scale has contrast."""
+    rows, columns = np.meshgrid(np.arange(size[0], dtype=np.uint64), np.arange(size[1], dtype=np.uint64), indexing="ij")
+    channels = []
+    for channel in range(3):
+        ramp = (rows * (channel + 1) + columns * (3 - channel)) // 5 % 128
+        grating = (rows + columns * (channel + 2)) // 8 % 2 * 64
+        grain = (rows * 73856093 + columns * 19349663 + channel * 83492791) % 1000003 % 64
+        channels.append(ramp + grating + grain)
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def sample_points(size: tuple[int, int]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows and columns of a 4 x 4 lattice over the map, borders included."""
+    rows, columns = np.meshgrid(
+        np.linspace(0, size[0] - 1, 4).astype(np.intp), np.linspace(0, size[1] - 1, 4).astype(np.intp), indexing="ij"
+    )
+    return rows.ravel(), columns.ravel()

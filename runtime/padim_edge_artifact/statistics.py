@@ -1,0 +1,135 @@
+"""Gaussian statistics of every patch: one pass, mergeable, and of a size that does not depend on the picture count."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from padim_edge_artifact.errors import ArtifactError
+from padim_edge_artifact.files import replacing
+
+__all__ = ["STATISTICS_VERSION", "Statistics", "of_batch"]
+
+STATISTICS_VERSION = 1
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Count, mean and scatter of the embeddings of each of the `P = h * w` patches.
+
+    Accumulated in float64: the whitening divides by eigenvalues down to the ridge, so rounding of the scatter is
+    magnified by the largest eigenvalue over the ridge (about 1e4), which float32 cannot afford.
+    """
+
+    count: int
+    """Number of pictures, 0 or more."""
+    mean: Float64
+    """`(P, D)` mean embedding."""
+    scatter: Float64
+    """`(P, D, D)` sum over the pictures of (x - mean)(x - mean)'; symmetric."""
+    grid: tuple[int, int]
+    """(h, w), rows and columns of patches."""
+
+    def __post_init__(self) -> None:
+        patches, dims = self.mean.shape
+        if self.scatter.shape != (patches, dims, dims) or patches != self.grid[0] * self.grid[1] or self.count < 0:
+            raise ArtifactError(
+                f"statistics have count {self.count}, mean {self.mean.shape}, scatter {self.scatter.shape} and grid "
+                f"{self.grid}, expected (P, D), (P, D, D) and P = h * w"
+            )
+
+    @property
+    def dims(self) -> int:
+        """D, the number of embedding dimensions."""
+        return int(self.mean.shape[1])
+
+    @classmethod
+    def empty(cls, grid: tuple[int, int], dims: int) -> Statistics:
+        """Statistics of no picture at all, the neutral element of `merge`."""
+        patches = grid[0] * grid[1]
+        return cls(0, np.zeros((patches, dims)), np.zeros((patches, dims, dims)), grid)
+
+    def merge(self, other: Statistics) -> Statistics:
+        """Statistics of both sets of pictures together, exact up to rounding (Chan, Golub, LeVeque 1979).
+
+        Raises:
+            ArtifactError: The two describe different grids or numbers of dimensions.
+        """
+        if (self.grid, self.dims) != (other.grid, other.dims):
+            raise ArtifactError(
+                f"statistics of grid {self.grid} with {self.dims} dimensions cannot be merged with grid {other.grid} "
+                f"with {other.dims}; fit both with the same preset, size and dimensions"
+            )
+        if not self.count or not other.count:
+            return self if self.count else other
+        mean, scatter = self.mean.copy(), self.scatter.copy()
+        merge_into(mean, scatter, self.count, other.mean, other.scatter, other.count)
+        return Statistics(self.count + other.count, mean, scatter, self.grid)
+
+    def save(self, path: Path) -> None:
+        """Write a `.npz` without pickle; the same statistics always give the same bytes."""
+        header = {"version": STATISTICS_VERSION, "count": self.count, "grid": list(self.grid)}
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, header=np.array(json.dumps(header)), mean=self.mean, scatter=self.scatter)
+
+    @classmethod
+    def load(cls, path: Path) -> Statistics:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: The file is missing, damaged, not statistics, or of another version.
+        """
+        try:
+            with np.load(os.fspath(path), allow_pickle=False) as file:
+                header: dict[str, Any] = json.loads(str(file["header"]))
+                if header.get("version") != STATISTICS_VERSION:
+                    raise ArtifactError(
+                        f"{path} holds statistics of version {header.get('version')}, expected {STATISTICS_VERSION}; "
+                        "fit again with this padim-edge"
+                    )
+                rows, columns = header["grid"]
+                return cls(int(header["count"]), file["mean"], file["scatter"], (int(rows), int(columns)))
+        except FileNotFoundError:
+            raise ArtifactError(f"{path} does not exist; expected statistics saved by padim-edge") from None
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            if isinstance(error, ArtifactError):
+                raise
+            raise ArtifactError(
+                f"{path} is not a readable statistics file ({error}); expected the .npz that padim-edge saved"
+            ) from error
+
+
+def merge_into(
+    mean: Float64, scatter: Float64, count: int, other_mean: Float64, other_scatter: Float64, other_count: int
+) -> None:
+    """Add the statistics of `other_count` pictures to `mean` and `scatter` of `count` pictures, in place.
+
+    Chan's pairwise update: no difference of large second moments is ever taken.
+    """
+    total = count + other_count
+    delta = other_mean - mean
+    mean += delta * (other_count / total)
+    scatter += other_scatter
+    if count:
+        delta *= np.sqrt(count * other_count / total)
+        for start in range(0, len(delta), 256):  # an outer product of all patches at once would double the memory
+            part = delta[start : start + 256]
+            scatter[start : start + 256] += part[:, :, None] * part[:, None, :]
+
+
+def of_batch(embedding: npt.NDArray[np.float32]) -> tuple[Float64, Float64]:
+    """Mean `(P, D)` and scatter `(P, D, D)` of one batch of embeddings `(N, D, h, w)`, N at least 1."""
+    count, dims = embedding.shape[:2]
+    centred = np.ascontiguousarray(embedding.reshape(count, dims, -1).transpose(2, 0, 1), dtype=np.float64)
+    mean = centred.mean(axis=1)
+    centred -= mean[:, None, :]
+    return mean, np.matmul(centred.transpose(0, 2, 1), centred)
