@@ -1,0 +1,280 @@
+"""The command `padim-edge`: what a device needs. An installed toolkit adds its own commands through entry points."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from padim_edge_artifact.errors import PadimEdgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from padim_edge_runtime.judge import Judged, Unreadable
+
+__all__ = ["DEVICE_HELP", "JsonOption", "ModelArgument", "app", "main", "print_json", "warn"]
+
+COMMAND_GROUP = "padim_edge.commands"
+"""Entry points of this group are called with the app, to add commands to it."""
+
+DEVICE_HELP = "auto, cpu, cuda or tensorrt; all but auto are used or refused, never replaced."
+
+
+class _Sentences(TyperGroup):
+    """Turns the errors that users can cause into one sentence and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PadimEdgeError as error:
+            sentence = str(error)
+        except KeyboardInterrupt:
+            sentence = "interrupted; nothing unfinished stands under a final name"
+        except BrokenPipeError:  # the reader of our output has gone: nobody is left to be told
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except MemoryError:
+            sentence = "the memory of this machine does not suffice; close other programs or use a larger machine"
+        except OSError as error:
+            where = f" on {error.filename}" if error.filename else ""
+            sentence = f"the system refused ({error.strerror or error}{where}); check the path, its rights and the disk"
+        typer.echo(f"padim-edge: {sentence}", err=True)
+        raise typer.Exit(1)
+
+
+app = typer.Typer(
+    name="padim-edge",
+    cls=_Sentences,
+    help="Anomaly detection for inspection devices: PaDiM as one ONNX graph, pixels in, decision out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model made by padim-edge export.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda asked: _print_version() if asked else None,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def _print_version() -> None:
+    typer.echo(f"padim-edge {version('padim-edge-runtime')}")
+    raise typer.Exit
+
+
+def print_json(content: object) -> None:
+    """One JSON document on stdout."""
+    typer.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+def warn(sentence: str) -> None:
+    """One line on stderr."""
+    typer.echo(f"padim-edge: {sentence}", err=True)
+
+
+@app.command()
+def infer(
+    model: ModelArgument,
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE|FOLDER...", help="What to judge.")],
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line on stdout.")] = False,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a table.")] = None,
+    heatmaps: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write overlays, one a picture.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Use this instead of the model's own threshold.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say why better devices were passed over.")] = False,
+) -> None:
+    """Judge pictures: score, decision, regions. Exit code 1 when any picture could not be read."""
+    from padim_edge_artifact.files import replacing
+    from padim_edge_runtime import images, progress
+    from padim_edge_runtime.detector import Detector
+    from padim_edge_runtime.judge import judge
+
+    if threshold is not None and not threshold >= 0:
+        raise PadimEdgeError(f"--threshold is {threshold}, expected a distance of 0 or more")
+    files = images.find(pictures)
+    detector = Detector.load(model, device)
+    if verbose:
+        for reason in detector.refused:
+            warn(reason)
+    judged: list[Judged | Unreadable] = []
+    with ExitStack() as stack:
+        table = None
+        if csv is not None:
+            table = stack.enter_context(stack.enter_context(replacing(csv)).open("w", newline="", encoding="utf-8"))
+        results = judge(detector, files, threshold=threshold, heatmaps=heatmaps)
+        advance = stack.enter_context(progress.bar("judging", len(files)))
+        for result in _told(results, as_json=as_json):
+            judged.append(result)
+            advance(1)
+        if table is not None:
+            _write_table(table, judged)
+    unreadable = _summarise(judged, detector.device)
+    raise typer.Exit(1 if unreadable else 0)
+
+
+def _told(results: Iterator[Judged | Unreadable], *, as_json: bool) -> Iterator[Judged | Unreadable]:
+    """Each result, printed as soon as it is there."""
+    from padim_edge_runtime.judge import Unreadable
+
+    for result in results:
+        if as_json:
+            typer.echo(json.dumps(result.to_json(), allow_nan=False))
+        elif isinstance(result, Unreadable):
+            warn(result.error)
+        else:
+            decision = "ANOMALOUS" if result.anomalous else "good     "
+            typer.echo(f"{decision}  score {result.score:8.2f}  p {result.p_value:.3f}  {result.path}")
+        for note in getattr(result, "notes", ()):
+            warn(f"{result.path}: {note}")
+        yield result
+
+
+def _write_table(file: Any, judged: list[Judged | Unreadable]) -> None:
+    import csv
+
+    from padim_edge_runtime.judge import COLUMNS
+
+    writer = csv.DictWriter(file, COLUMNS)
+    writer.writeheader()
+    for result in judged:
+        row = result.to_json()
+        row["regions"] = len(row["regions"]) if "regions" in row else ""
+        writer.writerow({column: row.get(column, "") for column in COLUMNS})
+
+
+def _summarise(judged: list[Judged | Unreadable], device: str) -> int:
+    """One line on stderr; returns the number of unreadable pictures."""
+    from statistics import median
+
+    from padim_edge_runtime.judge import Judged
+
+    done = [each for each in judged if isinstance(each, Judged)]
+    anomalous = sum(each.anomalous for each in done)
+    unreadable = len(judged) - len(done)
+    speed = f", {median(each.milliseconds for each in done):.1f} ms a picture in the model" if done else ""
+    threshold = f" above {done[0].threshold:.2f}" if done else ""
+    warn(
+        f"{len(judged)} pictures: {anomalous} anomalous{threshold}, {len(done) - anomalous} good, "
+        f"{unreadable} unreadable; on {device}{speed}"
+    )
+    return unreadable
+
+
+@app.command()
+def inspect(model: ModelArgument, as_json: JsonOption = False) -> None:
+    """Say what a model is: class, backbone, preprocessing, pictures, threshold, licence."""
+    import dataclasses
+
+    from padim_edge_artifact.container import read_metadata
+
+    metadata = read_metadata(model)
+    if as_json:
+        print_json(dataclasses.asdict(metadata))
+        return
+    preprocessing, reduction = metadata.preprocessing, metadata.reduction
+    (height, width), (h, w) = metadata.size, metadata.grid
+    crop = (
+        f", centre crop {preprocessing.crop[0]}x{preprocessing.crop[1]}" if preprocessing.crop else ", nothing cropped"
+    )
+    per_stage = f" ({' + '.join(map(str, reduction.stage_dims))} by stage)" if reduction.stage_dims else ""
+    stored = model.stat().st_size + metadata.digests.data_bytes
+    rows = {
+        "class": metadata.class_name,
+        "made by": f"{metadata.created_by}, format version {metadata.format_version}",
+        "preset": f"{metadata.preset}, {metadata.precision} for {metadata.target}",
+        "input": f"uint8 RGB (N, {height}, {width}, 3); resize to {preprocessing.resize[0]}x{preprocessing.resize[1]} "
+        f"{preprocessing.interpolation}{crop}",
+        "backbone": f"{metadata.backbone.name} {', '.join(metadata.backbone.layers)}",
+        "weights": f"{metadata.backbone.weights}; sha256 {metadata.backbone.weights_digest[:12]}",
+        "weights' licence": metadata.backbone.licence,
+        "embedding": f"{reduction.dims} dimensions {reduction.kind}{per_stage}, seed {reduction.seed}; "
+        f"{metadata.pooling}x{metadata.pooling} pooling; grid {h}x{w}",
+        "Gaussians": f"{metadata.pictures} good pictures, ridge {metadata.ridge:g}, map sigma {metadata.sigma:g} px",
+        "threshold": f"{metadata.threshold:.4f} ({metadata.threshold_rule})",
+        "size": f"{stored / 1e6:.1f} MB"
+        + (f", with {metadata.digests.data_file}" if metadata.digests.data_file else ""),
+    }
+    for name, value in rows.items():
+        typer.echo(f"{name:>17}  {value}")
+
+
+@app.command()
+def verify(
+    model: ModelArgument,
+    device: Annotated[str | None, typer.Option(help="Only this device; otherwise each that is usable here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a model on this machine: every byte, the contract, and its self-test on each device."""
+    from padim_edge_artifact import DeviceError
+    from padim_edge_runtime.detector import Detector
+    from padim_edge_runtime.providers import DEVICES
+
+    results: dict[str, dict[str, Any]] = {}
+    for each in DEVICES if device is None else (device,):
+        try:
+            detector = Detector.load(model, each)
+            outcome = detector.self_test()
+        except DeviceError as error:
+            if device is not None or each == "cpu":
+                raise
+            results[each] = {"passed": None, "reason": str(error)}
+        else:
+            results[each] = {
+                "passed": outcome.passed,
+                "difference": outcome.difference,
+                "tolerance": outcome.tolerance,
+                "score": outcome.score,
+                "expected_score": outcome.expected_score,
+            }
+    if as_json:
+        print_json({"model": str(model), "devices": results})
+    else:
+        for each, row in results.items():
+            if row["passed"] is None:
+                typer.echo(f"not here  {each}: {row['reason']}")
+            else:
+                typer.echo(
+                    f"{'passed' if row['passed'] else 'FAILED'}    {each}: score {row['score']:.5f}, expected "
+                    f"{row['expected_score']:.5f}; largest difference {row['difference']:.1e} of {row['tolerance']:.0e}"
+                )
+    if any(row["passed"] is False for row in results.values()):
+        raise PadimEdgeError("the model answers differently here than where it was made; see the lines above")
+
+
+def _add_toolkit() -> None:
+    """Let installed toolkits add their commands. A broken one is named and does not take `infer` down with it."""
+    for entry in entry_points(group=COMMAND_GROUP):
+        try:
+            entry.load()(app)
+        except (ImportError, PackageNotFoundError) as error:
+            warn(f"the commands of {entry.value} are missing ({error}); install padim-edge again")
+
+
+_add_toolkit()
+
+
+def main() -> None:
+    """Entry point of the command `padim-edge`."""
+    app()

@@ -1,0 +1,166 @@
+"""A model file, loaded: uint8 pictures in, scores, maps and decisions out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from padim_edge_artifact import ArtifactError, DeviceError, ImageError, Metadata, names, read_verified
+from padim_edge_artifact.self_test import picture, sample_points
+from padim_edge_runtime import images, providers
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Detector", "Result", "SelfTestOutcome"]
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What the model says of N pictures."""
+
+    score: Float32
+    """`(N,)` maximum of the anomaly map; a raw distance, neither clamped nor rescaled."""
+    anomaly_map: Float32
+    """`(N, H, W)` in the model's frame; `Preprocessing.judged_box` says where that lies in the picture."""
+    patch_distance: Float32
+    """`(N, h, w)` Mahalanobis distance of each patch."""
+    p_value: npt.NDArray[np.float64]
+    """`(N,)` share of good pictures expected to score at least as high, in (0, 1], from the calibration scores."""
+    anomalous: npt.NDArray[np.bool_]
+    """`(N,)` score above the threshold."""
+    threshold: float
+    device: str
+    """Where it ran: a key of `providers.DEVICES`."""
+
+
+@dataclass(frozen=True)
+class SelfTestOutcome:
+    """The self-test picture on this machine against the machine that made the model."""
+
+    passed: bool
+    difference: float
+    """Largest relative difference of score and sampled map values."""
+    tolerance: float
+    score: float
+    expected_score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """A loaded model. Make one with `Detector.load`; call it with pictures in the model's frame."""
+
+    metadata: Metadata
+    device: str
+    """Where it really runs, by the session's own word: a key of `providers.DEVICES`."""
+    refused: tuple[str, ...]
+    """Why `auto` passed over better devices, one sentence each."""
+    session: Any
+    """The onnxruntime session."""
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto", *, threads: int | None = None) -> Detector:
+        """Load a model file.
+
+        Args:
+            path: The `.onnx` file; its `.data` file, if it has one, must be beside it.
+            device: `auto`, `cpu`, `cuda` or `tensorrt`; all but `auto` are strict.
+            threads: CPU threads for one picture; `None` leaves it to onnxruntime.
+
+        Raises:
+            ArtifactError: The file is missing, damaged, foreign, or of another format version.
+            DeviceError: The device is not there.
+        """
+        path = Path(path)
+        metadata = read_verified(path)
+        opened = providers.open_session(path, device, threads=threads)
+        _check_contract(opened.session, metadata, path)
+        return cls(metadata, opened.device, opened.refused, opened.session)
+
+    def prepare(self, image: Image.Image | str | Path) -> npt.NDArray[np.uint8]:
+        """A picture of any size and mode as `(H, W, 3)` uint8 in the model's frame.
+
+        Raises:
+            ImageError: The picture cannot be read.
+        """
+        if isinstance(image, (str, Path)):
+            image = images.read(Path(image)).image
+        return images.prepare(image.convert("RGB"), self.metadata.preprocessing)
+
+    def __call__(self, pictures: npt.NDArray[np.uint8], *, threshold: float | None = None) -> Result:
+        """Judge pictures.
+
+        Args:
+            pictures: `(N, H, W, 3)` uint8 RGB, N at least 1, in the model's frame (see `prepare`). One picture
+                `(H, W, 3)` is taken as a batch of one.
+            threshold: Used instead of the model's own.
+
+        Raises:
+            ImageError: Another dtype or shape.
+            DeviceError: The device failed while it ran.
+        """
+        batch = pictures[None] if pictures.ndim == 3 else pictures
+        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != (*self.metadata.size, 3) or not len(batch):
+            height, width = self.metadata.size
+            raise ImageError(
+                f"the pictures are {pictures.dtype} {pictures.shape}, expected uint8 (N, {height}, {width}, 3) in RGB; "
+                "bring them to that with Detector.prepare"
+            )
+        try:
+            outputs = self.session.run(list(names.OUTPUTS), {names.IMAGE: np.ascontiguousarray(batch)})
+        except Exception as error:  # onnxruntime's exceptions have no common base besides Exception
+            raise DeviceError(
+                f"the device {self.device!r} failed while it ran ({' '.join(str(error).split())})"
+            ) from error
+        score, anomaly_map, patch_distance = cast("list[Float32]", outputs)
+        limit = self.metadata.threshold if threshold is None else threshold
+        return Result(
+            score=score,
+            anomaly_map=anomaly_map,
+            patch_distance=patch_distance,
+            p_value=p_value(self.metadata, score),
+            anomalous=score > limit,
+            threshold=limit,
+            device=self.device,
+        )
+
+    def self_test(self) -> SelfTestOutcome:
+        """Judge the self-test picture and compare with what the metadata says."""
+        expected = self.metadata.self_test
+        result = self(picture(self.metadata.size))
+        samples = result.anomaly_map[0][sample_points(self.metadata.size)]
+        found = np.array([result.score[0], *samples], np.float64)
+        wanted = np.array([expected.score, *expected.map_samples])
+        difference = float(np.max(np.abs(found - wanted) / np.abs(wanted).clip(1e-6)))
+        passed = difference <= expected.tolerance  # False for NaN
+        return SelfTestOutcome(passed, difference, expected.tolerance, float(result.score[0]), expected.score)
+
+
+def p_value(metadata: Metadata, score: Float32) -> npt.NDArray[np.float64]:
+    """`(N,)` (1 + expected number of good pictures that score at least as high) / (n + 1).
+
+    The usual permutation p-value, which is never 0; n is the number of good pictures.
+    """
+    scores = np.asarray(metadata.calibration_scores)
+    share = 1 - np.searchsorted(scores, score, side="left") / max(len(scores), 1)
+    return (1 + share * metadata.pictures) / (metadata.pictures + 1)
+
+
+def _check_contract(session: Any, metadata: Metadata, path: Path) -> None:
+    """The graph's own inputs and outputs against what the metadata and the format promise."""
+    (height, width), (h, w) = metadata.size, metadata.grid
+    promised = {
+        names.IMAGE: ("tensor(uint8)", [height, width, 3]),
+        names.SCORE: ("tensor(float)", []),
+        names.ANOMALY_MAP: ("tensor(float)", [height, width]),
+        names.PATCH_DISTANCE: ("tensor(float)", [h, w]),
+    }
+    there = {each.name: (each.type, list(each.shape[1:])) for each in (*session.get_inputs(), *session.get_outputs())}
+    if there != promised:
+        raise ArtifactError(f"{path} has the tensors {there}, expected {promised}; export it again")

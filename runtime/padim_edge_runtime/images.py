@@ -1,0 +1,143 @@
+"""Pictures in: found, decoded and brought to the model's frame. Fitting and judging use these same functions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from padim_edge_artifact import ImageError, Preprocessing
+
+__all__ = ["SUFFIXES", "Picture", "find", "prepare", "read"]
+
+SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+"""Endings, in lower case, by which pictures are found in folders."""
+
+SMALLEST_SIDE = 8
+"""Pixels. Below this there is nothing to inspect, and such files are accidents."""
+LARGEST_AREA = 178_956_970
+"""Pixels (Pillow's own limit for errors): more is a decompression bomb or a mistake."""
+
+# Pillow warns at half of the limit above; the limit itself is enforced in `read`.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_SIXTEEN_BIT = frozenset(("I;16", "I;16L", "I;16B", "I;16N"))
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture, upright and in RGB."""
+
+    image: Image.Image
+    """Mode RGB, turned as its EXIF orientation says."""
+    notes: tuple[str, ...]
+    """What was changed to get there and may matter, in words; mostly empty."""
+
+
+def find(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
+    """(path, name to report it under) of each file given, and of each picture in each folder given, sorted.
+
+    Files are taken whatever their ending. Hidden files and folders are passed over. The name is relative to the
+    folder that was given, and has its folder's name in front where several things were given.
+
+    Raises:
+        ImageError: A path does not exist, or a folder holds no picture.
+    """
+    found = []
+    given = list(paths)
+    for path in given:
+        if path.is_dir():
+            inside = sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in SUFFIXES
+                and file.is_file()
+                and not any(part.startswith(".") for part in file.relative_to(path).parts)
+            )
+            if not inside:
+                raise ImageError(f"{path} holds no pictures; expected files ending in {', '.join(sorted(SUFFIXES))}")
+            prefix = Path(path.resolve().name) if len(given) > 1 else Path()
+            found += [(file, prefix / file.relative_to(path)) for file in inside]
+        elif path.exists():
+            found.append((path, Path(path.name)))
+        else:
+            raise ImageError(f"{path} does not exist; expected a picture or a folder of pictures")
+    return found
+
+
+def read(path: Path) -> Picture:
+    """Decode one picture.
+
+    Grey, palette, CMYK and 16-bit pictures become 8-bit RGB, transparency is dropped, and EXIF rotation is applied.
+
+    Raises:
+        ImageError: Missing, unreadable, truncated, animated, of floating point, tiny or enormous.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            frames = getattr(image, "n_frames", 1)
+            if width * height > LARGEST_AREA:
+                raise ImageError(
+                    f"{path} has {width}x{height} pixels, expected at most {LARGEST_AREA}; cut or shrink it"
+                )
+            if min(width, height) < SMALLEST_SIDE:
+                raise ImageError(f"{path} has {width}x{height} pixels, expected at least {SMALLEST_SIDE} a side")
+            if frames > 1 and image.format != "MPO":  # MPO: a photo with previews behind it, from phones
+                raise ImageError(f"{path} has {frames} frames, expected a single picture; extract the frame to judge")
+            image.load()
+            return _upright_rgb(image, path)
+    except FileNotFoundError:
+        raise ImageError(f"{path} does not exist; expected a picture") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{path} has more than {LARGEST_AREA} pixels; cut or shrink it") from None
+    except UnidentifiedImageError:
+        what = "is empty (0 bytes)" if not path.stat().st_size else "is not a picture that Pillow can read"
+        raise ImageError(f"{path} {what}; expected a PNG, JPEG, BMP, TIFF or WebP picture") from None
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, OverflowError) as error:
+        if isinstance(error, ImageError):
+            raise
+        what = "is a folder" if path.is_dir() else f"cannot be decoded ({error})"
+        raise ImageError(f"{path} {what}; expected a whole picture, so save or copy it again") from error
+
+
+def prepare(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """`(H, W, 3)` uint8: the RGB picture in the model's frame."""
+    height, width = preprocessing.resize
+    if image.size != (width, height):
+        image = image.resize((width, height), _RESAMPLING[preprocessing.interpolation])
+    top, left = preprocessing.offset
+    height, width = preprocessing.size
+    return np.ascontiguousarray(np.asarray(image)[top : top + height, left : left + width])
+
+
+def _upright_rgb(image: Image.Image, path: Path) -> Picture:
+    notes = []
+    mode = image.mode
+    if mode == "F" or (mode == "I" and image.format != "PNG"):
+        raise ImageError(f"{path} has {mode} pixels (32 bits), expected 8 or 16 bits a channel; convert it first")
+    if mode in _SIXTEEN_BIT or mode == "I":  # older Pillows open 16-bit PNGs as I
+        values = np.asarray(image).astype(np.uint32)
+        image = _like(Image.fromarray(((values + 128) // 257).astype(np.uint8)), image)
+        notes.append("16 bits a pixel were scaled to 8")
+    elif mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        notes.append("transparency was dropped")
+        if mode in ("RGBa", "La"):
+            image = image.convert({"RGBa": "RGBA", "La": "LA"}[mode])
+    elif mode == "CMYK":
+        notes.append("CMYK was converted to RGB without a colour profile")
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "RGBA":
+        return Picture(Image.merge("RGB", image.split()[:3]), tuple(notes))
+    return Picture(image if image.mode == "RGB" else image.convert("RGB"), tuple(notes))
+
+
+def _like(image: Image.Image, original: Image.Image) -> Image.Image:
+    image.info = original.info  # holds the EXIF orientation
+    return image

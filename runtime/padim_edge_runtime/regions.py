@@ -1,0 +1,113 @@
+"""From the anomaly map in the model's frame to the picture as it was given: the map, and the regions in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from padim_edge_artifact import Preprocessing
+
+__all__ = ["Region", "find_regions", "label", "to_picture"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected part of the map above the threshold, in pixels of the picture as it was given."""
+
+    box: tuple[int, int, int, int]
+    """(x, y, width, height)."""
+    area: int
+    """Square pixels, 1 or more."""
+    peak: tuple[int, int]
+    """(x, y) of the highest value."""
+    score: float
+    """The highest value."""
+
+
+def to_picture(
+    anomaly_map: npt.NDArray[np.float32], preprocessing: Preprocessing, width: int, height: int
+) -> npt.NDArray[np.float32]:
+    """`(height, width)` float32: the map `(H, W)` in the picture's own pixels, NaN where the model did not look.
+
+    Bilinear, so no value is higher than the map's.
+    """
+    box = preprocessing.judged_box(width, height)
+    rows, columns = anomaly_map.shape
+    across, down = columns / box.width, rows / box.height
+    picture = Image.fromarray(np.asarray(anomaly_map, np.float32)).transform(
+        (width, height),
+        Image.Transform.AFFINE,
+        (across, 0.0, -box.left * across, 0.0, down, -box.top * down),
+        Image.Resampling.BILINEAR,
+        fillcolor=float("nan"),
+    )
+    return np.array(picture)
+
+
+def find_regions(
+    anomaly_map: npt.NDArray[np.float32], threshold: float, preprocessing: Preprocessing, width: int, height: int
+) -> tuple[Region, ...]:
+    """Connected regions (8 neighbours) of the map `(H, W)` above the threshold, the highest first."""
+    labels = label(anomaly_map > threshold)
+    frame = preprocessing.judged_box(width, height)
+    across, down = frame.width / anomaly_map.shape[1], frame.height / anomaly_map.shape[0]
+    found = []
+    for number in range(1, int(labels.max(initial=0)) + 1):
+        rows, columns = np.nonzero(labels == number)
+        values = anomaly_map[rows, columns]
+        top = int(values.argmax())
+        left, right = frame.left + columns.min() * across, frame.left + (columns.max() + 1) * across
+        upper, lower = frame.top + rows.min() * down, frame.top + (rows.max() + 1) * down
+        x, y = int(left), int(upper)
+        found.append(
+            Region(
+                box=(x, y, min(int(np.ceil(right)), width) - x, min(int(np.ceil(lower)), height) - y),
+                area=max(1, round(len(values) * across * down)),
+                peak=(
+                    int(frame.left + (columns[top] + 0.5) * across),
+                    int(frame.top + (rows[top] + 0.5) * down),
+                ),
+                score=float(values[top]),
+            )
+        )
+    return tuple(sorted(found, key=lambda region: -region.score))
+
+
+def label(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """`(H, W)` numbers 1, 2, ... of the connected regions (8 neighbours) of a mask, 0 outside.
+
+    The device has no scipy; this joins runs of each row with those they touch in the row above.
+    """
+    height, width = mask.shape
+    padded = np.zeros((height, width + 2), np.int8)
+    padded[:, 1:-1] = mask
+    edges = np.diff(padded, axis=1)
+    run_rows, starts = np.nonzero(edges == 1)
+    _, stops = np.nonzero(edges == -1)
+    parents = list(range(len(starts)))
+
+    def root(run: int) -> int:
+        while parents[run] != run:
+            parents[run] = parents[parents[run]]
+            run = parents[run]
+        return run
+
+    first_of_row = np.searchsorted(run_rows, np.arange(height + 1))
+    for row in range(1, height):
+        above, stop_above = int(first_of_row[row - 1]), int(first_of_row[row])
+        for run in range(stop_above, int(first_of_row[row + 1])):
+            while above < stop_above and stops[above] < starts[run]:
+                above += 1
+            touching = above
+            while touching < stop_above and starts[touching] <= stops[run]:
+                parents[root(touching)] = root(run)
+                touching += 1
+    roots = [root(run) for run in range(len(parents))]
+    numbers = {each: number for number, each in enumerate(dict.fromkeys(roots), start=1)}
+    labels = np.zeros((height, width), np.intp)
+    for row, start, stop, each in zip(run_rows.tolist(), starts.tolist(), stops.tolist(), roots, strict=True):
+        labels[row, start:stop] = numbers[each]
+    return labels
