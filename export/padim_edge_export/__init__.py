@@ -1,0 +1,1 @@
+"""Backbone -> embedding graph; embedding graph + statistics -> fused graph -> file."""

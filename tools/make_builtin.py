@@ -1,0 +1,63 @@
+"""Make the weights of the built-in backbone: a fixed-seed initialisation, not trained.
+
+    uv run python tools/make_builtin.py
+
+Convolutions are drawn from He's normal distribution and then scaled, one after another, so that each gives unit
+variance on procedural noise pictures; the ridge of the presets is absolute and expects features of about that size.
+Stored as float16. torch's generator may change between versions, which is why the file is committed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from padim_edge_export.backbones import BUILTIN_WEIGHTS
+from padim_edge_export.builtin import BuiltinBackbone
+
+SEED = 0
+
+
+def noise_pictures(count: int, size: int) -> torch.Tensor:
+    """`(count, 3, size, size)` normalised pictures with the 1/f amplitude spectrum of natural scenes."""
+    generator = np.random.default_rng(SEED)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.rfftfreq(size), indexing="ij"))
+    spectrum = np.fft.rfft2(generator.standard_normal((count, 3, size, size))) / np.maximum(frequency, 1 / size)
+    pictures = np.fft.irfft2(spectrum, s=(size, size))
+    pictures -= pictures.mean(axis=(1, 2, 3), keepdims=True)
+    return torch.tensor(pictures / pictures.std(axis=(1, 2, 3), keepdims=True), dtype=torch.float32)
+
+
+def initialise(network: nn.Module, pictures: torch.Tensor) -> None:
+    """He initialisation, then unit variance behind each convolution."""
+    generator = torch.Generator().manual_seed(SEED)
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    for convolution in convolutions:
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu", generator=generator)
+        nn.init.zeros_(convolution.bias)
+
+    def rescale(module: nn.Conv2d, _: object, output: torch.Tensor) -> torch.Tensor:
+        module.weight.data /= output.std()
+        return output / output.std()
+
+    hooks = [convolution.register_forward_hook(rescale) for convolution in convolutions]
+    network(pictures)
+    for hook in hooks:
+        hook.remove()
+
+
+def main(path: Path = BUILTIN_WEIGHTS) -> None:
+    """Write the file."""
+    network = BuiltinBackbone().eval()
+    with torch.inference_mode():
+        initialise(network, noise_pictures(16, 224))
+    save_file({key: value.half().contiguous() for key, value in network.state_dict().items()}, path)
+    print(f"{path.name}: {sum(p.numel() for p in network.parameters())} parameters, {path.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
