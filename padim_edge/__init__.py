@@ -1,0 +1,1 @@
+"""Fit PaDiM on good pictures and export one fused ONNX graph."""

@@ -1,0 +1,217 @@
+"""The main job: good pictures -> fitted, fused, calibrated, self-tested model file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from padim_edge.calibrate import leave_one_out
+from padim_edge.datasets import Dataset, Item
+from padim_edge.fit import BATCH, batches, fit
+from padim_edge.presets import Preset
+from padim_edge_artifact import ImageError, Metadata, PadimEdgeError, Preprocessing, Statistics, names, self_test
+from padim_edge_artifact.metadata import Digests, SelfTest
+from padim_edge_export import backbones, embedding, onnx_file
+from padim_edge_export.fused import fuse, map_matrices
+from padim_edge_export.whitening import whiten
+from padim_edge_runtime import images
+from padim_edge_runtime.prefetch import in_order
+from padim_edge_runtime.providers import open_session
+
+__all__ = ["FEWEST", "Built", "build"]
+
+FEWEST = 2
+"""Good pictures without which there is no covariance."""
+
+QUANTILES = 512
+"""Most calibration scores kept in the metadata; more pictures are summed up by that many quantiles."""
+
+FP32_TOLERANCE = 1e-3
+"""Relative difference that other machines and providers may show in fp32. Measured: 5e-7 between x86 and ARM64
+processors; CUDA convolutions in TF32, which is their default, are expected to need about 1e-3."""
+
+Report = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What `build` made."""
+
+    model: Path
+    bytes: int
+    """Of the model and its data file together."""
+    metadata: Metadata
+    statistics: Statistics
+    seconds: float
+    unreadable: tuple[str, ...]
+    """One sentence for each good picture that could not be read and was left out."""
+
+
+def build(
+    dataset: Dataset,
+    output: Path,
+    preset: Preset,
+    *,
+    backbone: str = "resnet18",
+    weights: str = "auto",
+    seed: int = 0,
+    device: str = "cpu",
+    report: Report = lambda *_: nullcontext(lambda _: None),
+) -> Built:
+    """Fit, fuse, calibrate and write one model.
+
+    Args:
+        dataset: Its good pictures are used, nothing else.
+        output: The `.onnx` file; constants go to `<output>.data`. Replaced only when all has succeeded.
+        preset: The method.
+        backbone: A key of `padim_edge_export.backbones.BACKBONES`.
+        weights: `auto` or a file, as in `padim_edge_export.backbones.load`.
+        seed: Of the reduction, recorded in the metadata.
+        device: Where the backbone runs while fitting.
+        report: Gives a progress callback for a stage of the work and its number of steps.
+
+    Raises:
+        PadimEdgeError: Fewer than two readable pictures, weights that do not fit, an output that cannot be written.
+    """
+    start = time.perf_counter()
+    _check_output(output)
+    size = preset.preprocessing.size
+    with report("loading the backbone", None):
+        trunk = backbones.load(backbone, weights)
+        graph = embedding.build(
+            trunk,
+            size,
+            kind=preset.reduction,
+            dims=preset.dims,
+            seed=seed,
+            pooling=preset.pooling,
+            shares=preset.shares,
+        )
+    unreadable: dict[str, str] = {}
+    with report("fitting", len(dataset.good)) as advance:
+        frames = _frames(dataset.good, preset.preprocessing, unreadable)
+        statistics = fit(
+            graph.model.SerializeToString(), _at_least(FEWEST, frames, unreadable), device=device, progress=advance
+        )
+    readable = [item for item in dataset.good if item.name not in unreadable]
+    with report("whitening", None):
+        fused = fuse(graph, whiten(statistics, preset.ridge), size, preset.sigma)
+    with onnx_file.staged(fused, output) as stage:
+        del fused
+        session = open_session(stage.path, device).session
+        with report("calibrating", statistics.count) as advance:
+            frames = _frames(readable, preset.preprocessing, {})
+            scores = _leave_one_out_scores(session, frames, statistics.count, size, preset.sigma, advance)
+        metadata = stage.finish(
+            Metadata(
+                class_name=dataset.class_name,
+                created_by=f"padim-edge {version('padim-edge')}",
+                preset=preset.name,
+                preprocessing=preset.preprocessing,
+                backbone=trunk.description,
+                reduction=graph.reduction,
+                pooling=preset.pooling,
+                ridge=preset.ridge,
+                sigma=preset.sigma,
+                grid=graph.grid,
+                pictures=statistics.count,
+                precision="fp32",
+                target="cpu",
+                threshold=float(scores.max()),
+                threshold_rule="largest leave-one-out score of the good pictures",
+                calibration_scores=_summary(scores),
+                digests=Digests("", None, None, 0),
+                self_test=_self_test(session, size),
+            )
+        )
+        del session
+    return Built(
+        model=output,
+        bytes=output.stat().st_size + metadata.digests.data_bytes,
+        metadata=metadata,
+        statistics=statistics,
+        seconds=time.perf_counter() - start,
+        unreadable=tuple(unreadable.values()),
+    )
+
+
+def _check_output(output: Path) -> None:
+    """Fail before minutes of work, not after them."""
+    if output.suffix != ".onnx":
+        raise PadimEdgeError(f"--output is {output}, expected a name that ends in .onnx")
+    if not output.parent.is_dir():
+        raise PadimEdgeError(f"the folder {output.parent} of --output does not exist; make it or choose another one")
+    if output.is_dir():
+        raise PadimEdgeError(f"--output {output} is a folder, expected the name of a file")
+
+
+def _frames(
+    items: Sequence[Item], preprocessing: Preprocessing, unreadable: dict[str, str]
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """The readable pictures in the model's frame, in order; the others' sentences go to `unreadable`, by name."""
+
+    def load(item: Item) -> npt.NDArray[np.uint8] | ImageError:
+        try:
+            return images.prepare(item.read().image, preprocessing)
+        except ImageError as error:
+            return error
+
+    for item, frame in zip(items, in_order(load, items, ahead=2 * BATCH), strict=True):
+        if isinstance(frame, ImageError):
+            unreadable[item.name] = str(frame)
+        else:
+            yield frame
+
+
+def _at_least(
+    fewest: int, frames: Iterator[npt.NDArray[np.uint8]], unreadable: dict[str, str]
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """The same frames, or an error where there are fewer."""
+    count = 0
+    for frame in frames:
+        count += 1
+        yield frame
+    if count < fewest:
+        first = next(iter(unreadable.values()), "")
+        raise PadimEdgeError(
+            f"there {'is' if count == 1 else 'are'} {count} readable good picture{'' if count == 1 else 's'}, expected "
+            f"at least {fewest}, better 20 or more" + (f"; of the others: {first}" if first else "; add pictures")
+        )
+
+
+def _leave_one_out_scores(
+    session: Any,
+    frames: Iterator[npt.NDArray[np.uint8]],
+    count: int,
+    size: tuple[int, int],
+    sigma: float,
+    progress: Callable[[int], object],
+) -> npt.NDArray[np.float64]:
+    """`(n,)` score that each good picture would have had outside the fit, through the very graph that ships."""
+    scores: list[npt.NDArray[np.float64]] = []
+    for batch in batches(frames, BATCH):
+        distance = session.run([names.PATCH_DISTANCE], {names.IMAGE: np.stack(batch)})[0]
+        rows, columns = map_matrices(size, (distance.shape[1], distance.shape[2]), sigma)
+        scores.append((rows @ leave_one_out(distance, count) @ columns.T).max(axis=(1, 2)))
+        progress(len(batch))
+    return np.concatenate(scores)
+
+
+def _summary(scores: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """The scores in ascending order, or equally spaced quantiles of them (smallest and largest included)."""
+    kept = np.sort(scores) if len(scores) <= QUANTILES else np.quantile(scores, np.linspace(0, 1, QUANTILES))
+    return tuple(round(float(score), 6) for score in kept)
+
+
+def _self_test(session: Any, size: tuple[int, int]) -> SelfTest:
+    outputs = session.run([names.SCORE, names.ANOMALY_MAP], {names.IMAGE: self_test.picture(size)[None]})
+    samples = outputs[1][0][self_test.sample_points(size)]
+    return SelfTest(float(outputs[0][0]), tuple(float(value) for value in samples), FP32_TOLERANCE)
