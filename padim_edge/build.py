@@ -19,14 +19,15 @@ from padim_edge.fit import BATCH, batches, fit
 from padim_edge.presets import Preset
 from padim_edge_artifact import ImageError, Metadata, PadimEdgeError, Preprocessing, Statistics, names, self_test
 from padim_edge_artifact.metadata import Digests, SelfTest
-from padim_edge_export import backbones, embedding, onnx_file
+from padim_edge_export import embedding, onnx_file
+from padim_edge_export.backbones import Trunk
 from padim_edge_export.fused import fuse, map_matrices
 from padim_edge_export.whitening import whiten
 from padim_edge_runtime import images
 from padim_edge_runtime.prefetch import in_order
 from padim_edge_runtime.providers import open_session
 
-__all__ = ["FEWEST", "Built", "build"]
+__all__ = ["FEWEST", "Built", "build", "check_output"]
 
 FEWEST = 2
 """Good pictures without which there is no covariance."""
@@ -59,9 +60,8 @@ def build(
     dataset: Dataset,
     output: Path,
     preset: Preset,
+    trunk: Trunk,
     *,
-    backbone: str = "resnet18",
-    weights: str = "auto",
     seed: int = 0,
     device: str = "cpu",
     report: Report = lambda *_: nullcontext(lambda _: None),
@@ -72,20 +72,18 @@ def build(
         dataset: Its good pictures are used, nothing else.
         output: The `.onnx` file; constants go to `<output>.data`. Replaced only when all has succeeded.
         preset: The method.
-        backbone: A key of `padim_edge_export.backbones.BACKBONES`.
-        weights: `auto` or a file, as in `padim_edge_export.backbones.load`.
+        trunk: The backbone, as from `padim_edge_export.backbones.load`.
         seed: Of the reduction, recorded in the metadata.
         device: Where the backbone runs while fitting.
         report: Gives a progress callback for a stage of the work and its number of steps.
 
     Raises:
-        PadimEdgeError: Fewer than two readable pictures, weights that do not fit, an output that cannot be written.
+        PadimEdgeError: Fewer than two readable pictures, or an output that cannot be written.
     """
     start = time.perf_counter()
-    _check_output(output)
     size = preset.preprocessing.size
-    with report("loading the backbone", None):
-        trunk = backbones.load(backbone, weights)
+    check_output(output)
+    with report("exporting the backbone", None):
         graph = embedding.build(
             trunk,
             size,
@@ -143,7 +141,7 @@ def build(
     )
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
     """Fail before minutes of work, not after them."""
     if output.suffix != ".onnx":
         raise PadimEdgeError(f"--output is {output}, expected a name that ends in .onnx")

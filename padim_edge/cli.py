@@ -68,14 +68,18 @@ def export(
     if keep_statistics is not None and not keep_statistics.resolve().parent.is_dir():
         raise PadimEdgeError(f"the folder of {keep_statistics} does not exist; make it or choose another one")
 
-    from padim_edge.build import build
+    from padim_edge.build import build, check_output
+    from padim_edge_export import backbones
 
+    target = output or Path(f"{dataset.class_name}.onnx")
+    check_output(target)
+    with progress.bar("loading the backbone", None):
+        trunk = backbones.load(backbone or ("resnet18" if data else "builtin"), weights)
     built = build(
         dataset,
-        output or Path(f"{dataset.class_name}.onnx"),
+        target,
         chosen,
-        backbone=backbone or ("resnet18" if data else "builtin"),
-        weights=weights,
+        trunk,
         seed=seed,
         device=device,
         report=progress.bar,

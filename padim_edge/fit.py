@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
@@ -10,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact import PadimEdgeError, Statistics, names
-from padim_edge_artifact.statistics import merge_into, of_batch
+from padim_edge_artifact.statistics import absorb
 from padim_edge_runtime.providers import open_session
 
 __all__ = ["BATCH", "batches", "fit"]
 
-BATCH = 16
+BATCH = 32
 """Pictures a batch. Fixed, because another grouping of the same pictures rounds differently."""
 
 T = TypeVar("T")
@@ -50,19 +51,18 @@ def fit(
         PadimEdgeError: No picture, or an embedding that is not finite.
     """
     session = open_session(embedding_graph, device).session
-    mean = scatter = None
-    count, grid = 0, (0, 0)
+    statistics: Statistics | None = None
+    count = 0
     for batch in batches(pictures, BATCH):
         embedding = session.run([names.EMBEDDING], {names.IMAGE: np.stack(batch)})[0]
         if not np.isfinite(embedding).all():
             raise PadimEdgeError("the backbone gives values that are not finite; check its weights")
-        batch_mean, batch_scatter = of_batch(embedding)
-        if mean is None or scatter is None:
-            mean, scatter, grid = batch_mean, batch_scatter, (embedding.shape[2], embedding.shape[3])
-        else:
-            merge_into(mean, scatter, count, batch_mean, batch_scatter, len(batch))
+        if statistics is None:
+            _, dims, h, w = embedding.shape
+            statistics = Statistics.empty((h, w), dims)
+        absorb(statistics.mean, statistics.scatter, count, embedding)
         count += len(batch)
         progress(len(batch))
-    if mean is None or scatter is None:
+    if statistics is None:
         raise PadimEdgeError("there is no picture to fit on; expected at least 2 good pictures")
-    return Statistics(count, mean, scatter, grid)
+    return dataclasses.replace(statistics, count=count)

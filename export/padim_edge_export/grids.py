@@ -16,7 +16,7 @@ Float64 = npt.NDArray[np.float64]
 
 def nearest(outputs: int, inputs: int) -> Float64:
     """`(outputs, inputs)`: each output takes the input cell that it lies in (floor of the scaled index)."""
-    matrix = np.zeros((outputs, inputs))
+    matrix: Float64 = np.zeros((outputs, inputs))
     matrix[np.arange(outputs), np.arange(outputs) * inputs // outputs] = 1
     return matrix
 
@@ -24,8 +24,9 @@ def nearest(outputs: int, inputs: int) -> Float64:
 def mean_pool(cells: int, side: int) -> Float64:
     """`(cells, cells)`: mean over a window of `side` (odd) cells; at the border, over the cells that exist."""
     distance = np.abs(np.subtract.outer(np.arange(cells), np.arange(cells)))
-    window = (distance <= side // 2).astype(np.float64)
-    return window / window.sum(axis=1, keepdims=True)
+    window: Float64 = (distance <= side // 2).astype(np.float64)
+    window /= window.sum(axis=1, keepdims=True)
+    return window
 
 
 def bicubic(outputs: int, inputs: int) -> Float64:

@@ -15,9 +15,12 @@ import numpy.typing as npt
 from padim_edge_artifact.errors import ArtifactError
 from padim_edge_artifact.files import replacing
 
-__all__ = ["STATISTICS_VERSION", "Statistics", "of_batch"]
+__all__ = ["STATISTICS_VERSION", "Statistics", "absorb"]
 
 STATISTICS_VERSION = 1
+
+_CHUNK = 128
+"""Patches worked on at a time; at D = 100 their scatter is 10 MB, which caches hold."""
 
 Float64 = npt.NDArray[np.float64]
 
@@ -72,7 +75,9 @@ class Statistics:
         if not self.count or not other.count:
             return self if self.count else other
         mean, scatter = self.mean.copy(), self.scatter.copy()
-        merge_into(mean, scatter, self.count, other.mean, other.scatter, other.count)
+        for start in range(0, len(mean), _CHUNK):  # outer products of all patches at once would double the memory
+            part = slice(start, start + _CHUNK)
+            _merge(mean[part], scatter[part], self.count, other.mean[part], other.scatter[part], other.count)
         return Statistics(self.count + other.count, mean, scatter, self.grid)
 
     def save(self, path: Path) -> None:
@@ -108,7 +113,23 @@ class Statistics:
             ) from error
 
 
-def merge_into(
+def absorb(mean: Float64, scatter: Float64, count: int, embedding: npt.NDArray[np.float32]) -> None:
+    """Add a batch of embeddings `(N, D, h, w)` to the statistics of `count` pictures, in place.
+
+    Some patches at a time, so that nothing of the size of the scatter is ever copied.
+    """
+    added, dims = embedding.shape[:2]
+    vectors = embedding.reshape(added, dims, -1).transpose(2, 0, 1)  # (P, N, D)
+    for start in range(0, len(mean), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        centred = np.ascontiguousarray(vectors[part], dtype=np.float64)
+        batch_mean = centred.mean(axis=1)
+        centred -= batch_mean[:, None, :]
+        batch_scatter = np.matmul(centred.transpose(0, 2, 1), centred)
+        _merge(mean[part], scatter[part], count, batch_mean, batch_scatter, added)
+
+
+def _merge(
     mean: Float64, scatter: Float64, count: int, other_mean: Float64, other_scatter: Float64, other_count: int
 ) -> None:
     """Add the statistics of `other_count` pictures to `mean` and `scatter` of `count` pictures, in place.
@@ -121,15 +142,4 @@ def merge_into(
     scatter += other_scatter
     if count:
         delta *= np.sqrt(count * other_count / total)
-        for start in range(0, len(delta), 256):  # an outer product of all patches at once would double the memory
-            part = delta[start : start + 256]
-            scatter[start : start + 256] += part[:, :, None] * part[:, None, :]
-
-
-def of_batch(embedding: npt.NDArray[np.float32]) -> tuple[Float64, Float64]:
-    """Mean `(P, D)` and scatter `(P, D, D)` of one batch of embeddings `(N, D, h, w)`, N at least 1."""
-    count, dims = embedding.shape[:2]
-    centred = np.ascontiguousarray(embedding.reshape(count, dims, -1).transpose(2, 0, 1), dtype=np.float64)
-    mean = centred.mean(axis=1)
-    centred -= mean[:, None, :]
-    return mean, np.matmul(centred.transpose(0, 2, 1), centred)
+        scatter += delta[:, :, None] * delta[:, None, :]
