@@ -64,9 +64,12 @@ def staged(graph: FusedGraph, output: Path) -> Iterator[Staged]:
     try:
         folder.mkdir()
         yield (stage := _lay_down(graph, folder / output.name))
+        data = output.with_name(f"{output.name}.data")
         if stage.data.data_file is not None:
-            (folder / stage.data.data_file).replace(output.with_name(stage.data.data_file))
+            (folder / data.name).replace(data)
         stage.path.replace(output)
+        if stage.data.data_file is None:
+            data.unlink(missing_ok=True)  # of the model that stood here before
     except OSError as error:
         raise PadimEdgeError(
             f"{output} could not be written ({error.strerror or error}); choose an --output in a folder that exists, "

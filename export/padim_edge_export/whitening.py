@@ -46,6 +46,8 @@ def whiten(statistics: Statistics, ridge: float) -> Whitening:
         covariance = statistics.scatter[part] / (statistics.count - 1)
         covariance[:, diagonal, diagonal] += ridge
         try:
+            if not np.isfinite(covariance).all():
+                raise np.linalg.LinAlgError
             inverse = np.tril(np.linalg.inv(np.linalg.cholesky(covariance)))
         except np.linalg.LinAlgError:
             raise PadimEdgeError(
@@ -53,6 +55,4 @@ def whiten(statistics: Statistics, ridge: float) -> Whitening:
             ) from None
         factor[part] = inverse.transpose(0, 2, 1)
         bias[part] = np.einsum("pij,pj->pi", inverse, statistics.mean[part])
-    if not (np.isfinite(factor).all() and np.isfinite(bias).all()):
-        raise PadimEdgeError("the statistics are not finite; fit again, from undamaged pictures")
     return Whitening(factor, bias)

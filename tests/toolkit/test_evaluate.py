@@ -1,0 +1,107 @@
+"""Metrics against their definitions, and what happens where they have none."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from padim_edge import sample
+from padim_edge.build import build
+from padim_edge.datasets import GOOD, Dataset, Item, from_folder
+from padim_edge.evaluate import evaluate
+from padim_edge.presets import PRESETS
+from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
+from padim_edge_export import backbones
+from padim_edge_runtime import Detector, images
+from padim_edge_runtime.regions import to_picture
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    sample.write("weave", folder, size=96, train=24, test_good=5, per_defect=1)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["edge", "paper"])
+def detector(request: pytest.FixtureRequest, root: Path) -> Detector:
+    crop = (64, 64) if request.param == "paper" else None
+    preset = dataclasses.replace(
+        PRESETS[request.param], preprocessing=Preprocessing((80, 80) if crop else (64, 64), crop), dims=20
+    )
+    built = build(from_folder(root, "weave"), root / f"{request.param}.onnx", preset, backbones.load("builtin"))
+    return Detector.load(built.model, "cpu")
+
+
+def brute_force_auroc(truth: np.ndarray, values: np.ndarray) -> float:
+    """Probability that an anomalous value exceeds a normal one, ties counted half (by ranks of sorted values)."""
+    normal = np.sort(values[~truth])
+    below = np.searchsorted(normal, values[truth], "left")
+    not_above = np.searchsorted(normal, values[truth], "right")
+    return float((below + not_above).sum() / 2 / len(normal) / truth.sum())
+
+
+def test_every_metric_is_what_its_definition_says(detector: Detector, root: Path) -> None:
+    dataset = from_folder(root, "weave")
+    scores, labels, values, truths = [], [], [], []
+    for item in dataset.test:
+        picture = item.read()
+        result = detector(images.prepare(picture.image, detector.metadata.preprocessing))
+        picture_map = to_picture(result.anomaly_map[0], detector.metadata.preprocessing, *picture.image.size)
+        seen = ~np.isnan(picture_map)
+        scores.append(result.score[0])
+        labels.append(item.kind != GOOD)
+        values.append(picture_map[seen])
+        truths.append((item.mask() if item.mask else np.zeros_like(seen))[seen])
+    evaluation = evaluate(detector, dataset)
+    labels_, scores_ = np.array(labels), np.array(scores)
+    assert evaluation.image_auroc == pytest.approx(brute_force_auroc(labels_, scores_))
+    assert evaluation.pixel_auroc == pytest.approx(brute_force_auroc(np.concatenate(truths), np.concatenate(values)))
+    alarms = scores_ > detector.metadata.threshold
+    assert evaluation.false_alarm_rate == pytest.approx(alarms[~labels_].mean())
+    assert evaluation.miss_rate == pytest.approx((~alarms[labels_]).mean())
+    assert (evaluation.good, evaluation.anomalous) == (5, len(sample.DEFECTS["weave"]))
+
+
+def test_metrics_without_pictures_of_both_kinds_are_none(detector: Detector, root: Path) -> None:
+    dataset = from_folder(root, "weave")
+    only_good = dataclasses.replace(dataset, test=tuple(i for i in dataset.test if i.kind == GOOD))
+    only_bad = dataclasses.replace(dataset, test=tuple(i for i in dataset.test if i.kind != GOOD))
+    good, bad = evaluate(detector, only_good), evaluate(detector, only_bad)
+    assert (good.image_auroc, good.image_ap, good.pixel_auroc, good.miss_rate) == (None,) * 4
+    assert good.false_alarm_rate is not None
+    assert (bad.image_auroc, bad.false_alarm_rate) == (None, None)
+    assert bad.pixel_auroc is not None
+    assert bad.miss_rate is not None
+
+
+def test_pictures_without_a_mask_count_in_the_image_metrics_only(detector: Detector, root: Path) -> None:
+    dataset = from_folder(root, "weave")
+    blind = dataclasses.replace(dataset, test=tuple(dataclasses.replace(i, mask=None) for i in dataset.test))
+    evaluation = evaluate(detector, blind)
+    assert evaluation.pixel_auroc is None
+    assert evaluation.image_auroc == evaluate(detector, dataset).image_auroc
+    assert evaluation.without_mask == len(sample.DEFECTS["weave"])
+
+
+def test_one_bad_picture_or_mask_does_not_stop_the_others(detector: Detector, root: Path) -> None:
+    dataset = from_folder(root, "weave")
+
+    def unreadable() -> images.Picture:
+        raise ImageError("torn.png cannot be decoded")
+
+    odd = Item("odd.png", "hole", lambda: images.Picture(Image.new("RGB", (96, 96)), ()), lambda: np.ones((5, 5), bool))
+    torn = Item("torn.png", GOOD, unreadable, None)
+    evaluation = evaluate(detector, dataclasses.replace(dataset, test=(torn, odd, *dataset.test)))
+    assert len(evaluation.unreadable) == 2
+    assert "5x5 pixels, expected those of the picture, 96x96" in evaluation.unreadable[1]
+    assert evaluation.image_auroc == evaluate(detector, dataset).image_auroc
+
+
+def test_no_test_pictures_is_an_error_that_says_what_was_expected(detector: Detector) -> None:
+    with pytest.raises(PadimEdgeError, match="has no test pictures; expected test/good and test/<defect>"):
+        evaluate(detector, Dataset("weave", (), ()))

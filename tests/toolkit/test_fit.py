@@ -1,0 +1,89 @@
+"""Fitting: one pass, the same bytes each time, whatever was batched how."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from padim_edge import fit as fitting
+from padim_edge import sample
+from padim_edge.fit import batches, fit
+from padim_edge.presets import PRESETS
+from padim_edge_artifact import PadimEdgeError, Preprocessing, names
+from padim_edge_export import backbones, embedding
+from padim_edge_runtime.providers import open_session
+
+PRESET = dataclasses.replace(PRESETS["edge"], preprocessing=Preprocessing((64, 64)), dims=20)
+
+
+@pytest.fixture(scope="module")
+def graph() -> bytes:
+    built = embedding.build(
+        backbones.load("builtin"),
+        (64, 64),
+        kind=PRESET.reduction,
+        dims=PRESET.dims,
+        seed=0,
+        pooling=PRESET.pooling,
+        shares=PRESET.shares,
+    )
+    return built.model.SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    return [sample.draw_good("weave", i, size=64) for i in range(40)]
+
+
+def test_one_pass_equals_numpys_covariance_of_all_embeddings(graph: bytes, pictures: list[np.ndarray]) -> None:
+    session = open_session(graph, "cpu").session
+    embeddings = session.run([names.EMBEDDING], {names.IMAGE: np.stack(pictures)})[0].astype(np.float64)
+    vectors = embeddings.reshape(40, 20, -1).transpose(2, 0, 1)
+    statistics = fit(graph, pictures)
+    assert (statistics.count, statistics.grid, statistics.dims) == (40, (16, 16), 20)
+    np.testing.assert_allclose(statistics.mean, vectors.mean(axis=1), rtol=1e-5, atol=1e-6)
+    expected = np.stack([np.cov(patch, rowvar=False) for patch in vectors])
+    # Batches of another size let the backbone round differently; nothing else differs.
+    np.testing.assert_allclose(statistics.scatter / 39, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_batch_size_does_not_matter_beyond_rounding(
+    graph: bytes, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = fit(graph, pictures)
+    monkeypatch.setattr(fitting, "BATCH", 7)
+    other = fit(graph, pictures)
+    np.testing.assert_allclose(other.scatter, usual.scatter, rtol=1e-4, atol=1e-5)
+
+
+def test_shards_merge_to_the_whole(graph: bytes, pictures: list[np.ndarray]) -> None:
+    whole = fit(graph, pictures)
+    merged = fit(graph, pictures[:13]).merge(fit(graph, pictures[13:30])).merge(fit(graph, pictures[30:]))
+    assert merged.count == whole.count
+    np.testing.assert_allclose(merged.mean, whole.mean, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(merged.scatter, whole.scatter, rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_pictures_give_the_same_bytes(graph: bytes, pictures: list[np.ndarray], tmp_path: Path) -> None:
+    for name in ("a.npz", "b.npz"):
+        fit(graph, pictures).save(tmp_path / name)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_it_takes_a_generator_and_reports_every_picture(graph: bytes, pictures: list[np.ndarray]) -> None:
+    steps: list[int] = []
+    statistics = fit(graph, (picture for picture in pictures), progress=steps.append)
+    assert sum(steps) == statistics.count == 40
+
+
+def test_no_picture_is_an_error(graph: bytes) -> None:
+    with pytest.raises(PadimEdgeError, match="expected at least 2"):
+        fit(graph, [])
+
+
+def test_batches_keep_every_item_in_order() -> None:
+    assert list(batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(batches([], 3)) == []
