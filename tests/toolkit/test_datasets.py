@@ -86,7 +86,7 @@ def test_an_empty_class_is_named(tmp_path: Path) -> None:
         datasets.from_folder(tmp_path, "part")
 
 
-def test_a_damaged_mask_is_named(root: Path, tmp_path: Path) -> None:
+def test_a_damaged_mask_is_named(tmp_path: Path) -> None:
     (folder := tmp_path / "part" / "train" / "good").mkdir(parents=True)
     Image.new("RGB", (32, 32)).save(folder / "0.png")
     for kind in ("test", "ground_truth"):
