@@ -6,16 +6,19 @@ protobuf encoding is read (onnx.proto3: `ModelProto.metadata_props` is field 14)
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import mmap
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from padim_edge_artifact.errors import ArtifactError
-from padim_edge_artifact.metadata import Metadata, from_json
+from padim_edge_artifact.files import replacing
+from padim_edge_artifact.metadata import Metadata, from_json, to_json
 from padim_edge_artifact.names import METADATA_KEY
 
-__all__ = ["BLANK_DIGEST", "data_digest", "model_digest", "read_metadata", "read_verified"]
+__all__ = ["BLANK_DIGEST", "data_digest", "model_digest", "read_metadata", "read_verified", "replace_metadata"]
 
 BLANK_DIGEST = "0" * 64
 """Stands in place of the model digest while the digest is taken."""
@@ -30,7 +33,11 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         ArtifactError: No such file, truncated, not ONNX, not made by padim-edge, or of another format version.
     """
-    return from_json(_properties(path).get(METADATA_KEY) or _foreign(path))
+    text = _properties(path).get(METADATA_KEY) or _foreign(path)
+    try:
+        return from_json(text)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path} cannot be used: {error}") from error
 
 
 def read_verified(path: Path) -> Metadata:
@@ -41,11 +48,11 @@ def read_verified(path: Path) -> Metadata:
     """
     metadata = read_metadata(path)
     digests = metadata.digests
-    if model_digest(path, digests.model) != digests.model:
+    if not digests.model or model_digest(path, digests.model) != digests.model:
         raise ArtifactError(f"{path} is damaged (its digest does not match); copy it again from where it was exported")
     if digests.data_file is None:
         return metadata
-    if Path(digests.data_file).name != digests.data_file:
+    if not digests.data_file or Path(digests.data_file).name != digests.data_file:
         raise ArtifactError(f"{path} names the data file {digests.data_file!r}, expected a name in the same folder")
     data = path.with_name(digests.data_file)
     if not data.is_file():
@@ -61,6 +68,36 @@ def read_verified(path: Path) -> Metadata:
     return metadata
 
 
+def replace_metadata(path: Path, metadata: Metadata) -> Metadata:
+    """Write other metadata into a model file, and nothing else; returns it with its true digest.
+
+    The old entry is cut out and the new one appended: the order of fields does not matter to protobuf. The file is
+    replaced only when the new one is complete.
+
+    Raises:
+        ArtifactError: The file is damaged or was not made by padim-edge.
+        PadimEdgeError: It cannot be written.
+    """
+    read_verified(path)
+    content = path.read_bytes()
+    kept = b"".join(
+        content[start:stop]
+        for start, stop, number, value in _spans(content)
+        if not (number == _METADATA_PROPS and isinstance(value, slice) and _entry(content[value])[0] == METADATA_KEY)
+    )
+
+    def write(file: Path, digest: str) -> Metadata:
+        digests = dataclasses.replace(metadata.digests, model=digest)
+        written = dataclasses.replace(metadata, digests=digests)
+        entry = _message(1, METADATA_KEY.encode()) + _message(2, to_json(written).encode())
+        file.write_bytes(kept + _message(_METADATA_PROPS, entry))
+        return written
+
+    with replacing(path) as temporary:
+        write(temporary, BLANK_DIGEST)
+        return write(temporary, model_digest(temporary, BLANK_DIGEST))
+
+
 def data_digest(path: Path) -> str:
     """SHA-256 of a file, 64 hexadecimal digits."""
     digest = hashlib.sha256()
@@ -71,9 +108,12 @@ def data_digest(path: Path) -> str:
 
 
 def model_digest(path: Path, digits: str) -> str:
-    """SHA-256 of a file in which `digits` (the digest that it states of itself) is replaced by `BLANK_DIGEST`."""
+    """SHA-256 of a file in which `digits` (the digest that it states of itself) is replaced by `BLANK_DIGEST`.
+
+    Empty where `digits` are not 64, or not in the file.
+    """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = content.rfind(digits.encode())
+        start = content.rfind(digits.encode(errors="replace"))
         if len(digits) != len(BLANK_DIGEST) or start < 0:
             return ""
         digest = hashlib.sha256(content[:start])
@@ -89,28 +129,52 @@ def _foreign(path: Path) -> str:
 def _properties(path: Path) -> dict[str, str]:
     """`metadata_props` of an ONNX file."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            properties = {}
-            for number, value in _fields(content, 0, len(content)):
-                if number == _METADATA_PROPS and isinstance(value, slice):
-                    entry = content[value]
-                    parts = dict(_fields(entry, 0, len(entry)))
-                    key, text = parts.get(1, slice(0)), parts.get(2, slice(0))
-                    if isinstance(key, slice) and isinstance(text, slice):
-                        properties[entry[key].decode()] = entry[text].decode()
-            return properties
+        with path.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise ValueError("it is empty")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                properties = {}
+                for _, _, number, value in _spans(content):
+                    if number == _METADATA_PROPS and isinstance(value, slice):
+                        key, text = _entry(content[value])
+                        properties[key] = text
+                return properties
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; expected a model made by padim-edge export") from None
+    except IsADirectoryError:
+        raise ArtifactError(f"{path} is a folder, expected a model made by padim-edge export") from None
     except (OSError, ValueError, IndexError) as error:
-        reason = "it is a folder" if path.is_dir() else "it is empty" if not path.stat().st_size else str(error)
+        reason = error.strerror if isinstance(error, OSError) else error
         raise ArtifactError(
             f"{path} is not a whole ONNX file ({reason}); expected a model made by padim-edge export, so copy it again"
         ) from error
 
 
-def _fields(content: mmap.mmap | bytes, start: int, stop: int) -> Iterator[tuple[int, int | slice]]:
-    """(field number, integer or the slice of its bytes) for each field of one protobuf message."""
+def _entry(content: bytes) -> tuple[str, str]:
+    """Key and value of one entry of `metadata_props`; blank where they are missing."""
+    parts = {number: content[value] for _, _, number, value in _spans(content) if isinstance(value, slice)}
+    return parts.get(1, b"").decode(), parts.get(2, b"").decode()
+
+
+def _message(number: int, content: bytes) -> bytes:
+    """One field that holds bytes."""
+    return _digits(number << 3 | 2) + _digits(len(content)) + content
+
+
+def _digits(value: int) -> bytes:
+    """A base-128 integer."""
+    digits = bytearray()
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+def _spans(content: mmap.mmap | bytes) -> Iterator[tuple[int, int, int, int | slice]]:
+    """(start, stop, field number, integer or the slice of its bytes) for each field of one protobuf message."""
+    start, stop = 0, len(content)
     while start < stop:
+        begin = start
         tag, start = _varint(content, start)
         value: int | slice
         match tag & 7:
@@ -126,7 +190,7 @@ def _fields(content: mmap.mmap | bytes, start: int, stop: int) -> Iterator[tuple
                 raise ValueError(f"unknown wire type {wire}")
         if start > stop or not tag >> 3:
             raise ValueError("it ends in the middle of a field" if start > stop else "field number 0")
-        yield tag >> 3, value
+        yield begin, start, tag >> 3, value
 
 
 def _varint(content: mmap.mmap | bytes, start: int) -> tuple[int, int]:

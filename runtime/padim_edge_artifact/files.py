@@ -17,16 +17,21 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` on success, remove it on any failure.
 
     Raises:
-        PadimEdgeError: The folder does not exist, cannot be written to, or the disk is full.
+        PadimEdgeError: `path` names no file; the folder does not exist, cannot be written to, or the disk is full.
     """
+    if not path.name:
+        raise PadimEdgeError(f"{str(path)!r} cannot be written, expected the name of a file")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)
+    except BrokenPipeError:  # of the output that the block prints meanwhile, not of this file
+        raise
     except OSError as error:
         raise PadimEdgeError(
             f"{path} could not be written ({error.strerror or error}); choose a folder that exists, can be written to "
             "and has room"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing could be made, nothing is left
+            temporary.unlink()

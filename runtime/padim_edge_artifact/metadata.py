@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
+import sys
 import types
 import typing
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from padim_edge_artifact.calibration import Calibration
+from padim_edge_artifact.comparable import Reference
 from padim_edge_artifact.errors import ArtifactError
 from padim_edge_artifact.names import FORMAT_VERSION
 from padim_edge_artifact.preprocessing import Preprocessing
+from padim_edge_artifact.roi import from_runs
 
 __all__ = ["Backbone", "Digests", "Metadata", "Reduction", "SelfTest", "from_json", "to_json"]
 
@@ -99,11 +105,24 @@ class Metadata:
     """A picture is anomalous when its score is above this."""
     threshold_rule: str
     """How the threshold was found, in words."""
-    calibration_scores: tuple[float, ...]
-    """Leave-one-out scores of the good pictures in ascending order, or equally spaced quantiles of them."""
+    false_alarm_rate: float
+    """Share of good pictures that the threshold was set to raise alarms for, in (0, 1)."""
+    extrapolated: bool
+    """Whether that rate is below what the calibration scores resolve, so that a model of their tail was used."""
+    calibration: Calibration
+    """Scores of good pictures outside the fit: leave-one-out scores, or those of held-out pictures."""
+    reference: Reference
+    """What the good pictures looked like, to tell a moved camera or lamp from a defect."""
+    roi: tuple[int, ...] | None
+    """Region of interest in the model's frame, as run lengths (see `roi`); `None` where everything is inspected."""
     digests: Digests
     self_test: SelfTest
     format_version: int = FORMAT_VERSION
+
+    @property
+    def inspected(self) -> npt.NDArray[np.bool_]:
+        """`(H, W)`, True where score and map count; all True without a region of interest."""
+        return np.ones(self.size, np.bool_) if self.roi is None else from_runs(self.roi, self.size)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -124,7 +143,7 @@ def from_json(text: str) -> Metadata:
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"the metadata is not JSON ({error}); export the model again") from error
     version = data.get("format_version") if isinstance(data, dict) else None
     if version != FORMAT_VERSION:
@@ -158,9 +177,9 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
             return tuple(_decode(arguments[0], item, where) for item in value)
         if len(value) == len(arguments):
             return tuple(_decode(each, item, where) for each, item in zip(arguments, value, strict=True))
-    elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+    elif kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:  # False for NaN
         return float(value)
-    elif kind in (int, str) and type(value) is kind:
+    elif kind in (bool, int, str) and type(value) is kind:
         return value
     wanted = kind.__name__ if isinstance(kind, type) and origin is None else str(kind)
     raise ArtifactError(f"{where} is {value!r}, expected {wanted}; export the model again")

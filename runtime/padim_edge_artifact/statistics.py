@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,23 +94,33 @@ class Statistics:
             ArtifactError: The file is missing, damaged, not statistics, or of another version.
         """
         try:
-            with np.load(os.fspath(path), allow_pickle=False) as file:
+            # By a file and not by its path: numpy leaves a damaged file open.
+            with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
                 header: dict[str, Any] = json.loads(str(file["header"]))
-                if header.get("version") != STATISTICS_VERSION:
-                    raise ArtifactError(
-                        f"{path} holds statistics of version {header.get('version')}, expected {STATISTICS_VERSION}; "
-                        "fit again with this padim-edge"
-                    )
-                rows, columns = header["grid"]
-                return cls(int(header["count"]), file["mean"], file["scatter"], (int(rows), int(columns)))
+                version = header.get("version")
+                if version == STATISTICS_VERSION:
+                    rows, columns = header["grid"]
+                    return cls(int(header["count"]), file["mean"], file["scatter"], (int(rows), int(columns)))
         except FileNotFoundError:
             raise ArtifactError(f"{path} does not exist; expected statistics saved by padim-edge") from None
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            if isinstance(error, ArtifactError):
-                raise
+        except (  # RuntimeError: a damaged flag that says "encrypted" or "compressed in an unknown way"
+            AttributeError,
+            EOFError,
+            KeyError,
+            OSError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise ArtifactError(
                 f"{path} is not a readable statistics file ({error}); expected the .npz that padim-edge saved"
             ) from error
+        raise ArtifactError(
+            f"{path} holds statistics of version {version}, expected {STATISTICS_VERSION}; "
+            "fit again with this padim-edge"
+        )
 
 
 def absorb(mean: Float64, scatter: Float64, count: int, embedding: npt.NDArray[np.float32]) -> None:

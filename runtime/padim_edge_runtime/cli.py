@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -18,9 +19,10 @@ from padim_edge_artifact.errors import PadimEdgeError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from padim_edge_artifact import Metadata
     from padim_edge_runtime.judge import Judged, Unreadable
 
-__all__ = ["DEVICE_HELP", "JsonOption", "ModelArgument", "app", "main", "print_json", "warn"]
+__all__ = ["DEVICE_HELP", "JsonOption", "ModelArgument", "app", "main", "print_json", "tell_extrapolated", "warn"]
 
 COMMAND_GROUP = "padim_edge.commands"
 """Entry points of this group are called with the app, to add commands to it."""
@@ -103,6 +105,9 @@ def infer(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a table.")] = None,
     heatmaps: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write overlays, one a picture.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Use this instead of the model's own threshold.")] = None,
+    min_area: Annotated[
+        int, typer.Option(min=0, help="Do not report regions of less area, in square pixels of the picture.")
+    ] = 0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say why better devices were passed over.")] = False,
 ) -> None:
     """Judge pictures: score, decision, regions. Exit code 1 when any picture could not be read."""
@@ -111,7 +116,7 @@ def infer(
     from padim_edge_runtime.detector import Detector
     from padim_edge_runtime.judge import judge
 
-    if threshold is not None and not threshold >= 0:
+    if threshold is not None and not 0 <= threshold < float("inf"):
         raise PadimEdgeError(f"--threshold is {threshold}, expected a distance of 0 or more")
     files = images.find(pictures)
     detector = Detector.load(model, device)
@@ -122,8 +127,10 @@ def infer(
     with ExitStack() as stack:
         table = None
         if csv is not None:
-            table = stack.enter_context(stack.enter_context(replacing(csv)).open("w", newline="", encoding="utf-8"))
-        results = judge(detector, files, threshold=threshold, heatmaps=heatmaps)
+            file = stack.enter_context(replacing(csv))
+            # Names of files need not be text.
+            table = stack.enter_context(file.open("w", newline="", encoding="utf-8", errors="backslashreplace"))
+        results = judge(detector, files, threshold=threshold, heatmaps=heatmaps, smallest=min_area)
         advance = stack.enter_context(progress.bar("judging", len(files)))
         for result in _told(results, as_json=as_json):
             judged.append(result)
@@ -132,6 +139,12 @@ def infer(
             _write_table(table, judged)
     unreadable = _summarise(judged, detector.device)
     raise typer.Exit(1 if unreadable else 0)
+
+
+_WARNINGS = {
+    "shift": "moved against the good pictures; check the camera and the part's place",
+    "exposure": "brighter, darker or flatter than any good picture; check the light",
+}
 
 
 def _told(results: Iterator[Judged | Unreadable], *, as_json: bool) -> Iterator[Judged | Unreadable]:
@@ -148,6 +161,8 @@ def _told(results: Iterator[Judged | Unreadable], *, as_json: bool) -> Iterator[
             typer.echo(f"{decision}  score {result.score:8.2f}  p {result.p_value:.3f}  {result.path}")
         for note in getattr(result, "notes", ()):
             warn(f"{result.path}: {note}")
+        for warning in getattr(result, "warnings", ()):
+            warn(f"{result.path}: {_WARNINGS[warning]}")
         yield result
 
 
@@ -212,7 +227,11 @@ def inspect(model: ModelArgument, as_json: JsonOption = False) -> None:
         "embedding": f"{reduction.dims} dimensions {reduction.kind}{per_stage}, seed {reduction.seed}; "
         f"{metadata.pooling}x{metadata.pooling} pooling; grid {h}x{w}",
         "Gaussians": f"{metadata.pictures} good pictures, ridge {metadata.ridge:g}, map sigma {metadata.sigma:g} px",
-        "threshold": f"{metadata.threshold:.4f} ({metadata.threshold_rule})",
+        "threshold": f"{metadata.threshold:.4f}, for a false-alarm rate of {metadata.false_alarm_rate:g}"
+        + (" (extrapolated)" if metadata.extrapolated else ""),
+        "calibrated on": f"{metadata.calibration.pictures} {metadata.threshold_rule}; they resolve rates down to "
+        f"{metadata.calibration.resolution:.2g}"
+        + (", below it a Pareto tail is used" if metadata.extrapolated else ""),
         "size": f"{stored / 1e6:.1f} MB"
         + (f", with {metadata.digests.data_file}" if metadata.digests.data_file else ""),
     }
@@ -263,6 +282,52 @@ def verify(
         raise PadimEdgeError("the model answers differently here than where it was made; see the lines above")
 
 
+@app.command()
+def recalibrate(
+    model: ModelArgument,
+    good: Annotated[list[Path], typer.Argument(metavar="GOOD_FOLDER...", help="Good pictures it was not fitted on.")],
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Share of good pictures that may raise an alarm; sets the threshold.")
+    ] = 0.01,
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Set a model's threshold anew, from good pictures that it was not fitted on. Nothing else in it changes."""
+    from padim_edge_artifact.container import read_metadata
+    from padim_edge_runtime import images, progress
+    from padim_edge_runtime.recalibrate import recalibrate as run
+
+    before = read_metadata(model).threshold
+    files = [path for path, _ in images.find(good)]
+    with progress.bar("judging", len(files)) as advance:
+        after, unreadable = run(model, files, false_alarm_rate=false_alarm_rate, device=device, progress=advance)
+    for sentence in unreadable:
+        warn(f"left out: {sentence}")
+    tell_extrapolated(after)
+    if as_json:
+        print_json(
+            {
+                "model": str(model),
+                "pictures": after.calibration.pictures,
+                "false_alarm_rate": after.false_alarm_rate,
+                "extrapolated": after.extrapolated,
+                "threshold_before": before,
+                "threshold": after.threshold,
+            }
+        )
+        return
+    typer.echo(f"{model}: threshold {after.threshold:.2f}, before {before:.2f}; {after.calibration.pictures} pictures")
+
+
+def tell_extrapolated(metadata: Metadata) -> None:
+    """Warn where the threshold rests on a model of the tail."""
+    if metadata.extrapolated:
+        warn(
+            f"a false-alarm rate of {metadata.false_alarm_rate:g} is less than {metadata.calibration.pictures} "
+            f"pictures resolve ({metadata.calibration.resolution:.2g}); the threshold is extrapolated from their tail"
+        )
+
+
 def _add_toolkit() -> None:
     """Let installed toolkits add their commands. A broken one is named and does not take `infer` down with it."""
     for entry in entry_points(group=COMMAND_GROUP):
@@ -277,4 +342,6 @@ _add_toolkit()
 
 def main() -> None:
     """Entry point of the command `padim-edge`."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not fit the terminal's encoding
     app()

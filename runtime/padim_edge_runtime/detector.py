@@ -32,7 +32,7 @@ class Result:
     patch_distance: Float32
     """`(N, h, w)` Mahalanobis distance of each patch."""
     p_value: npt.NDArray[np.float64]
-    """`(N,)` share of good pictures expected to score at least as high, in (0, 1], from the calibration scores."""
+    """`(N,)` share of good pictures expected to score at least as high, in (0, 1]; see `Calibration`."""
     anomalous: npt.NDArray[np.bool_]
     """`(N,)` score above the threshold."""
     threshold: float
@@ -87,11 +87,12 @@ class Detector:
         """A picture of any size and mode as `(H, W, 3)` uint8 in the model's frame.
 
         Raises:
-            ImageError: The picture cannot be read.
+            ImageError: The picture cannot be read, or has floating point or 32-bit pixels.
         """
-        if isinstance(image, (str, Path)):
-            image = images.read(Path(image)).image
-        return images.prepare(image.convert("RGB"), self.metadata.preprocessing)
+        picture = (
+            images.read(Path(image)) if isinstance(image, (str, Path)) else images.upright_rgb(image, "the picture")
+        )
+        return images.prepare(picture.image, self.metadata.preprocessing)
 
     def __call__(self, pictures: npt.NDArray[np.uint8], *, threshold: float | None = None) -> Result:
         """Judge pictures.
@@ -124,8 +125,8 @@ class Detector:
             score=score,
             anomaly_map=anomaly_map,
             patch_distance=patch_distance,
-            p_value=p_value(self.metadata, score),
-            anomalous=score > limit,
+            p_value=self.metadata.calibration.p_value(score),
+            anomalous=score.astype(np.float64) > limit,  # or numpy would round the threshold to float32
             threshold=limit,
             device=self.device,
         )
@@ -140,16 +141,6 @@ class Detector:
         difference = float(np.max(np.abs(found - wanted) / np.abs(wanted).clip(1e-6)))
         passed = difference <= expected.tolerance  # False for NaN
         return SelfTestOutcome(passed, difference, expected.tolerance, float(result.score[0]), expected.score)
-
-
-def p_value(metadata: Metadata, score: Float32) -> npt.NDArray[np.float64]:
-    """`(N,)` (1 + expected number of good pictures that score at least as high) / (n + 1).
-
-    The usual permutation p-value, which is never 0; n is the number of good pictures.
-    """
-    scores = np.asarray(metadata.calibration_scores)
-    share = 1 - np.searchsorted(scores, score, side="left") / max(len(scores), 1)
-    return (1 + share * metadata.pictures) / (metadata.pictures + 1)
 
 
 def _check_contract(session: Any, metadata: Metadata, path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from padim_edge_artifact import ImageError, Preprocessing
 
-__all__ = ["SUFFIXES", "Picture", "find", "prepare", "read"]
+__all__ = ["SUFFIXES", "Picture", "find", "prepare", "read", "upright_rgb"]
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 """Endings, in lower case, by which pictures are found in folders."""
@@ -25,6 +25,8 @@ LARGEST_AREA = 178_956_970
 
 # Pillow warns at half of the limit above; the limit itself is enforced in `read`.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# It also warns of damaged tags before it refuses the picture or does without them.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _SIXTEEN_BIT = frozenset(("I;16", "I;16L", "I;16B", "I;16N"))
@@ -80,7 +82,8 @@ def read(path: Path) -> Picture:
         ImageError: Missing, unreadable, truncated, animated, of floating point, tiny or enormous.
     """
     try:
-        with Image.open(path) as image:
+        # By a file and not by its path: Pillow would map uncompressed grey TIFFs, and scrambles those that EXIF turns.
+        with path.open("rb") as file, Image.open(file) as image:
             width, height = image.size
             frames = getattr(image, "n_frames", 1)
             if width * height > LARGEST_AREA:
@@ -92,7 +95,7 @@ def read(path: Path) -> Picture:
             if frames > 1 and image.format != "MPO":  # MPO: a photo with previews behind it, from phones
                 raise ImageError(f"{path} has {frames} frames, expected a single picture; extract the frame to judge")
             image.load()
-            return _upright_rgb(image, path)
+            return upright_rgb(image, str(path))
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; expected a picture") from None
     except Image.DecompressionBombError:
@@ -100,11 +103,14 @@ def read(path: Path) -> Picture:
     except UnidentifiedImageError:
         what = "is empty (0 bytes)" if not path.stat().st_size else "is not a picture that Pillow can read"
         raise ImageError(f"{path} {what}; expected a PNG, JPEG, BMP, TIFF or WebP picture") from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, OverflowError) as error:
+    except IsADirectoryError:
+        raise ImageError(f"{path} is a folder, expected a picture") from None
+    except (OSError, SyntaxError, TypeError, ValueError, EOFError, MemoryError, OverflowError) as error:
         if isinstance(error, ImageError):
             raise
-        what = "is a folder" if path.is_dir() else f"cannot be decoded ({error})"
-        raise ImageError(f"{path} {what}; expected a whole picture, so save or copy it again") from error
+        raise ImageError(
+            f"{path} cannot be decoded ({error}); expected a whole picture, so save or copy it again"
+        ) from error
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
@@ -117,17 +123,25 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.
     return np.ascontiguousarray(np.asarray(image)[top : top + height, left : left + width])
 
 
-def _upright_rgb(image: Image.Image, path: Path) -> Picture:
+def upright_rgb(image: Image.Image, name: str) -> Picture:
+    """A decoded picture of any mode, converted as `read` says; `name` stands for it in errors.
+
+    Raises:
+        ImageError: Floating point or 32-bit pixels.
+    """
     notes = []
     mode = image.mode
     if mode == "F" or (mode == "I" and image.format != "PNG"):
-        raise ImageError(f"{path} has {mode} pixels (32 bits), expected 8 or 16 bits a channel; convert it first")
+        raise ImageError(f"{name} has {mode} pixels (32 bits), expected 8 or 16 bits a channel; convert it first")
     if mode in _SIXTEEN_BIT or mode == "I":  # older Pillows open 16-bit PNGs as I
         values = np.asarray(image).astype(np.uint32)
         image = _like(Image.fromarray(((values + 128) // 257).astype(np.uint8)), image)
         notes.append("16 bits a pixel were scaled to 8")
     elif mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         notes.append("transparency was dropped")
+        if mode == "P":  # or Pillow warns that it drops it
+            image = image.copy()
+            image.info.pop("transparency", None)
         if mode in ("RGBa", "La"):
             image = image.convert({"RGBa": "RGBA", "La": "LA"}[mode])
     elif mode == "CMYK":

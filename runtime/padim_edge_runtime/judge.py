@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_artifact import ImageError, PadimEdgeError
+from padim_edge_artifact import ImageError, Metadata, PadimEdgeError
+from padim_edge_artifact.comparable import compare
 from padim_edge_artifact.files import replacing
 from padim_edge_runtime import images
 from padim_edge_runtime.detector import Detector
@@ -39,6 +40,10 @@ class Judged:
     height: int
     milliseconds: float
     """Time in the model, without decoding and drawing."""
+    shift: tuple[int, int]
+    """(x, y) in pixels of the picture by which it seems moved against the mean good picture, in steps of a patch."""
+    warnings: tuple[str, ...]
+    """`shift` or `exposure` where the picture is not comparable with the good ones: camera or lamp, not the part."""
     notes: tuple[str, ...]
     """What was changed in the picture before judging."""
 
@@ -70,6 +75,7 @@ def judge(
     *,
     threshold: float | None = None,
     heatmaps: Path | None = None,
+    smallest: int = 0,
 ) -> Iterator[Judged | Unreadable]:
     """Judge picture files, in their order.
 
@@ -78,11 +84,14 @@ def judge(
         files: (path, name to report it under), as from `images.find`.
         threshold: Used instead of the model's own.
         heatmaps: Folder for overlays, `<name>.png` in the picture's own size.
+        smallest: Regions of less area, in square pixels of the picture, are not reported. The decision is the score's
+            alone.
 
     Raises:
         PadimEdgeError: The heat maps cannot be written, or the device failed. Unreadable pictures are reported instead.
     """
     files = list(files)
+    metadata = detector.metadata
     targets = _targets(heatmaps, [name for _, name in files])
 
     def decode(path: Path) -> tuple[images.Picture, npt.NDArray[np.uint8]] | ImageError:
@@ -98,6 +107,7 @@ def judge(
                 yield Unreadable(path, str(decoded)), None, None
                 continue
             picture, frame = decoded
+            comparison = compare(frame, metadata.reference, metadata.grid)
             start = time.perf_counter()
             result = detector(frame, threshold=threshold)
             milliseconds = 1e3 * (time.perf_counter() - start)
@@ -109,7 +119,16 @@ def judge(
                     p_value=float(result.p_value[0]),
                     threshold=result.threshold,
                     anomalous=bool(result.anomalous[0]),
-                    regions=find_regions(anomaly_map, result.threshold, detector.metadata.preprocessing, width, height),
+                    regions=find_regions(
+                        anomaly_map,
+                        result.threshold,
+                        detector.metadata.preprocessing,
+                        width,
+                        height,
+                        smallest=smallest,
+                    ),
+                    shift=in_pixels(comparison.shift, metadata, width, height),
+                    warnings=comparison.warnings,
                     width=width,
                     height=height,
                     milliseconds=milliseconds,
@@ -124,13 +143,28 @@ def judge(
             yield judged
         return
 
+    inspected = detector.metadata.inspected
+
     def draw(
         work: tuple[Path, tuple[Judged | Unreadable, images.Picture | None, npt.NDArray[np.float32] | None]],
     ) -> Judged | Unreadable:
         target, (judged, picture, anomaly_map) = work
         if isinstance(judged, Judged) and picture is not None and anomaly_map is not None:
-            shown = to_picture(anomaly_map, detector.metadata.preprocessing, judged.width, judged.height)
-            drawn = overlay(picture.image, shown, judged.threshold, anomalous=judged.anomalous, score=judged.score)
+            shown = to_picture(
+                anomaly_map,
+                detector.metadata.preprocessing,
+                judged.width,
+                judged.height,
+                inspected=inspected,
+            )
+            drawn = overlay(
+                picture.image,
+                shown,
+                judged.threshold,
+                anomalous=judged.anomalous,
+                score=judged.score,
+                boxes=[region.box for region in judged.regions],
+            )
             _make_folder(target.parent)
             with replacing(target) as temporary:
                 drawn.save(temporary, format="PNG", compress_level=1)
@@ -138,6 +172,12 @@ def judge(
 
     # Overlays are drawn in one thread beside the model's; both wait at most a few pictures for each other.
     yield from in_order(draw, zip(targets, run(), strict=True), workers=1, ahead=4)
+
+
+def in_pixels(shift: tuple[int, int], metadata: Metadata, width: int, height: int) -> tuple[int, int]:
+    """(x, y) in pixels of the picture, from (rows, columns) in patches."""
+    box, (h, w) = metadata.preprocessing.judged_box(width, height), metadata.grid
+    return round(shift[1] * box.width / w), round(shift[0] * box.height / h)
 
 
 def _targets(folder: Path | None, names: list[Path]) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
@@ -20,7 +22,13 @@ _UNSEEN = 0.55
 
 
 def overlay(
-    image: Image.Image, picture_map: npt.NDArray[np.float32], threshold: float, *, anomalous: bool, score: float
+    image: Image.Image,
+    picture_map: npt.NDArray[np.float32],
+    threshold: float,
+    *,
+    anomalous: bool,
+    score: float,
+    boxes: Sequence[tuple[int, int, int, int]] = (),
 ) -> Image.Image:
     """The picture in its own size with the map over it, regions above the threshold outlined, and a caption.
 
@@ -33,6 +41,7 @@ def overlay(
         threshold: Above it a picture is anomalous; more than 0.
         anomalous: The decision, for the caption.
         score: The score, for the caption.
+        boxes: (x, y, width, height) of the regions that are reported, drawn as corners.
     """
     level = np.nan_to_num(picture_map / max(threshold, 1e-6), nan=0.0)
     colours = np.stack([np.interp(level, _STOPS, _COLOURS[:, i]) for i in range(4)], axis=-1)
@@ -43,6 +52,7 @@ def overlay(
     width = max(1, round(min(image.size) / 320))
     pixels[_border(level > 1, width)] = _OUTLINE
     shown = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
+    _corners(shown, boxes, width)
     _caption(shown, f"{'ANOMALOUS' if anomalous else 'good'}   {score:.2f} / {threshold:.2f}", anomalous=anomalous)
     return shown
 
@@ -54,6 +64,18 @@ def _border(mask: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
         padded = np.pad(inner, 1, constant_values=True)
         inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inner
+
+
+def _corners(image: Image.Image, boxes: Sequence[tuple[int, int, int, int]], width: int) -> None:
+    """The corners of each box: they show where it is and hide little of what is in it."""
+    draw = ImageDraw.Draw(image)
+    for x, y, across, down in boxes:
+        right, lower = x + across - 1, y + down - 1
+        arm = max(2, min(across, down) // 4)
+        for corner_x, inward_x in ((x, arm), (right, -arm)):
+            for corner_y, inward_y in ((y, arm), (lower, -arm)):
+                draw.line([(corner_x + inward_x, corner_y), (corner_x, corner_y)], fill=_OUTLINE, width=width)
+                draw.line([(corner_x, corner_y), (corner_x, corner_y + inward_y)], fill=_OUTLINE, width=width)
 
 
 def _caption(image: Image.Image, text: str, *, anomalous: bool) -> None:

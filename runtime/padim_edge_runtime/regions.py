@@ -21,6 +21,8 @@ class Region:
     """(x, y, width, height)."""
     area: int
     """Square pixels, 1 or more."""
+    share: float
+    """Of the picture's area, in (0, 1]."""
     peak: tuple[int, int]
     """(x, y) of the highest value."""
     score: float
@@ -28,12 +30,23 @@ class Region:
 
 
 def to_picture(
-    anomaly_map: npt.NDArray[np.float32], preprocessing: Preprocessing, width: int, height: int
+    anomaly_map: npt.NDArray[np.float32],
+    preprocessing: Preprocessing,
+    width: int,
+    height: int,
+    *,
+    inspected: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float32]:
     """`(height, width)` float32: the map `(H, W)` in the picture's own pixels, NaN where the model did not look.
 
-    Bilinear, so no value is higher than the map's.
+    Bilinear, so no value is higher than the map's. Outside the region of interest `inspected`, `(H, W)`, it is NaN,
+    too.
     """
+    if inspected is not None and not inspected.all():
+        # Values outside are 0; they must not be blended into the rim of the region, so the map is taken cell by cell.
+        inside = to_picture(inspected.astype(np.float32), preprocessing, width, height)
+        whole = to_picture(np.where(inspected, anomaly_map, 0).astype(np.float32), preprocessing, width, height)
+        return np.where(inside >= 0.5, whole / np.maximum(inside, 0.5), np.float32(np.nan)).astype(np.float32)
     box = preprocessing.judged_box(width, height)
     rows, columns = anomaly_map.shape
     across, down = columns / box.width, rows / box.height
@@ -48,10 +61,25 @@ def to_picture(
 
 
 def find_regions(
-    anomaly_map: npt.NDArray[np.float32], threshold: float, preprocessing: Preprocessing, width: int, height: int
+    anomaly_map: npt.NDArray[np.float32],
+    threshold: float,
+    preprocessing: Preprocessing,
+    width: int,
+    height: int,
+    *,
+    smallest: int = 0,
 ) -> tuple[Region, ...]:
-    """Connected regions (8 neighbours) of the map `(H, W)` above the threshold, the highest first."""
-    labels = label(anomaly_map > threshold)
+    """Connected regions (8 neighbours) of the map `(H, W)` above the threshold, the highest first.
+
+    Args:
+        anomaly_map: In the model's frame.
+        threshold: Regions are strictly above it.
+        preprocessing: How the frame lies in the picture.
+        width: Of the picture, in pixels.
+        height: Of the picture, in pixels.
+        smallest: Regions of less area (square pixels of the picture) are left out.
+    """
+    labels = label(anomaly_map.astype(np.float64) > threshold)  # as the decision is taken, to the last digit
     frame = preprocessing.judged_box(width, height)
     across, down = frame.width / anomaly_map.shape[1], frame.height / anomaly_map.shape[0]
     found = []
@@ -65,7 +93,8 @@ def find_regions(
         found.append(
             Region(
                 box=(x, y, min(int(np.ceil(right)), width) - x, min(int(np.ceil(lower)), height) - y),
-                area=max(1, round(len(values) * across * down)),
+                area=(area := max(1, round(len(values) * across * down))),
+                share=min(area / (width * height), 1.0),
                 peak=(
                     int(frame.left + (columns[top] + 0.5) * across),
                     int(frame.top + (rows[top] + 0.5) * down),
@@ -73,7 +102,7 @@ def find_regions(
                 score=float(values[top]),
             )
         )
-    return tuple(sorted(found, key=lambda region: -region.score))
+    return tuple(sorted((r for r in found if r.area >= smallest), key=lambda region: -region.score))
 
 
 def label(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:

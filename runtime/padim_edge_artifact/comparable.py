@@ -1,0 +1,146 @@
+"""Is a picture even comparable with those that were fitted on? A moved camera or lamp is not a defect.
+
+Cheap on purpose, and apart from the score: a thumbnail of one pixel a patch is compared with the mean thumbnail of the
+good pictures. The limits are those that the good pictures themselves kept, with some room.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Comparison", "Observed", "Reference", "compare", "shift", "thumbnail"]
+
+Float64 = npt.NDArray[np.float64]
+
+_ROOM = 0.5
+"""Share of the good pictures' own range by which brightness and contrast may leave it."""
+_ROOM_LEVELS = 3.0
+"""And that many grey levels more, so that few or equal pictures do not make a limit of nothing."""
+_ROOM_PATCHES = 1
+"""Patches by which a picture may be moved further than any good one."""
+_PEAK = 0.9
+"""Share of the highest correlation that the one at rest must stay below for a shift to be told."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the good pictures looked like, in a few numbers."""
+
+    mean: str
+    """Base64 of `(h, w)` uint8, the mean thumbnail in grey levels."""
+    brightness: tuple[float, float]
+    """Lowest and highest mean grey level of a good picture, 0 to 255."""
+    contrast: tuple[float, float]
+    """Lowest and highest standard deviation of grey levels over a good picture's thumbnail."""
+    shift: int
+    """Largest translation of a good picture against the mean, in patches along an axis."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One picture against the reference."""
+
+    shift: tuple[int, int]
+    """(rows, columns) in patches by which it is moved against the mean good picture, by phase correlation."""
+    brightness: float
+    """Mean grey level."""
+    contrast: float
+    """Standard deviation of grey levels over the thumbnail."""
+    warnings: tuple[str, ...]
+    """`shift` and `exposure` where it leaves the good pictures' range by far."""
+
+
+class Observed:
+    """Collects the reference while good pictures pass by; of a size that does not depend on their number."""
+
+    def __init__(self, grid: tuple[int, int]) -> None:
+        self.grid = grid
+        self._count = 0
+        self._sum = np.zeros(grid)
+        self._brightness = self._contrast = (np.inf, -np.inf)
+        self._shift = 0
+
+    def add(self, frame: npt.NDArray[np.uint8]) -> None:
+        """Count a good picture `(H, W, 3)` in: its mean, brightness and contrast (first pass)."""
+        small = thumbnail(frame, self.grid)
+        self._count += 1
+        self._sum += small
+        self._brightness = _wider(self._brightness, float(small.mean()))
+        self._contrast = _wider(self._contrast, float(small.std()))
+
+    def add_shift(self, frame: npt.NDArray[np.uint8]) -> None:
+        """Count its translation against the mean in (second pass, when the mean is known)."""
+        moved = shift(thumbnail(frame, self.grid), self._sum / max(self._count, 1))
+        self._shift = max(self._shift, *map(abs, moved))
+
+    def reference(self) -> Reference:
+        """What was seen."""
+        mean = (self._sum / max(self._count, 1)).round().clip(0, 255).astype(np.uint8)
+        return Reference(
+            base64.b64encode(mean.tobytes()).decode(),
+            _rounded(self._brightness),
+            _rounded(self._contrast),
+            self._shift,
+        )
+
+
+def thumbnail(frame: npt.NDArray[np.uint8], grid: tuple[int, int]) -> Float64:
+    """`(h, w)` mean grey levels, 0 to 255, of the pixels of each patch of a frame `(H, W, 3)`."""
+    grey = frame.sum(axis=2, dtype=np.uint16)
+    rows, columns = (np.arange(cells) * pixels // cells for cells, pixels in zip(grid, grey.shape, strict=True))
+    sums = np.add.reduceat(np.add.reduceat(grey, rows, axis=0, dtype=np.uint32), columns, axis=1)
+    areas = np.outer(np.diff([*rows, grey.shape[0]]), np.diff([*columns, grey.shape[1]]))
+    return np.asarray(sums / (3 * areas))
+
+
+def shift(small: Float64, mean: Float64) -> tuple[int, int]:
+    """(rows, columns) by which `small` is moved against `mean`, both `(h, w)`, in whole cells.
+
+    Phase correlation (Kuglin and Hines 1975), windowed so that the borders do not pin the picture to its place; at most
+    a quarter of the size. (0, 0) unless another place correlates clearly better than none at all.
+    """
+    window = np.outer(np.hanning(small.shape[0] + 2)[1:-1], np.hanning(small.shape[1] + 2)[1:-1])
+    # Edges rather than grey levels: light that falls off across the frame would pin the correlation to rest.
+    edges = (np.hypot(*np.gradient(plane)) for plane in (small, mean))
+    first, second = (np.fft.rfft2((plane - plane.mean()) * window) for plane in edges)
+    spectrum = first * second.conj()
+    # Full whitening would give noise the same weight as the part; half of it keeps the peak sharp and the noise down.
+    surface = np.fft.irfft2(spectrum / np.sqrt(np.abs(spectrum) + 1e-12), s=small.shape)
+    reach = [max(1, side // 4) for side in small.shape]
+    rows, columns = (np.arange(-r, r + 1) for r in reach)
+    near = surface[np.ix_(rows, columns)]
+    i, j = np.unravel_index(int(near.argmax()), near.shape)
+    if near[i, j] <= 0 or surface[0, 0] > _PEAK * near[i, j]:
+        return 0, 0
+    return int(rows[i]), int(columns[j])
+
+
+def compare(frame: npt.NDArray[np.uint8], reference: Reference, grid: tuple[int, int]) -> Comparison:
+    """A picture `(H, W, 3)` in the model's frame against the good ones."""
+    small = thumbnail(frame, grid)
+    mean = np.frombuffer(base64.b64decode(reference.mean), np.uint8).reshape(grid).astype(np.float64)
+    moved = shift(small, mean)
+    brightness, contrast = float(small.mean()), float(small.std())
+    warnings = []
+    if max(map(abs, moved)) > reference.shift + _ROOM_PATCHES:
+        warnings.append("shift")
+    if not (_inside(brightness, reference.brightness) and _inside(contrast, reference.contrast)):
+        warnings.append("exposure")
+    return Comparison(moved, round(brightness, 2), round(contrast, 2), tuple(warnings))
+
+
+def _inside(value: float, seen: tuple[float, float]) -> bool:
+    room = _ROOM * (seen[1] - seen[0]) + _ROOM_LEVELS
+    return seen[0] - room <= value <= seen[1] + room
+
+
+def _wider(seen: tuple[float, float], value: float) -> tuple[float, float]:
+    return min(seen[0], value), max(seen[1], value)
+
+
+def _rounded(seen: tuple[float, float]) -> tuple[float, float]:
+    return round(seen[0], 3), round(seen[1], 3)

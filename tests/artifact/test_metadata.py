@@ -1,0 +1,239 @@
+"""The metadata: written and read without loss, and refused in one sentence that names what is wrong."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from padim_edge_artifact import ArtifactError, Metadata, Preprocessing
+from padim_edge_artifact.calibration import Calibration
+from padim_edge_artifact.comparable import Reference
+from padim_edge_artifact.metadata import Backbone, Digests, Reduction, SelfTest, from_json, to_json
+from padim_edge_artifact.names import FORMAT_VERSION
+from padim_edge_artifact.preprocessing import INTERPOLATIONS
+
+SMALL = Metadata(
+    class_name="bottle",
+    created_by="padim-edge 0.1.0",
+    preset="edge",
+    preprocessing=Preprocessing((256, 320), (224, 240), "bilinear"),
+    backbone=Backbone("toy", ("a", "b"), (4, 8), "drawn", "0f", "Apache-2.0"),
+    reduction=Reduction("random", 2, 7, (1, 5), None),
+    pooling=3,
+    ridge=0.01,
+    sigma=4.0,
+    grid=(56, 60),
+    pictures=209,
+    precision="fp32",
+    target="cpu",
+    threshold=12.5,
+    threshold_rule="largest score",
+    false_alarm_rate=0.01,
+    extrapolated=True,
+    calibration=Calibration(2, (9.0, 12.5)),
+    reference=Reference("AA==", (90.5, 110.0), (20.0, 30.0), 2),
+    roi=(1, 2),
+    digests=Digests("ab", "cd", "bottle.onnx.data", 4096),
+    self_test=SelfTest(3.25, (1.0, 2.0), 0.001),
+)
+
+SMALL_JSON = (
+    '{"backbone":{"channels":[4,8],"layers":["a","b"],"licence":"Apache-2.0","name":"toy","weights":"drawn",'
+    '"weights_digest":"0f"},"calibration":{"pictures":2,"scores":[9.0,12.5]},'
+    '"class_name":"bottle","created_by":"padim-edge 0.1.0",'
+    '"digests":{"data":"cd","data_bytes":4096,"data_file":"bottle.onnx.data","model":"ab"},'
+    '"extrapolated":true,"false_alarm_rate":0.01,"format_version":1,'
+    '"grid":[56,60],"pictures":209,"pooling":3,"precision":"fp32","preprocessing":{"crop":[224,240],'
+    '"interpolation":"bilinear","resize":[256,320]},"preset":"edge","reduction":{"channels":[1,5],"dims":2,'
+    '"kind":"random","seed":7,"stage_dims":null},'
+    '"reference":{"brightness":[90.5,110.0],"contrast":[20.0,30.0],"mean":"AA==","shift":2},"ridge":0.01,'
+    '"roi":[1,2],"self_test":{"map_samples":[1.0,2.0],"score":3.25,'
+    '"tolerance":0.001},"sigma":4.0,"target":"cpu","threshold":12.5,"threshold_rule":"largest score"}'
+)
+"""What format version 1 is: files in the field hold exactly this. Change it only together with FORMAT_VERSION."""
+
+Path = tuple[str | int, ...]
+
+texts, whole = st.text(max_size=20), st.integers(-(2**53), 2**53)
+reals = st.floats(allow_nan=False, allow_infinity=False)
+sides = st.integers(1, 5000)
+
+
+def several(element: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(element, max_size=5).map(tuple)
+
+
+@st.composite
+def preprocessings(draw: st.DrawFn) -> Preprocessing:
+    height, width = draw(sides), draw(sides)
+    crop = draw(st.none() | st.tuples(st.integers(1, height), st.integers(1, width)))
+    return Preprocessing((height, width), crop, draw(st.sampled_from(INTERPOLATIONS)))
+
+
+metadatas = st.builds(
+    Metadata,
+    class_name=texts,
+    created_by=texts,
+    preset=texts,
+    preprocessing=preprocessings(),
+    backbone=st.builds(Backbone, texts, several(texts), several(whole), texts, texts, texts),
+    reduction=st.builds(Reduction, texts, whole, whole, st.none() | several(whole), st.none() | several(whole)),
+    pooling=whole,
+    ridge=reals,
+    sigma=reals,
+    grid=st.tuples(whole, whole),
+    pictures=whole,
+    precision=texts,
+    target=texts,
+    threshold=reals,
+    threshold_rule=texts,
+    false_alarm_rate=reals,
+    extrapolated=st.booleans(),
+    calibration=st.builds(Calibration, whole, several(reals)),
+    reference=st.builds(Reference, texts, st.tuples(reals, reals), st.tuples(reals, reals), whole),
+    roi=st.none() | several(whole),
+    digests=st.builds(Digests, texts, st.none() | texts, st.none() | texts, whole),
+    self_test=st.builds(SelfTest, reals, several(reals), reals),
+)
+
+
+def paths(value: Any, path: Path = ()) -> Iterator[Path]:
+    """The path of every value inside a JSON object."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*path, key)
+        yield from paths(inner, (*path, key))
+
+
+def changed(path: Path, value: Any) -> str:
+    """SMALL as JSON with the value at `path` replaced, or removed where `value` is `...`."""
+    content = inner = json.loads(SMALL_JSON)
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = copy.deepcopy(value)
+    return json.dumps(content)
+
+
+EVERY = list(paths(json.loads(SMALL_JSON)))
+FIELDS = [path for path in EVERY if isinstance(path[-1], str) and path != ("format_version",)]
+OPTIONAL = {("preprocessing", "crop"), ("preprocessing", "interpolation")}  # they have defaults
+
+
+@settings(deadline=None)
+@given(metadatas)
+def test_what_is_written_is_read(metadata: Metadata) -> None:
+    assert from_json(to_json(metadata)) == metadata
+
+
+@settings(deadline=None, max_examples=30)
+@given(metadatas)
+def test_the_same_metadata_always_gives_the_same_text(metadata: Metadata) -> None:
+    assert to_json(from_json(to_json(metadata))) == to_json(metadata)
+
+
+def test_the_text_of_format_version_1_never_changes() -> None:
+    assert to_json(SMALL) == SMALL_JSON
+    assert from_json(SMALL_JSON) == SMALL
+
+
+def test_unknown_fields_are_ignored_so_that_a_version_can_gain_some() -> None:
+    assert from_json(changed(("news",), {"from": "the future"})) == SMALL
+    assert from_json(changed(("backbone", "news"), 1)) == SMALL
+
+
+@pytest.mark.parametrize("path", FIELDS, ids=lambda path: ".".join(map(str, path)))
+def test_a_missing_field_is_named(path: Path) -> None:
+    if path in OPTIONAL:
+        assert isinstance(from_json(changed(path, ...)), Metadata)
+        return
+    with pytest.raises(ArtifactError) as caught:
+        from_json(changed(path, ...))
+    assert f"{'.'.join(('metadata', *map(str, path[:-1])))} has no {path[-1]!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [{"a": 1}, True, [[[0]]]], ids=["object", "true", "nested list"])
+@pytest.mark.parametrize("path", EVERY, ids=lambda path: ".".join(map(str, path)))
+def test_a_value_of_the_wrong_type_is_named(path: Path, wrong: Any) -> None:
+    """An object where a number stands, a truth value where a count stands, a list where a name stands."""
+    if path == ("extrapolated",) and wrong is True:
+        wrong = "true"  # the one field in which a truth value is right
+    if path == ("extrapolated",) and wrong is True:
+        wrong = 1
+    with pytest.raises(ArtifactError) as caught:
+        from_json(changed(path, wrong))
+    name = next(key for key in reversed(path) if isinstance(key, str))
+    assert name.replace("_", " ") in str(caught.value).replace("_", " ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        (("pictures",), 3.0),
+        (("pictures",), "3"),
+        (("pictures",), None),
+        (("threshold",), "12.5"),
+        (("threshold",), float("nan")),
+        (("threshold",), float("inf")),
+        (("threshold",), 10**400),
+        (("class_name",), 7),
+        (("grid",), [56]),
+        (("grid",), [56, 60, 1]),
+        (("calibration",), None),
+        (("extrapolated",), 1),
+        (("calibration", "scores"), None),
+        (("digests", "data"), 0),
+    ],
+)
+def test_near_misses_are_refused(path: Path, wrong: object) -> None:
+    with pytest.raises(ArtifactError, match=path[-1]):  # type: ignore[arg-type]
+        from_json(changed(path, wrong))
+
+
+@pytest.mark.parametrize("version", [0, FORMAT_VERSION + 1, "1", None, [1], ...])
+def test_another_format_version_is_refused_and_both_are_named(version: object) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        from_json(changed(("format_version",), version))
+    shown = None if version is ... else version
+    assert f"format version {shown!r}" in str(caught.value)
+    assert f"version {FORMAT_VERSION}" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "1", '"text"', "[" * 100_000, SMALL_JSON[:-1]])
+def test_what_is_no_metadata_object_is_refused(text: str) -> None:
+    with pytest.raises(ArtifactError):
+        from_json(text)
+
+
+@given(st.text())
+def test_no_text_at_all_raises_anything_else(text: str) -> None:
+    with pytest.raises(ArtifactError):
+        from_json(text)
+
+
+json_values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(EVERY), json_values)
+def test_any_value_anywhere_is_read_or_refused(path: Path, value: object) -> None:
+    try:
+        from_json(changed(path, value))
+    except ArtifactError as error:
+        assert str(error)  # noqa: PT017  # both outcomes are right; a third would escape
+
+
+def test_numbers_that_are_not_finite_are_never_written() -> None:
+    """JSON has no word for them; other readers would refuse the whole file."""
+    with pytest.raises(ValueError, match="JSON"):
+        to_json(dataclasses.replace(SMALL, threshold=float("inf")))

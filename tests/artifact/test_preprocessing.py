@@ -1,0 +1,84 @@
+"""The geometry of the preprocessing: where in the picture the model looks."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from padim_edge_artifact import ArtifactError, Preprocessing
+
+ROUNDING = 1e-9
+"""Pixels: float64 carries positions up to 1e5 pixels to 1e-11."""
+
+sides = st.integers(1, 4000)
+
+
+@st.composite
+def preprocessings(draw: st.DrawFn) -> Preprocessing:
+    height, width = draw(sides), draw(sides)
+    return Preprocessing((height, width), draw(st.none() | st.tuples(st.integers(1, height), st.integers(1, width))))
+
+
+@given(preprocessings(), sides, sides)
+def test_the_judged_box_is_inside_the_picture_and_not_empty(p: Preprocessing, width: int, height: int) -> None:
+    box = p.judged_box(width, height)
+    assert 0 <= box.left < box.right <= width + ROUNDING
+    assert 0 <= box.top < box.bottom <= height + ROUNDING
+
+
+@given(sides, sides, sides, sides)
+def test_without_a_crop_the_whole_picture_is_judged(rows: int, columns: int, width: int, height: int) -> None:
+    box = Preprocessing((rows, columns)).judged_box(width, height)
+    assert (box.left, box.top) == (0, 0)
+    assert (box.right, box.bottom) == pytest.approx((width, height), abs=ROUNDING)
+
+
+@given(preprocessings(), sides, sides, st.integers(2, 9))
+def test_a_picture_scaled_has_its_box_scaled(p: Preprocessing, width: int, height: int, times: int) -> None:
+    small, large = p.judged_box(width, height), p.judged_box(times * width, times * height)
+    for edge in ("left", "top", "right", "bottom", "width", "height"):
+        assert getattr(large, edge) == pytest.approx(times * getattr(small, edge), abs=ROUNDING * times)
+
+
+@given(preprocessings(), sides, sides)
+def test_the_crop_is_central(p: Preprocessing, width: int, height: int) -> None:
+    """The margins on both sides differ by at most one pixel of the resized picture, the odd one."""
+    box = p.judged_box(width, height)
+    assert abs(box.left - (width - box.right)) <= width / p.resize[1] + ROUNDING
+    assert abs(box.top - (height - box.bottom)) <= height / p.resize[0] + ROUNDING
+
+
+@given(preprocessings(), sides, sides)
+def test_the_box_covers_the_share_that_the_crop_is(p: Preprocessing, width: int, height: int) -> None:
+    box = p.judged_box(width, height)
+    assert box.width / width == pytest.approx(p.size[1] / p.resize[1])
+    assert box.height / height == pytest.approx(p.size[0] / p.resize[0])
+
+
+def test_the_papers_protocol() -> None:
+    """Resize to 256, centre crop of 224: of a picture of 1024 pixels, 64 are hidden on each side."""
+    p = Preprocessing((256, 256), (224, 224))
+    box = p.judged_box(1024, 512)
+    assert p.size == (224, 224)
+    assert p.offset == (16, 16)
+    assert (box.left, box.top, box.right, box.bottom) == (64, 32, 960, 480)
+
+
+@pytest.mark.parametrize(
+    ("resize", "crop", "interpolation"),
+    [
+        ((0, 10), None, "bicubic"),
+        ((10, -1), None, "bicubic"),
+        ((10, 10), (0, 5), "bicubic"),
+        ((10, 10), (11, 10), "bicubic"),
+        ((10, 10), (10, 11), "bicubic"),
+        ((10, 10), None, "nearest"),
+        ((10, 10), None, "Bicubic"),
+    ],
+)
+def test_impossible_preprocessing_is_refused(
+    resize: tuple[int, int], crop: tuple[int, int] | None, interpolation: str
+) -> None:
+    with pytest.raises(ArtifactError, match="preprocessing"):
+        Preprocessing(resize, crop, interpolation)

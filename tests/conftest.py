@@ -1,0 +1,48 @@
+"""What all tests share. Imports neither torch nor onnx: tests/artifact and tests/runtime run on a device, too."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import golden as golden_files
+import pytest
+
+from padim_edge_artifact import PadimEdgeError
+from padim_edge_runtime.providers import import_onnxruntime
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="Where the golden models run: cpu, cuda or tensorrt.")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    found = []
+    for name in ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "onnx"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} not installed")
+    try:  # through the runtime, which turns the telemetry off first
+        providers = ", ".join(import_onnxruntime().get_available_providers())
+    except PadimEdgeError as error:
+        providers = f"none ({error})"
+    return [", ".join(found), f"providers: {providers}; --device {config.getoption('--device')}"]
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> str:
+    """Where the golden models run."""
+    return str(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """A model in one file; 64 x 64, whole frame. Made by tests/make_golden.py."""
+    return golden_files.WHOLE
+
+
+@pytest.fixture(scope="session")
+def golden_data() -> Path:
+    """A model with its constants in a data file; 64 x 48 cropped out of 72 x 80."""
+    return golden_files.CROPPED

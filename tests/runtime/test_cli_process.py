@@ -1,0 +1,60 @@
+"""The command as a process: encodings, names that are no text, readers that go away."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pictures
+import pytest
+
+
+def spawn(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    """The command in a process of its own, for what happens to a process."""
+    command = [sys.executable, "-m", "padim_edge_runtime", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def test_names_that_do_not_fit_the_terminals_encoding_are_printed_somehow(golden: Path, tmp_path: Path) -> None:
+    pictures.good(1).save(tmp_path / "图片.png")
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1:strict", "PYTHONUTF8": "0"}
+    stdout, stderr = spawn("infer", golden, tmp_path, "--device", "cpu", env=environment).communicate(timeout=60)
+    assert b"\\u56fe\\u7247.png" in stdout
+    assert b"Traceback" not in stderr
+
+
+def test_names_that_are_no_text_are_judged_and_tabled(golden: Path, tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux has names that are no text")
+    raw = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    pictures.good(1).save(buffer := io.BytesIO(), "PNG")
+    raw.write_bytes(buffer.getvalue())
+    arguments = ("infer", golden, raw, "--device", "cpu", "--csv", tmp_path / "t.csv", "--heatmaps", tmp_path / "heat")
+    process = spawn(*arguments)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert stdout.startswith(b"good")
+    assert "caf\\udce9.png" in (tmp_path / "t.csv").read_text(encoding="utf-8")
+    assert [os.fsencode(path.name) for path in (tmp_path / "heat").iterdir()] == [b"caf\xe9.png"]
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_a_reader_that_goes_away_ends_it_quietly(golden: Path, tmp_path: Path, table: bool) -> None:
+    """As in `padim-edge infer ... | head -1`: exit code 1, and no complaint about anything else."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(3):
+        pictures.good(i).save(folder / f"{i}.png")
+    process = spawn("infer", golden, folder, "--device", "cpu", *(("--csv", tmp_path / "t.csv") if table else ()))
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    stderr = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 1
+    assert stderr == b""
+    assert not (tmp_path / "t.csv").exists()

@@ -1,0 +1,104 @@
+"""Overlays: the picture in its own size, calm where all is well, and the same colour for the same distance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pictures
+import pytest
+from PIL import Image
+
+from padim_edge_runtime.overlay import overlay
+
+THRESHOLD = 10.0
+
+
+def draw(image: Image.Image, picture_map: np.ndarray, *, anomalous: bool = False) -> np.ndarray:
+    shown = overlay(image, picture_map.astype(np.float32), THRESHOLD, anomalous=anomalous, score=picture_map.max())
+    assert shown.mode == "RGB"
+    assert shown.size == image.size
+    return np.asarray(shown)
+
+
+def bump(size: tuple[int, int], peak: float) -> np.ndarray:
+    """A map that is `peak` in the middle and falls to 0 at the border."""
+    y, x = np.meshgrid(np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1]), indexing="ij")
+    return peak * np.clip(1 - np.hypot(x, y), 0, 1)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 300), (300, 8), (63, 65), (480, 640)])
+@pytest.mark.parametrize("anomalous", [False, True])
+def test_any_size_is_kept_also_the_smallest(size: tuple[int, int], anomalous: bool) -> None:
+    image = Image.fromarray(pictures.noise(0, size))
+    assert draw(image, bump(size, 30), anomalous=anomalous).shape == (*size, 3)
+
+
+def test_far_below_the_threshold_the_picture_shows_unchanged_but_for_the_caption() -> None:
+    image = pictures.good(0, (200, 300))
+    shown = draw(image, np.full((200, 300), THRESHOLD * 0.45))
+    changed = (shown != np.asarray(image)).any(axis=-1)
+    rows, columns = np.nonzero(changed)
+    assert changed.any(), "the caption"
+    assert rows.min() > 160, "the caption stands at the bottom"
+    assert columns.max() < 250
+
+
+def test_above_the_threshold_the_picture_is_coloured() -> None:
+    image = Image.new("RGB", (100, 100), (80, 80, 80))
+    shown = draw(image, np.full((100, 100), THRESHOLD * 2), anomalous=True)
+    assert shown[30, 50, 0] > 150
+    assert shown[30, 50, 2] < 80
+
+
+def test_the_same_value_has_the_same_colour_on_different_maps() -> None:
+    """Colours are not stretched to each map's own range, so that a good picture looks calm beside a bad one."""
+    image = Image.new("RGB", (120, 120), (90, 100, 110))
+    for value in (6.0, 9.0, 11.0, 14.0, 25.0):
+        colours = set()
+        for others in (0.0, value, 40.0):
+            picture_map = np.full((120, 120), others)
+            picture_map[20:60, 20:60] = value
+            colours.add(tuple(draw(image, picture_map)[40, 40].tolist()))
+        assert len(colours) == 1, f"{value}: {colours}"
+
+
+def test_a_higher_value_is_warmer() -> None:
+    """Red minus blue rises with the distance, from blue at 0.8 of the threshold to red at twice of it."""
+    image = Image.new("RGB", (60, 60), (90, 90, 90))
+    warmth = []
+    for value in (8.0, 10.0, 20.0):
+        red, _, blue = draw(image, np.full((60, 60), value))[20, 30].astype(int)
+        warmth.append(red - blue)
+    assert warmth == sorted(warmth)
+    assert warmth[0] < 0 < warmth[-1]
+
+
+def test_a_region_above_the_threshold_is_outlined_in_white() -> None:
+    picture_map = np.zeros((100, 100))
+    picture_map[20:50, 30:70] = THRESHOLD * 1.5
+    shown = draw(Image.new("RGB", (100, 100), (90, 90, 90)), picture_map)
+    white = (shown == 255).all(axis=-1)
+    assert white[20, 30:70].all()
+    assert white[20:50, 30].all()
+    assert not white[25:45, 35:65].any()
+    assert not white[:20].any(), "the outline stays inside the region"
+
+
+def test_what_the_model_did_not_see_is_darkened() -> None:
+    picture_map = np.zeros((100, 100))
+    picture_map[:, :20] = np.nan
+    shown = draw(Image.new("RGB", (100, 100), (200, 200, 200)), picture_map)
+    assert shown[40, 10, 0] < 150
+    assert shown[40, 60, 0] == 200
+
+
+def test_the_picture_itself_is_left_alone() -> None:
+    image = pictures.good(0)
+    before = np.array(image)
+    draw(image, bump((96, 96), 30))
+    assert np.array_equal(np.asarray(image), before)
+
+
+def test_a_threshold_of_zero_can_be_drawn() -> None:
+    """`--threshold 0` is a way to see every region."""
+    image = pictures.good(0)
+    overlay(image, bump((96, 96), 30).astype(np.float32), 0.0, anomalous=True, score=30)

@@ -1,0 +1,144 @@
+"""The runtime as a device gets it: one wheel, installed into an empty environment, away from this repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import golden as files
+import pictures
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+UNREACHABLE = re.compile(
+    r"dns error|failed to lookup address|network is unreachable|connection refused|error sending request|timed out"
+    r"|network was disabled|connect error",
+    re.IGNORECASE,
+)
+"""How uv says that there is no index; any other failure is one of the wheel."""
+
+ENVIRONMENT = {
+    key: value
+    for key, value in os.environ.items()
+    if key not in ("PYTHONPATH", "VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "ORT_DISABLE_TELEMETRY")
+}
+
+
+def uv(*arguments: object, cwd: Path) -> str:
+    """Run uv; skip where it or its index is not there."""
+    command = ["uv"] if shutil.which("uv") else [sys.executable, "-m", "uv"]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT, check=False
+    )
+    if "No module named uv" in done.stderr:
+        pytest.skip("uv is not installed")
+    if done.returncode and UNREACHABLE.search(done.stderr):
+        pytest.skip(f"the package index cannot be reached: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    if not (ROOT / "runtime" / "pyproject.toml").is_file():
+        pytest.skip("this is not the repository, so no wheel can be built")
+    uv("build", "--package", "padim-edge-runtime", "--wheel", "--out-dir", folder, cwd=ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of a virtual environment that holds the wheel and what it asks for."""
+    folder = tmp_path_factory.mktemp("device") / "venv"
+    uv("venv", "--python", sys.executable, folder, cwd=folder.parent)
+    programs = folder / ("Scripts" if sys.platform == "win32" else "bin")
+    uv("pip", "install", "--python", programs / "python", f"{wheel}[cpu]", cwd=folder.parent)
+    return programs
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+    """A neutral folder with a model, a good and a defective part."""
+    files.copy(files.CROPPED, tmp_path)
+    pictures.good(70).save(tmp_path / "good.png")
+    pictures.defective(71)[0].save(tmp_path / "defective.png")
+    return tmp_path
+
+
+def run(program: Path, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(program), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT, check=False)
+
+
+def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
+    tops = {name.split("/")[0] for name in names}
+    packages = {"padim_edge_artifact", "padim_edge_runtime"}
+    (info,) = tops - packages
+    assert re.fullmatch(r"padim_edge_runtime-[\d.a-z]+\.dist-info", info)
+    assert packages < tops
+    assert {Path(name).suffix for name in names if not name.startswith(info)} <= {".py", ".typed"}
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {f"{package}/py.typed" for package in packages} <= set(names)
+    assert "License-Expression: Apache-2.0" in metadata
+    assert str(ROOT) not in metadata
+
+
+def test_every_module_of_the_packages_is_in_the_wheel(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = {name for name in archive.namelist() if name.endswith(".py")}
+    sources = (ROOT / "runtime").glob("padim_edge_*/**/*.py")
+    assert shipped == {path.relative_to(ROOT / "runtime").as_posix() for path in sources}
+
+
+def test_the_environment_holds_no_toolkit(environment: Path, bench: Path) -> None:
+    script = (
+        "import importlib.util as u, json; print(json.dumps([n for n in "
+        "('torch', 'torchvision', 'onnx', 'onnxscript', 'scipy', 'sklearn', 'padim_edge', 'padim_edge_export', "
+        "'numpy', 'PIL', 'onnxruntime', 'typer') if u.find_spec(n)]))"
+    )
+    done = run(environment / "python", "-c", script, cwd=bench)
+    assert json.loads(done.stdout) == ["numpy", "PIL", "onnxruntime", "typer"], done.stderr
+
+
+def test_the_command_judges(environment: Path, bench: Path) -> None:
+    done = run(
+        environment / "padim-edge", "infer", "golden_data.onnx", "good.png", "defective.png", "--json", cwd=bench
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(each["path"], each["anomalous"]) for each in found] == [("good.png", False), ("defective.png", True)]
+
+
+def test_the_command_verifies(environment: Path, bench: Path) -> None:
+    done = run(environment / "padim-edge", "verify", "golden_data.onnx", "--json", cwd=bench)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["devices"]["cpu"]["passed"] is True
+
+
+def test_the_command_lists_only_what_is_installed(environment: Path, bench: Path) -> None:
+    """The toolkit adds its commands where it is installed, and is not promised where it is not."""
+    done = run(environment / "padim-edge", "--help", cwd=bench)
+    assert done.returncode == 0, done.stderr
+    for command in ("infer", "inspect", "verify"):
+        assert command in done.stdout
+    assert "export" not in done.stdout
+    assert "evaluate" not in done.stdout
+
+
+def test_the_version_is_the_wheels(environment: Path, bench: Path, wheel: Path) -> None:
+    done = run(environment / "padim-edge", "--version", cwd=bench)
+    assert done.stdout.split()[-1] == wheel.name.split("-")[1]
