@@ -17,11 +17,15 @@ from padim_edge.calibrate import leave_one_out
 from padim_edge.datasets import Dataset, Item
 from padim_edge.fit import BATCH, batches, fit
 from padim_edge.presets import Preset
+from padim_edge.roi import read_roi
 from padim_edge_artifact import ImageError, Metadata, PadimEdgeError, Preprocessing, Statistics, names, self_test
+from padim_edge_artifact.calibration import calibrate, check_rate
+from padim_edge_artifact.comparable import Observed
 from padim_edge_artifact.metadata import Digests, SelfTest
+from padim_edge_artifact.roi import to_runs
 from padim_edge_export import embedding, onnx_file
 from padim_edge_export.backbones import Trunk
-from padim_edge_export.fused import fuse, map_matrices
+from padim_edge_export.fused import MapStage, fuse, map_stage
 from padim_edge_export.whitening import whiten
 from padim_edge_runtime import images
 from padim_edge_runtime.prefetch import in_order
@@ -32,8 +36,8 @@ __all__ = ["FEWEST", "Built", "build", "check_output"]
 FEWEST = 2
 """Good pictures without which there is no covariance."""
 
-QUANTILES = 512
-"""Most calibration scores kept in the metadata; more pictures are summed up by that many quantiles."""
+RULE = "leave-one-out scores of the good pictures that it was fitted on"
+"""Where the threshold comes from, for people."""
 
 FP32_TOLERANCE = 1e-3
 """Relative difference that other machines and providers may show in fp32. Measured: 5e-7 between x86 and ARM64
@@ -63,6 +67,8 @@ def build(
     trunk: Trunk,
     *,
     seed: int = 0,
+    false_alarm_rate: float = 0.01,
+    roi: Path | None = None,
     device: str = "cpu",
     report: Report = lambda *_: nullcontext(lambda _: None),
 ) -> Built:
@@ -74,6 +80,8 @@ def build(
         preset: The method.
         trunk: The backbone, as from `padim_edge_export.backbones.load`.
         seed: Of the reduction, recorded in the metadata.
+        false_alarm_rate: Share of good pictures that may raise an alarm, in (0, 1); sets the threshold.
+        roi: Picture of the region of interest, white (above half) where to inspect, in the pictures' own aspect.
         device: Where the backbone runs while fitting.
         report: Gives a progress callback for a stage of the work and its number of steps.
 
@@ -83,6 +91,8 @@ def build(
     start = time.perf_counter()
     size = preset.preprocessing.size
     check_output(output)
+    check_rate(false_alarm_rate)
+    inspected = None if roi is None else read_roi(roi, preset.preprocessing, dataset)
     with report("exporting the backbone", None):
         graph = embedding.build(
             trunk,
@@ -95,19 +105,22 @@ def build(
         )
     unreadable: dict[str, str] = {}
     with report("fitting", len(dataset.good)) as advance:
-        frames = _frames(dataset.good, preset.preprocessing, unreadable)
+        observed = Observed(graph.grid)
+        frames = _seen(_frames(dataset.good, preset.preprocessing, unreadable), observed.add)
         statistics = fit(
             graph.model.SerializeToString(), _at_least(FEWEST, frames, unreadable), device=device, progress=advance
         )
     readable = [item for item in dataset.good if item.name not in unreadable]
     with report("whitening", None):
-        fused = fuse(graph, whiten(statistics, preset.ridge), size, preset.sigma)
+        fused = fuse(graph, whiten(statistics, preset.ridge), size, preset.sigma, inspected)
     with onnx_file.staged(fused, output) as stage:
         del fused
         session = open_session(stage.path, device).session
         with report("calibrating", statistics.count) as advance:
-            frames = _frames(readable, preset.preprocessing, {})
-            scores = _leave_one_out_scores(session, frames, statistics.count, size, preset.sigma, advance)
+            frames = _seen(_frames(readable, preset.preprocessing, {}), observed.add_shift)
+            to_map = map_stage(size, graph.grid, preset.sigma, inspected)
+            scores = _leave_one_out_scores(session, frames, statistics.count, to_map, advance)
+        calibration = calibrate(scores)
         metadata = stage.finish(
             Metadata(
                 class_name=dataset.class_name,
@@ -123,9 +136,13 @@ def build(
                 pictures=statistics.count,
                 precision="fp32",
                 target="cpu",
-                threshold=float(scores.max()),
-                threshold_rule="largest leave-one-out score of the good pictures",
-                calibration_scores=_summary(scores),
+                threshold=calibration.threshold(false_alarm_rate),
+                threshold_rule=RULE,
+                false_alarm_rate=false_alarm_rate,
+                extrapolated=false_alarm_rate < calibration.resolution,
+                calibration=calibration,
+                reference=observed.reference(),
+                roi=None if inspected is None else to_runs(inspected),
                 digests=Digests("", None, None, 0),
                 self_test=_self_test(session, size),
             )
@@ -169,6 +186,15 @@ def _frames(
             yield frame
 
 
+def _seen(
+    frames: Iterator[npt.NDArray[np.uint8]], look: Callable[[npt.NDArray[np.uint8]], object]
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """The same frames, each looked at on its way."""
+    for frame in frames:
+        look(frame)
+        yield frame
+
+
 def _at_least(
     fewest: int, frames: Iterator[npt.NDArray[np.uint8]], unreadable: dict[str, str]
 ) -> Iterator[npt.NDArray[np.uint8]]:
@@ -189,24 +215,16 @@ def _leave_one_out_scores(
     session: Any,
     frames: Iterator[npt.NDArray[np.uint8]],
     count: int,
-    size: tuple[int, int],
-    sigma: float,
+    to_map: MapStage,
     progress: Callable[[int], object],
 ) -> npt.NDArray[np.float64]:
     """`(n,)` score that each good picture would have had outside the fit, through the very graph that ships."""
     scores: list[npt.NDArray[np.float64]] = []
     for batch in batches(frames, BATCH):
         distance = session.run([names.PATCH_DISTANCE], {names.IMAGE: np.stack(batch)})[0]
-        rows, columns = map_matrices(size, (distance.shape[1], distance.shape[2]), sigma)
-        scores.append((rows @ leave_one_out(distance, count) @ columns.T).max(axis=(1, 2)))
+        scores.append(to_map(leave_one_out(distance, count)).max(axis=(1, 2)))
         progress(len(batch))
     return np.concatenate(scores)
-
-
-def _summary(scores: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    """The scores in ascending order, or equally spaced quantiles of them (smallest and largest included)."""
-    kept = np.sort(scores) if len(scores) <= QUANTILES else np.quantile(scores, np.linspace(0, 1, QUANTILES))
-    return tuple(round(float(score), 6) for score in kept)
 
 
 def _self_test(session: Any, size: tuple[int, int]) -> SelfTest:

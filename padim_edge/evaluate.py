@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,64 +10,154 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge.datasets import GOOD, Dataset, Item
+from padim_edge.metrics import ImageMetrics, PixelMetrics, Rate, image_metrics, pixel_metrics, rate
 from padim_edge_artifact import ImageError, PadimEdgeError
 from padim_edge_runtime import images
 from padim_edge_runtime.detector import Detector
 from padim_edge_runtime.prefetch import in_order
 from padim_edge_runtime.regions import to_picture
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["METRICS", "Evaluation", "Scored", "evaluate", "mean"]
+
+METRICS = ("image_auroc", "image_ap", "best_f1", "pixel_auroc", "pro", "false_alarm_rate", "miss_rate")
+"""Keys of `Evaluation.metrics`, in the order in which they are shown."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One test picture and its score."""
+
+    item: Item
+    score: float
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of one class; `None` where one is undefined for want of pictures or masks."""
+    """What was found on the test pictures of one class."""
 
-    image_auroc: float | None
-    """Area under the ROC curve of the scores, one a picture."""
-    image_ap: float | None
-    """Average precision of the scores."""
-    pixel_auroc: float | None
-    """Area under the ROC curve over all pixels that the model judged, at the pictures' own resolution."""
-    false_alarm_rate: float | None
-    """Share of the good pictures above the shipped threshold."""
-    miss_rate: float | None
-    """Share of the anomalous pictures not above it."""
-    good: int
-    """Number of good pictures judged."""
-    anomalous: int
-    """Number of anomalous pictures judged."""
+    class_name: str
+    threshold: float
+    """That the model ships with."""
+    image: ImageMetrics
+    pixel: PixelMetrics
+    """At the pictures' own resolution."""
+    kinds: dict[str, Rate]
+    """Share above the threshold for each kind of picture, good ones first."""
+    scored: tuple[Scored, ...]
+    """Every judged picture, in the order of the data set."""
     without_mask: int
     """Anomalous pictures that have no mask; they count in the image metrics only."""
     unreadable: tuple[str, ...]
     """One sentence for each picture that could not be judged."""
 
+    @property
+    def good(self) -> int:
+        """Number of good pictures judged."""
+        return sum(each.item.kind == GOOD for each in self.scored)
 
-@dataclass(frozen=True, eq=False)
-class _Judged:
-    score: float
-    values: npt.NDArray[np.float32]
-    """Map values of the judged pixels."""
-    truth: npt.NDArray[np.bool_] | None
-    """Of the same pixels; `None` for want of a mask."""
+    @property
+    def anomalous(self) -> int:
+        """Number of anomalous pictures judged."""
+        return len(self.scored) - self.good
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """The figures by name; `None` where one is undefined (see `reasons`)."""
+        found = (
+            self.image.auroc,
+            self.image.ap,
+            self.image.best_f1,
+            self.pixel.auroc,
+            self.pixel.pro,
+            self.image.false_alarm.value if self.image.false_alarm else None,
+            self.image.miss.value if self.image.miss else None,
+        )
+        return dict(zip(METRICS, found, strict=True))
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why a metric is undefined, for each that is."""
+        lacking = "no good pictures" if not self.good else "no anomalous pictures"
+        no_pixels = "no anomalous pixels (no masks)" if self.anomalous else lacking
+        why = dict.fromkeys(METRICS, lacking) | {"pixel_auroc": no_pixels, "pro": no_pixels}
+        return {name: why[name] for name, value in self.metrics.items() if value is None}
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `evaluate --json` prints for a class."""
+        return {
+            **self.metrics,
+            "reasons": self.reasons,
+            "threshold": self.threshold,
+            "best_f1_threshold": self.image.best_f1_threshold,
+            "false_alarm_interval": _interval(self.image.false_alarm),
+            "miss_interval": _interval(self.image.miss),
+            "good": self.good,
+            "anomalous": self.anomalous,
+            "regions": self.pixel.regions,
+            "without_mask": self.without_mask,
+            "unreadable": len(self.unreadable),
+            "kinds": {
+                kind: {"pictures": each.total, "alarms": each.count, "rate": each.value, "interval": _interval(each)}
+                for kind, each in self.kinds.items()
+            },
+        }
+
+
+def mean(evaluations: list[Evaluation]) -> dict[str, float | None]:
+    """Mean of each metric over the classes; `None` where any class lacks it."""
+    means: dict[str, float | None] = {}
+    for name in METRICS:
+        values = [each.metrics[name] for each in evaluations]
+        defined = [value for value in values if value is not None]
+        means[name] = float(np.mean(defined)) if defined and len(defined) == len(values) else None
+    return means
 
 
 def evaluate(detector: Detector, dataset: Dataset, progress: Callable[[int], object] = lambda _: None) -> Evaluation:
     """Judge the test pictures of a data set and compare with their labels.
 
-    Maps are compared at the pictures' own resolution. Where a preset crops (`paper`), only the pixels inside the crop
-    count, as in the published figures.
+    Maps are compared at the pictures' own resolution. Where a preset crops (`paper`) or a region of interest is set,
+    only the pixels that the model inspects count, as in the published figures.
 
     Raises:
         PadimEdgeError: The data set has no test pictures, or none of them can be read.
     """
     if not dataset.test:
         raise PadimEdgeError(
-            f"the data set of {dataset.class_name!r} has no test pictures; expected test/{GOOD} and test/<defect>"
+            f"the data set of {dataset.class_name!r} has no test pictures; expected them as MVTec AD has them, in "
+            f"test/{GOOD} and test/<defect>, or in another layout that --data takes"
         )
-    judged: list[_Judged] = []
-    labels: list[bool] = []
+    scored: list[Scored] = []
     unreadable: list[str] = []
+    pixel = pixel_metrics(_maps(detector, dataset, scored, unreadable, progress))
+    if not scored:
+        raise PadimEdgeError(f"none of the {len(dataset.test)} test pictures can be read; the first: {unreadable[0]}")
+    labels = np.array([each.item.kind != GOOD for each in scored])
+    scores = np.array([each.score for each in scored])
+    kinds = dict.fromkeys(sorted({each.item.kind for each in scored}, key=lambda kind: (kind != GOOD, kind)))
+    alarms = {
+        kind: [each.score > detector.metadata.threshold for each in scored if each.item.kind == kind] for kind in kinds
+    }
+    return Evaluation(
+        class_name=dataset.class_name,
+        threshold=detector.metadata.threshold,
+        image=image_metrics(labels, scores, detector.metadata.threshold),
+        pixel=pixel,
+        kinds={kind: found for kind, events in alarms.items() if (found := rate(np.array(events))) is not None},
+        scored=tuple(scored),
+        without_mask=sum(each.item.kind != GOOD and each.item.mask is None for each in scored),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _maps(
+    detector: Detector,
+    dataset: Dataset,
+    scored: list[Scored],
+    unreadable: list[str],
+    progress: Callable[[int], object],
+) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_] | None]]:
+    """Map and truth of each test picture, one at a time; scores and unreadable pictures are noted on the way."""
 
     def load(item: Item) -> tuple[images.Picture, npt.NDArray[np.uint8]] | ImageError:
         try:
@@ -76,57 +166,39 @@ def evaluate(detector: Detector, dataset: Dataset, progress: Callable[[int], obj
         except ImageError as error:
             return error
 
+    inspected = detector.metadata.inspected
     for item, loaded in zip(dataset.test, in_order(load, dataset.test), strict=True):
+        progress(1)
         try:
             if isinstance(loaded, ImageError):
                 raise loaded
-            judged.append(_judge(detector, item, *loaded))
-            labels.append(item.kind != GOOD)
+            picture, frame = loaded
+            truth = _truth(item, picture)
         except ImageError as error:
             unreadable.append(str(error))
-        progress(1)
-    if not judged:
-        raise PadimEdgeError(f"none of the {len(dataset.test)} test pictures can be read; the first: {unreadable[0]}")
-    return _metrics(judged, np.array(labels), detector.metadata.threshold, tuple(unreadable))
+            continue
+        result = detector(frame)
+        scored.append(Scored(item, float(result.score[0])))
+        width, height = picture.image.size
+        preprocessing = detector.metadata.preprocessing
+        yield to_picture(result.anomaly_map[0], preprocessing, width, height, inspected=inspected), truth
 
 
-def _judge(detector: Detector, item: Item, picture: images.Picture, frame: npt.NDArray[np.uint8]) -> _Judged:
-    result = detector(frame)
+def _truth(item: Item, picture: images.Picture) -> npt.NDArray[np.bool_] | None:
+    """`(height, width)` of the picture; all False for a good one, `None` where it is not known."""
     width, height = picture.image.size
-    values = to_picture(result.anomaly_map[0], detector.metadata.preprocessing, width, height)
-    seen = ~np.isnan(values)
-    truth = np.zeros(values.shape, np.bool_) if item.kind == GOOD else item.mask() if item.mask else None
-    if truth is not None and truth.shape != values.shape:
+    if item.kind == GOOD:
+        return np.zeros((height, width), np.bool_)
+    if item.mask is None:
+        return None
+    truth = item.mask()
+    if truth.shape != (height, width):
         raise ImageError(
             f"the mask of {item.name} has {truth.shape[1]}x{truth.shape[0]} pixels, expected those of the picture, "
             f"{width}x{height}"
         )
-    return _Judged(float(result.score[0]), values[seen], None if truth is None else truth[seen])
+    return truth
 
 
-def _metrics(
-    judged: list[_Judged], labels: npt.NDArray[np.bool_], threshold: float, unreadable: tuple[str, ...]
-) -> Evaluation:
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    def defined(metric: Any, truth: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> float | None:
-        return float(metric(truth, values)) if truth.any() and not truth.all() else None
-
-    scores = np.array([each.score for each in judged])
-    with_mask = [each for each in judged if each.truth is not None]
-    pixel_truth = np.concatenate(
-        [each.truth for each in with_mask if each.truth is not None] or [np.zeros(0, np.bool_)]
-    )
-    pixel_values = np.concatenate([each.values for each in with_mask] or [np.zeros(0, np.float32)])
-    alarms = scores > threshold
-    return Evaluation(
-        image_auroc=defined(roc_auc_score, labels, scores),
-        image_ap=defined(average_precision_score, labels, scores),
-        pixel_auroc=defined(roc_auc_score, pixel_truth, pixel_values),
-        false_alarm_rate=float(alarms[~labels].mean()) if not labels.all() else None,
-        miss_rate=float(1 - alarms[labels].mean()) if labels.any() else None,
-        good=int((~labels).sum()),
-        anomalous=int(labels.sum()),
-        without_mask=len(judged) - len(with_mask),
-        unreadable=unreadable,
-    )
+def _interval(found: Rate | None) -> list[float] | None:
+    return None if found is None else [found.low, found.high]

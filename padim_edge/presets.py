@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
-from padim_edge_artifact import Preprocessing
+from padim_edge_artifact import PadimEdgeError, Preprocessing
 
-__all__ = ["PRESETS", "Preset"]
+__all__ = ["PRESETS", "Preset", "choose"]
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,28 @@ PRESETS = {
         Preset("accurate", _WHOLE_FRAME, "semi-orthogonal", pooling=3, ridge=0.003, shares=_SHARES),
     )
 }
+
+
+def choose(name: str, *, dims: int | None = None, size: str | None = None) -> Preset:
+    """A preset, with other dimensions or another size where they are given.
+
+    Args:
+        name: A key of `PRESETS`.
+        dims: Embedding dimensions.
+        size: `256` or `256x512` (height x width): the whole frame is brought to it and nothing is cropped.
+
+    Raises:
+        PadimEdgeError: No such preset, or not a size.
+    """
+    if name not in PRESETS:
+        raise PadimEdgeError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    if dims is not None:
+        preset = replace(preset, dims=dims)
+    if size is None:
+        return preset
+    sides = re.fullmatch(r"(\d+)(?:x(\d+))?", size)
+    height, width = (int(sides[1]), int(sides[2] or sides[1])) if sides else (0, 0)
+    if min(height, width) < 32 or max(height, width) > 4096:
+        raise PadimEdgeError(f"--size is {size!r}, expected 32 to 4096 pixels a side, as in 256 or 256x512")
+    return replace(preset, preprocessing=replace(preset.preprocessing, resize=(height, width), crop=None))

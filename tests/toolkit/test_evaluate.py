@@ -12,7 +12,7 @@ from PIL import Image
 from padim_edge import sample
 from padim_edge.build import build
 from padim_edge.datasets import GOOD, Dataset, Item, from_folder
-from padim_edge.evaluate import evaluate
+from padim_edge.evaluate import evaluate, mean
 from padim_edge.presets import PRESETS
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
 from padim_edge_export import backbones
@@ -59,11 +59,13 @@ def test_every_metric_is_what_its_definition_says(detector: Detector, root: Path
         truths.append((item.mask() if item.mask else np.zeros_like(seen))[seen])
     evaluation = evaluate(detector, dataset)
     labels_, scores_ = np.array(labels), np.array(scores)
-    assert evaluation.image_auroc == pytest.approx(brute_force_auroc(labels_, scores_))
-    assert evaluation.pixel_auroc == pytest.approx(brute_force_auroc(np.concatenate(truths), np.concatenate(values)))
+    assert evaluation.image.auroc == pytest.approx(brute_force_auroc(labels_, scores_))
+    assert evaluation.pixel.auroc == pytest.approx(brute_force_auroc(np.concatenate(truths), np.concatenate(values)))
     alarms = scores_ > detector.metadata.threshold
-    assert evaluation.false_alarm_rate == pytest.approx(alarms[~labels_].mean())
-    assert evaluation.miss_rate == pytest.approx((~alarms[labels_]).mean())
+    assert evaluation.metrics["false_alarm_rate"] == pytest.approx(alarms[~labels_].mean())
+    assert evaluation.metrics["miss_rate"] == pytest.approx((~alarms[labels_]).mean())
+    assert evaluation.kinds[GOOD].count == alarms[~labels_].sum()
+    assert sum(each.total for each in evaluation.kinds.values()) == len(scores)
     assert (evaluation.good, evaluation.anomalous) == (5, len(sample.DEFECTS["weave"]))
 
 
@@ -72,19 +74,22 @@ def test_metrics_without_pictures_of_both_kinds_are_none(detector: Detector, roo
     only_good = dataclasses.replace(dataset, test=tuple(i for i in dataset.test if i.kind == GOOD))
     only_bad = dataclasses.replace(dataset, test=tuple(i for i in dataset.test if i.kind != GOOD))
     good, bad = evaluate(detector, only_good), evaluate(detector, only_bad)
-    assert (good.image_auroc, good.image_ap, good.pixel_auroc, good.miss_rate) == (None,) * 4
-    assert good.false_alarm_rate is not None
-    assert (bad.image_auroc, bad.false_alarm_rate) == (None, None)
-    assert bad.pixel_auroc is not None
-    assert bad.miss_rate is not None
+    undefined = {"image_auroc", "image_ap", "best_f1", "pixel_auroc", "pro", "miss_rate"}
+    assert {name for name, value in good.metrics.items() if value is None} == undefined == good.reasons.keys()
+    undefined = {"image_auroc", "image_ap", "best_f1", "false_alarm_rate"}
+    assert {name for name, value in bad.metrics.items() if value is None} == undefined == bad.reasons.keys()
+    assert good.reasons["pro"] == "no anomalous pictures"
+    assert bad.reasons["image_auroc"] == "no good pictures"
+    assert mean([good, bad])["image_auroc"] is None
 
 
 def test_pictures_without_a_mask_count_in_the_image_metrics_only(detector: Detector, root: Path) -> None:
     dataset = from_folder(root, "weave")
     blind = dataclasses.replace(dataset, test=tuple(dataclasses.replace(i, mask=None) for i in dataset.test))
     evaluation = evaluate(detector, blind)
-    assert evaluation.pixel_auroc is None
-    assert evaluation.image_auroc == evaluate(detector, dataset).image_auroc
+    assert evaluation.pixel.auroc is None
+    assert evaluation.reasons == dict.fromkeys(("pixel_auroc", "pro"), "no anomalous pixels (no masks)")
+    assert evaluation.image.auroc == evaluate(detector, dataset).image.auroc
     assert evaluation.without_mask == len(sample.DEFECTS["weave"])
 
 
@@ -99,9 +104,9 @@ def test_one_bad_picture_or_mask_does_not_stop_the_others(detector: Detector, ro
     evaluation = evaluate(detector, dataclasses.replace(dataset, test=(torn, odd, *dataset.test)))
     assert len(evaluation.unreadable) == 2
     assert "5x5 pixels, expected those of the picture, 96x96" in evaluation.unreadable[1]
-    assert evaluation.image_auroc == evaluate(detector, dataset).image_auroc
+    assert evaluation.image.auroc == evaluate(detector, dataset).image.auroc
 
 
 def test_no_test_pictures_is_an_error_that_says_what_was_expected(detector: Detector) -> None:
-    with pytest.raises(PadimEdgeError, match="has no test pictures; expected test/good and test/<defect>"):
+    with pytest.raises(PadimEdgeError, match=r"has no test pictures; expected them .* in test/good and test/<defect>"):
         evaluate(detector, Dataset("weave", (), ()))

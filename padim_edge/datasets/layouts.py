@@ -1,0 +1,135 @@
+"""Which layout a data set has: a table of layouts, tried in order. The first whose sign is there is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from padim_edge.datasets import folders, tables, video
+from padim_edge.datasets.items import ENDINGS, Dataset, Item, Mask, class_folders, name_of
+from padim_edge_artifact import PadimEdgeError
+from padim_edge_runtime import images
+
+__all__ = ["LAYOUTS", "Layout", "class_names", "from_folder", "from_sample"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way of arranging a data set."""
+
+    sign: str
+    """By what it is recognised, for messages."""
+    here: Callable[[Path], bool]
+    """Whether that sign is there."""
+    classes: Callable[[Path], tuple[str, ...]]
+    """Names of the classes there, sorted."""
+    load: Callable[[Path, str | None], Dataset]
+    """The data set of one class, named unless there is only one."""
+
+
+def _in_classes(name: str, marker: str, load: Callable[[Path, str | None], Dataset]) -> Layout:
+    """A layout with a folder for each class, in which there is a folder `marker`."""
+    return Layout(
+        sign=f"{name}'s {marker}",
+        here=lambda data: bool(class_folders(data, marker)),
+        classes=lambda data: tuple(class_folders(data, marker)),
+        load=load,
+    )
+
+
+def _one_class(sign: str, here: Callable[[Path], bool], load: Callable[[Path, str | None], Dataset]) -> Layout:
+    return Layout(sign=sign, here=here, classes=lambda data: (name_of(data),), load=load)
+
+
+LAYOUTS = (
+    Layout("a .csv file", tables.here, tables.classes, tables.load),
+    _in_classes("MVTec AD", "train/good", partial(folders.load_by_kind, good="good")),
+    _in_classes("BTAD", "train/ok", partial(folders.load_by_kind, good="ok")),
+    _in_classes("VisA", "Data/Images/Normal", folders.load_visa),
+    _one_class("ShanghaiTech's training/frames", video.here, video.load),
+    # Last, since a preview may lie beside the folders of any of the others.
+    _one_class("good pictures in the folder itself", folders.plain_here, folders.load_plain),
+)
+"""From the clearest sign to the weakest."""
+
+
+def from_folder(data: Path, class_name: str | None) -> Dataset:
+    """A data set on disk.
+
+    `data` may be, and is tried as, in this order:
+
+    1. a CSV file with the columns `path,label,mask`, and perhaps `class` and `split`;
+    2. an MVTec AD root (`<class>/train/good`) or one class folder of it;
+    3. a BTAD root (`<class>/train/ok`) or one class folder of it;
+    4. a VisA root (`<class>/Data/Images/Normal`) or one class folder of it;
+    5. frames of videos as in ShanghaiTech Campus (`training/frames/<clip>`);
+    6. a folder of good pictures (not looked for in its sub-folders, which might hold the bad ones).
+
+    Args:
+        data: The folder or CSV file.
+        class_name: Which class, where there are several; else the name to give to the only one, which otherwise is
+            called like its folder or file.
+
+    Raises:
+        PadimEdgeError: No such folder, no such class in it, or no pictures where they are expected.
+    """
+    return _layout(data).load(data, class_name)
+
+
+def class_names(data: Path) -> tuple[str, ...]:
+    """Names of all classes of a data set on disk, sorted; one where it is a single class.
+
+    Raises:
+        PadimEdgeError: No such folder, or no data set in it.
+    """
+    return _layout(data).classes(data)
+
+
+def _layout(data: Path) -> Layout:
+    if not data.exists():
+        raise PadimEdgeError(
+            f"there is no folder {data}; give --data the folder of a data set or of good pictures, or a CSV file"
+        )
+    found = next((layout for layout in LAYOUTS if layout.here(data)), None)
+    if found is not None:
+        return found
+    if not data.is_dir():
+        raise PadimEdgeError(f"{data} is a file that does not end in .csv; expected a folder or a CSV file")
+    signs = ", ".join(layout.sign for layout in LAYOUTS[:-1])
+    raise PadimEdgeError(
+        f"{data} holds no pictures and no data set of a known layout; expected files ending in {ENDINGS}, or one of "
+        f"{signs}"
+    )
+
+
+def from_sample(class_name: str, *, test: bool) -> Dataset:
+    """The data set that the package draws itself: its good pictures, or with `test` its labelled ones.
+
+    Raises:
+        PadimEdgeError: The sample has no such class.
+    """
+    from padim_edge import sample
+
+    if class_name not in sample.CLASSES:
+        raise PadimEdgeError(
+            f"the built-in sample has no class {class_name!r}, only {' and '.join(sample.CLASSES)}; "
+            "choose one of them, or give your own pictures with --data"
+        )
+    drawn = sample.pictures(class_name, train=0) if test else sample.pictures(class_name, test_good=0, per_defect=0)
+    items = tuple(
+        Item(f"sample/{class_name}/{each.path}", each.path.parent.name, *_drawn(each.pixels, each.mask))
+        for each in drawn
+    )
+    return Dataset(class_name, () if test else items, items if test else ())
+
+
+def _drawn(
+    pixels: npt.NDArray[np.uint8], mask: Mask | None
+) -> tuple[Callable[[], images.Picture], Callable[[], Mask] | None]:
+    return lambda: images.Picture(Image.fromarray(pixels), ()), None if mask is None else lambda: mask

@@ -1,0 +1,129 @@
+"""Frames of videos, in the layout of ShanghaiTech Campus. Frames and masks are read one at a time, when needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from padim_edge.datasets.items import ANOMALY, ENDINGS, GOOD, Dataset, Item, Mask, folders, item, name_of, pictures
+from padim_edge_artifact import ImageError, PadimEdgeError
+from padim_edge_runtime import images
+
+__all__ = ["here", "load"]
+
+_SIGNS = ("training/frames", "train/frames", "testing/frames", "test/frames")
+_TRAINING = ("training/frames", "train/frames", "training", "train")
+_TESTING = ("testing", "test")
+
+
+def here(data: Path) -> bool:
+    """Whether there is a folder `frames` where one is expected.
+
+    `train/<clip>` alone is no clear sign: it might as well be `train/defective`.
+    """
+    return any((data / sign).is_dir() for sign in _SIGNS)
+
+
+def load(data: Path, class_name: str | None) -> Dataset:
+    """All clips as one class: `training/frames/<clip>`, or `train/<clip>`, and `testing/frames/<clip>`.
+
+    `testing/test_frame_mask/<clip>.npy` says of each frame whether it is good (0) or not (1), and where there is
+    `testing/test_pixel_mask/<clip>.npy`, `(frames, height, width)`, it says where. Whether the two agree is not
+    looked at: that would read all of the latter, gigabytes.
+
+    Raises:
+        PadimEdgeError: No frames to fit on, or masks that do not belong to the frames.
+    """
+    good = [frame for clip in _clips(data, _TRAINING) for frame in _frames(clip)]
+    if not good:
+        raise PadimEdgeError(
+            f"{data} holds no frames in training/frames/<clip> or train/<clip>; expected files ending in {ENDINGS}, "
+            "so extract them from the videos"
+        )
+    test: list[Item] = []
+    unlabelled: list[Path] = []
+    for clip in _clips(data, tuple(f"{name}/frames" for name in _TESTING)):
+        labels = clip.parent.parent / "test_frame_mask" / f"{clip.name}.npy"
+        if labels.is_file():
+            test += _labelled(data, clip, labels)
+        else:
+            unlabelled.append(clip)
+    note = (
+        f"clips without test_frame_mask/<clip>.npy are left out of the test, {len(unlabelled)} of them; first "
+        f"{next(iter(unlabelled), None)}"
+    )
+    return Dataset(
+        class_name or name_of(data),
+        tuple(item(path, GOOD, None, path.relative_to(data).as_posix()) for path in good),
+        tuple(test),
+        (note,) if unlabelled else (),
+    )
+
+
+def _clips(data: Path, places: tuple[str, ...]) -> list[Path]:
+    """Folders of the clips in the first place that has any, sorted by name."""
+    return next((found for place in places if (found := folders(data / place))), [])
+
+
+def _frames(clip: Path) -> list[Path]:
+    """Sorted by the numbers in their names: ShanghaiTech's frames go from 000 to beyond 999."""
+    return sorted(pictures(clip), key=_text_and_numbers)
+
+
+def _text_and_numbers(path: Path) -> list[str | int]:
+    """Text and numbers in turns, so that like is compared with like."""
+    return [int(part) if turn % 2 else part for turn, part in enumerate(re.split(r"([0-9]+)", path.stem))]
+
+
+def _labelled(data: Path, clip: Path, labels: Path) -> Iterator[Item]:
+    frames = _frames(clip)
+    flags = _array(labels)
+    if flags.shape != (len(frames),):
+        raise PadimEdgeError(
+            f"{labels} has the shape {flags.shape}, expected ({len(frames)},) for the {len(frames)} frames in {clip}; "
+            "extract all of them"
+        )
+    pixels = clip.parent.parent / "test_pixel_mask" / labels.name
+    with_pixels = pixels.is_file()
+    if with_pixels and (len(shape := _array(pixels).shape) != 3 or shape[0] != len(frames)):
+        raise PadimEdgeError(
+            f"{pixels} has the shape {shape}, expected ({len(frames)}, height, width) for the {len(frames)} frames in "
+            f"{clip}; extract all of them"
+        )
+    for index, (path, bad) in enumerate(zip(frames, flags > 0, strict=True)):
+        yield Item(
+            name=str(path),
+            kind=ANOMALY if bad else GOOD,
+            read=partial(images.read, path),
+            mask=partial(_pixel_mask, pixels, index) if bad and with_pixels else None,
+            key=path.relative_to(data).as_posix(),
+        )
+
+
+def _pixel_mask(path: Path, index: int) -> Mask:
+    """One frame's ground truth. The file is opened anew each time, or all clips' files would stay open."""
+    try:
+        return np.asarray(_array(path)[index] > 0)
+    except (PadimEdgeError, IndexError) as error:
+        raise ImageError(str(error)) from error
+
+
+def _array(path: Path) -> npt.NDArray[Any]:
+    """An array on disk, of which only what is looked at gets read.
+
+    Raises:
+        PadimEdgeError: It is none, or not of numbers.
+    """
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise PadimEdgeError(f"{path} cannot be read ({error}); expected an array of 0 and 1, saved by NumPy") from None
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
+        raise PadimEdgeError(f"{path} is no array of numbers; expected one of 0 and 1, saved by NumPy")
+    return found
