@@ -119,7 +119,7 @@ def fit(vectors: npt.NDArray[np.float32], grid: tuple[int, int]) -> Statistics:
     from padim_edge_artifact import Statistics
     from padim_edge_artifact.statistics import absorb
 
-    patches, count, dims = vectors.shape
+    _, count, dims = vectors.shape
     empty = Statistics.empty(grid, dims)
     absorb(empty.mean, empty.scatter, 0, vectors.transpose(1, 2, 0).reshape(count, dims, *grid))
     return dataclasses.replace(empty, count=count)

@@ -103,6 +103,8 @@ def shift(small: Float64, mean: Float64) -> tuple[int, int]:
     Phase correlation (Kuglin and Hines 1975), windowed so that the borders do not pin the picture to its place; at most
     a quarter of the size. (0, 0) unless another place correlates clearly better than none at all.
     """
+    if min(small.shape) < 2:
+        return 0, 0
     window = np.outer(np.hanning(small.shape[0] + 2)[1:-1], np.hanning(small.shape[1] + 2)[1:-1])
     # Edges rather than grey levels: light that falls off across the frame would pin the correlation to rest.
     edges = (np.hypot(*np.gradient(plane)) for plane in (small, mean))

@@ -119,9 +119,15 @@ def test_cmyk_is_converted_and_noted(tmp_path: Path, suffix: str) -> None:
     assert notes == ("CMYK was converted to RGB without a colour profile",)
 
 
-def test_ycbcr_is_converted(tmp_path: Path) -> None:
+def test_ycbcr_is_converted_or_refused(tmp_path: Path) -> None:
+    """Pillow 12 writes such files and cannot read them. What it may not do is to pass luma as red."""
     Image.fromarray(smooth()).convert("YCbCr").save(tmp_path / "a.tif")
-    assert np.abs(read(tmp_path / "a.tif")[0] - smooth()).max() <= INKS
+    try:
+        pixels, _ = read(tmp_path / "a.tif")
+    except ImageError as error:
+        assert "a.tif" in str(error)  # noqa: PT017  # both outcomes are right
+    else:
+        assert np.abs(pixels - smooth()).max() <= INKS
 
 
 def test_lab_is_converted_or_refused(tmp_path: Path) -> None:
