@@ -28,6 +28,7 @@ LAST = "backbone, last stage"
 EMBEDDING = "embedding graph"
 SESSION = "fused, session"
 DETECTOR = "fused, Detector"
+COMPARISON = "shift and exposure"
 
 TARGET = 1.8
 """Times the bare ResNet-18 that the fused `edge` model may take."""
@@ -182,6 +183,7 @@ def _models(name: str, trunk: Trunk, preset: Preset, folder: Path, pictures: int
     from padim_edge import datasets
     from padim_edge.build import build
     from padim_edge_artifact import names
+    from padim_edge_artifact.comparable import compare
     from padim_edge_export import embedding
     from padim_edge_runtime import Detector
     from padim_edge_runtime.providers import open_session
@@ -206,6 +208,9 @@ def _models(name: str, trunk: Trunk, preset: Preset, folder: Path, pictures: int
         Variant(name, preset.name, EMBEDDING): _run(session, [names.EMBEDDING], feed),
         Variant(name, preset.name, SESSION): _run(detector.session, list(names.OUTPUTS), feed),
         Variant(name, preset.name, DETECTOR): lambda: detector(frame),
+        Variant(name, preset.name, COMPARISON): lambda: compare(
+            frame, detector.metadata.reference, detector.metadata.grid
+        ),
     }
 
 

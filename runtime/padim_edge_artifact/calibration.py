@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 
 __all__ = ["MOST_SCORES", "Calibration", "calibrate", "check_rate"]
 
@@ -36,6 +36,13 @@ class Calibration:
     """n, number of good pictures behind the scores."""
     scores: tuple[float, ...]
     """Their scores in ascending order, all n or `MOST_SCORES` equally spaced quantiles of them."""
+
+    def __post_init__(self) -> None:
+        if not self.scores or self.pictures < 1:
+            raise ArtifactError(
+                f"the calibration has {len(self.scores)} scores of {self.pictures} pictures, expected at least 1; export "
+                "the model again"
+            )
 
     def p_value(self, score: npt.ArrayLike) -> Float64:
         """Share of good pictures expected to score at least as high, in (0, 1]; of any shape.

@@ -227,6 +227,9 @@ def inspect(model: ModelArgument, as_json: JsonOption = False) -> None:
         "embedding": f"{reduction.dims} dimensions {reduction.kind}{per_stage}, seed {reduction.seed}; "
         f"{metadata.pooling}x{metadata.pooling} pooling; grid {h}x{w}",
         "Gaussians": f"{metadata.pictures} good pictures, ridge {metadata.ridge:g}, map sigma {metadata.sigma:g} px",
+        "inspected": "the whole frame"
+        if metadata.roi is None
+        else f"a region of interest, {100 * metadata.inspected.mean():.1f} % of the frame",
         "threshold": f"{metadata.threshold:.4f}, for a false-alarm rate of {metadata.false_alarm_rate:g}"
         + (" (extrapolated)" if metadata.extrapolated else ""),
         "calibrated on": f"{metadata.calibration.pictures} {metadata.threshold_rule}; they resolve rates down to "
