@@ -96,7 +96,7 @@ metadatas = st.builds(
     threshold_rule=texts,
     false_alarm_rate=reals,
     extrapolated=st.booleans(),
-    calibration=st.builds(Calibration, whole, several(reals)),
+    calibration=st.builds(Calibration, st.integers(1, 2**53), st.lists(reals, min_size=1, max_size=5).map(tuple)),
     reference=st.builds(Reference, texts, st.tuples(reals, reals), st.tuples(reals, reals), whole),
     roi=st.none() | several(whole),
     digests=st.builds(Digests, texts, st.none() | texts, st.none() | texts, whole),
