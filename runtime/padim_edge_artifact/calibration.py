@@ -40,8 +40,8 @@ class Calibration:
     def __post_init__(self) -> None:
         if not self.scores or self.pictures < 1:
             raise ArtifactError(
-                f"the calibration has {len(self.scores)} scores of {self.pictures} pictures, expected at least 1; export "
-                "the model again"
+                f"the calibration has {len(self.scores)} scores of {self.pictures} pictures, expected at least 1; "
+                "export the model again"
             )
 
     def p_value(self, score: npt.ArrayLike) -> Float64:
