@@ -158,7 +158,8 @@ def _told(results: Iterator[Judged | Unreadable], *, as_json: bool) -> Iterator[
             warn(result.error)
         else:
             decision = "ANOMALOUS" if result.anomalous else "good     "
-            typer.echo(f"{decision}  score {result.score:8.2f}  p {result.p_value:.3f}  {result.path}")
+            p_value = f"{result.p_value:.3f}" if result.p_value >= 0.001 else "<.001"
+            typer.echo(f"{decision}  score {result.score:8.2f}  p {p_value}  {result.path}")
         for note in getattr(result, "notes", ()):
             warn(f"{result.path}: {note}")
         for warning in getattr(result, "warnings", ()):
