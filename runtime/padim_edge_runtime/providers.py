@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -107,7 +107,7 @@ def _open(model: Path | bytes, device: str, threads: int | None) -> onnxruntime.
     noise: list[str] = []
     try:
         # The CPU session says nothing; the others print blocks on stdout, where results belong.
-        with _captured(noise) if device != "cpu" else _nothing():
+        with _captured(noise) if device != "cpu" else nullcontext():
             # enable_fallback: without it, onnxruntime prints and silently goes on with another provider.
             session = ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions have no common base besides Exception
@@ -123,11 +123,6 @@ def _open(model: Path | bytes, device: str, threads: int | None) -> onnxruntime.
         raise DeviceError(f"the device {device!r} is not usable here ({reason}); choose another --device")
     session.disable_fallback()  # in mid-run, too
     return session
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager

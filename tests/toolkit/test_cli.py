@@ -13,26 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from commands import run
 from PIL import Image
-from typer.testing import CliRunner
 
 from padim_edge import sample
 from padim_edge_artifact import Statistics, read_verified
 from padim_edge_runtime.cli import app
 
-RUNNER = CliRunner()
 ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: object, code: int = 0) -> tuple[str, str]:
-    """(stdout, stderr) of `padim-edge ARGUMENTS`, which must end with `code` and without a traceback."""
-    result = RUNNER.invoke(app, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    if code == 1:
-        (sentence,) = [line for line in result.stderr.splitlines() if line.startswith("padim-edge: ")][-1:]
-        assert len(sentence) < 600, sentence
-    return result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

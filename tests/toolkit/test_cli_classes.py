@@ -8,23 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import run
 from PIL import Image
-from typer.testing import CliRunner
 
 from padim_edge import sample
 from padim_edge.presets import choose
 from padim_edge_artifact import PadimEdgeError, read_verified
-from padim_edge_runtime.cli import app
 
 QUICK = ("--backbone", "builtin", "--dims", "10", "--size", "64")
-
-
-def run(*arguments: object, code: int = 0) -> tuple[str, str]:
-    """(stdout, stderr) of `padim-edge ARGUMENTS`, which must end with `code` and without a traceback."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,20 @@
+"""The command line inside the test's own process."""
+
+from __future__ import annotations
+
+from typer.testing import CliRunner
+
+from padim_edge_runtime.cli import app
+
+__all__ = ["run"]
+
+
+def run(*arguments: object, code: int = 0) -> tuple[str, str]:
+    """(stdout, stderr) of `padim-edge ARGUMENTS`, which must end with `code` and without a traceback."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    if code == 1:
+        (sentence,) = [line for line in result.stderr.splitlines() if line.startswith("padim-edge: ")][-1:]
+        assert len(sentence) < 600, sentence
+    return result.stdout, result.stderr
