@@ -16,14 +16,17 @@ from padim_edge_export.backbones import Trunk
 from padim_edge_export.reduction import StageReduction
 
 
-def embedding(trunk: Trunk, pictures: np.ndarray, reduce: np.ndarray, pooling: int) -> np.ndarray:
-    """`(N, D, h, w)`: all stages brought to the finest grid, concatenated, reduced, and then mean pooled.
+def embedding(
+    trunk: Trunk, pictures: np.ndarray, reduce: np.ndarray, pooling: int, *, pool_patches: bool = False
+) -> np.ndarray:
+    """`(N, D, h, w)`: all stages mean pooled, brought to the finest grid, concatenated, and reduced.
 
     Args:
         trunk: The backbone.
         pictures: `(N, H, W, 3)` uint8.
         reduce: `(D, C)` matrix over the concatenated channels; a choice of channels has one 1 in each row.
-        pooling: Side of the mean pooling.
+        pooling: Side of the mean pooling, over the cells of each stage.
+        pool_patches: Pool after the reduction instead, over patches of the finest grid.
     """
     x = (pictures.astype(np.float64) / 255 - np.array(trunk.mean)) / np.array(trunk.std)
     module = trunk.module.double()
@@ -32,17 +35,30 @@ def embedding(trunk: Trunk, pictures: np.ndarray, reduce: np.ndarray, pooling: i
             stages = [f.numpy() for f in module(torch.tensor(x).permute(0, 3, 1, 2)).values()]
     finally:
         module.float()
+    if not pool_patches:
+        stages = [mean_pool(each, pooling) for each in stages]
     h, w = stages[0].shape[2:]
     # Section III-A: a patch takes the vectors of the coarser cells that it lies in.
-    joint = np.concatenate([f.repeat(h // f.shape[2], axis=2).repeat(w // f.shape[3], axis=3) for f in stages], axis=1)
+    joint = np.concatenate([lift(each, (h, w)) for each in stages], axis=1)
     reduced = np.einsum("dc,nchw->ndhw", reduce, joint)
-    if pooling == 1:
-        return reduced
-    pooled = np.zeros_like(reduced)
-    reach = pooling // 2
-    for i in range(h):
-        for j in range(w):
-            window = reduced[:, :, max(0, i - reach) : i + reach + 1, max(0, j - reach) : j + reach + 1]
+    return mean_pool(reduced, pooling) if pool_patches else reduced
+
+
+def lift(features: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """`(N, C, *grid)`: each patch takes the vector of the cell that its upper left corner lies in."""
+    rows, columns = (np.arange(many) * few // many for many, few in zip(grid, features.shape[2:], strict=True))
+    return features[:, :, rows[:, None], columns]
+
+
+def mean_pool(features: np.ndarray, side: int) -> np.ndarray:
+    """`(N, C, h, w)`: the mean over the cells of a window that exist."""
+    if side == 1:
+        return features
+    pooled = np.zeros_like(features)
+    reach = side // 2
+    for i in range(features.shape[2]):
+        for j in range(features.shape[3]):
+            window = features[:, :, max(0, i - reach) : i + reach + 1, max(0, j - reach) : j + reach + 1]
             pooled[:, :, i, j] = window.mean(axis=(2, 3))
     return pooled
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     State = dict[str, torch.Tensor]
 
-__all__ = ["BACKBONES", "BUILTIN_WEIGHTS", "Trunk", "load"]
+__all__ = ["BACKBONES", "BUILTIN_WEIGHTS", "Trunk", "default_dims", "load"]
 
 BUILTIN_WEIGHTS = Path(__file__).with_name("builtin.safetensors")
 
@@ -35,6 +35,8 @@ class Row:
     """Licence of the weights that `auto` gives."""
     torchvision_weights: str | None
     """Name of torchvision's weights for `auto`; `None` where they come with this package."""
+    dims: int = 100
+    """Embedding dimensions unless asked for others (PaDiM, section IV-B)."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Subtracted from pixels in [0, 1], by channel."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -59,6 +61,13 @@ def _resnet18() -> nn.Module:
     return network
 
 
+def _wide_resnet50_2() -> nn.Module:
+    from torchvision.models import wide_resnet50_2
+
+    network: nn.Module = wide_resnet50_2(weights=None)
+    return network
+
+
 def _builtin() -> nn.Module:
     from padim_edge_export.builtin import BuiltinBackbone
 
@@ -67,8 +76,31 @@ def _builtin() -> nn.Module:
 
 BACKBONES = {
     "resnet18": Row(_resnet18, ("layer1", "layer2", "layer3"), "BSD-3-Clause (torchvision)", "ResNet18_Weights"),
+    "wide_resnet50_2": Row(
+        _wide_resnet50_2,
+        ("layer1", "layer2", "layer3"),
+        "BSD-3-Clause (torchvision)",
+        "Wide_ResNet50_2_Weights",
+        dims=550,
+    ),
     "builtin": Row(_builtin, ("layer1", "layer2", "layer3"), "Apache-2.0", None),
 }
+
+
+def default_dims(name: str) -> int:
+    """Embedding dimensions of the backbone `name` unless asked for others.
+
+    Raises:
+        PadimEdgeError: Unknown backbone.
+    """
+    return _row(name).dims
+
+
+def _row(name: str) -> Row:
+    row = BACKBONES.get(name)
+    if row is None:
+        raise PadimEdgeError(f"there is no backbone {name!r}; choose one of {', '.join(BACKBONES)}")
+    return row
 
 
 def load(name: str, weights: str = "auto") -> Trunk:
@@ -85,9 +117,7 @@ def load(name: str, weights: str = "auto") -> Trunk:
     import torch
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    row = BACKBONES.get(name)
-    if row is None:
-        raise PadimEdgeError(f"there is no backbone {name!r}; choose one of {', '.join(BACKBONES)}")
+    row = _row(name)
     state, origin = _read_state(name, row, weights)
     with torch.random.fork_rng(devices=[]):  # building draws random weights; leave the caller's generator alone
         network = row.build().eval()

@@ -1,20 +1,22 @@
-"""Embedding graph + whitening constants -> the fused graph: pixels in; score, anomaly map, patch distances out."""
+"""Embedding graph + constants of the distance -> the fused graph: pixels in; score, map and patch distances out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from padim_edge_artifact import names
 from padim_edge_export import grids
+from padim_edge_export.distance import append_distance
 from padim_edge_export.embedding import EmbeddingGraph
-from padim_edge_export.whitening import Whitening
+from padim_edge_export.nodes import Array, Nodes
+from padim_edge_export.rewrites import drop_unused
+from padim_edge_export.whitening import Form
 
 __all__ = ["FusedGraph", "MapStage", "fuse", "map_matrices", "map_stage"]
 
@@ -24,7 +26,7 @@ class FusedGraph:
     """A graph whose large constants stand beside it until the file is written, so that they exist only once."""
 
     model: onnx.ModelProto
-    constants: dict[str, npt.NDArray[np.float32]]
+    constants: dict[str, Array]
     """Initializers that `model` refers to by name and does not hold."""
 
 
@@ -79,36 +81,25 @@ def map_stage(
 
 def fuse(
     embedding: EmbeddingGraph,
-    whitening: Whitening,
+    form: Form,
     size: tuple[int, int],
     sigma: float,
     roi: npt.NDArray[np.bool_] | None = None,
 ) -> FusedGraph:
-    """Append the distance, map and score stages to the embedding graph.
+    """Append the distance, map and score stages to the embedding graph, in the graph's own precision.
 
     The batched MatMul takes the picture's vectors on the left (measured: 1.2 times faster on the CPU than the factor
-    on the left, at batch 1), and the bias is subtracted after it.
+    on the left, at batch 1).
     """
-    (height, width), (h, w), dims = size, embedding.grid, embedding.dims
+    (height, width), (h, w) = size, embedding.grid
     stage = map_stage(size, embedding.grid, sigma, roi)
     model = onnx.ModelProto()
     model.CopyFrom(embedding.model)
-    graph = model.graph
+    nodes = Nodes(model.graph, "head")
+    node, constant = nodes.node, nodes.constant
 
-    def constant(name: str, values: npt.ArrayLike, kind: type[np.generic] = np.float32) -> str:
-        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype=kind), name))
-        return name
-
-    def node(kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        graph.node.append(helper.make_node(kind, inputs, [output], name=f"head/{kind}_{output}", **attributes))
-        return output
-
-    flat = node("Reshape", [names.EMBEDDING, constant("flat_shape", [0, dims, h * w], np.int64)], "embedding_flat")
-    vectors = node("Transpose", [flat], "embedding_vectors", perm=[2, 0, 1])  # (P, N, D)
-    whitened = node("MatMul", [vectors, "whitening_factor"], "whitened_raw")
-    whitened = node("Sub", [whitened, constant("whitening_bias", whitening.bias[:, None, :])], "whitened")
-    distance = node("ReduceL2", [whitened, constant("last_axis", [2], np.int64)], "distance", keepdims=0)  # (P, N)
-    distance = node("Transpose", [distance], "distance_rows", perm=[1, 0])
+    distance = append_distance(nodes, embedding.parts, form, embedding.precision)
+    distance = node("Transpose", [distance], "distance_rows", perm=[1, 0])  # (N, P)
     node("Reshape", [distance, constant("grid_shape", [-1, h, w], np.int64)], names.PATCH_DISTANCE)
     seen: str = names.PATCH_DISTANCE
     if stage.patches is not None:
@@ -125,6 +116,9 @@ def fuse(
         names.ANOMALY_MAP: ["N", height, width],
         names.PATCH_DISTANCE: ["N", h, w],
     }
-    del graph.output[:]
-    graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in names.OUTPUTS)
-    return FusedGraph(model, {"whitening_factor": whitening.factor})
+    del model.graph.output[:]
+    model.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in names.OUTPUTS
+    )
+    drop_unused(model.graph)
+    return FusedGraph(model, nodes.large)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_artifact import Metadata, PadimEdgeError, container
 from padim_edge_artifact.metadata import Digests, to_json
@@ -102,7 +102,10 @@ def _write_data(model: onnx.ModelProto, graph: FusedGraph, path: Path) -> Digest
             file.write(padding)
             digest.update(padding)
             tensor = model.graph.initializer.add(
-                name=name, data_type=TensorProto.FLOAT, dims=array.shape, data_location=TensorProto.EXTERNAL
+                name=name,
+                data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+                dims=array.shape,
+                data_location=TensorProto.EXTERNAL,
             )
             for key, value in (("location", path.name), ("offset", file.tell()), ("length", array.nbytes)):
                 tensor.external_data.add(key=key, value=str(value))

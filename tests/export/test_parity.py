@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import reference
-import torch
+import small_models
 from PIL import Image
 
 from padim_edge import sample
-from padim_edge.build import build
+from padim_edge.build import Built, _in_precision, build
 from padim_edge.calibrate import leave_one_out
-from padim_edge.datasets import GOOD, Dataset, Item
 from padim_edge.presets import PRESETS, Preset
-from padim_edge_artifact import Preprocessing
-from padim_edge_export import backbones, reduction
+from padim_edge_artifact import Preprocessing, names
+from padim_edge_export import backbones, embedding, reduction
+from padim_edge_export.precision import Precision
 from padim_edge_runtime import Detector, images
+from padim_edge_runtime.providers import open_session
 
 TOLERANCE = 1e-4
 """Relative, at every pixel of the map. The shipped graph computes in float32 (rounding 6e-8), which the whitening
@@ -28,38 +30,48 @@ magnifies by up to 1 / sqrt(ridge) = 18; 1.2e-5 is the most seen on full-size pi
 CALIBRATION_TOLERANCE = 1e-3
 """Relative. With fewer pictures than dimensions, 1 - c d^2 in the closed form is small and magnifies the rounding."""
 
+HALF = 1e-2
+"""Relative, at every pixel of the map, in fp16; 5e-3 is the most seen."""
+
+EIGHT_BITS = {"mean": 0.09, "score": 0.25}
+"""Relative, in int8, over the map's pixels and for the scores. Random and untrained weights, whose features vary by a
+few of the 255 steps only, are much worse here than trained ones: .06 and .16 are the most seen."""
+
+ROUNDED_FACTORS = 3e-2
+"""Relative, mean over the patches, of int8 distances against those of the reference fitted on the very embedding that
+the int8 backbone gives: what rounding the factors alone costs."""
+
+REAL = {"fp16": 5e-3, "int8": 0.15}
+"""Relative, of the scores of real pictures against those of the fp32 model; 8e-4 and 9e-2 are the most seen. The latter
+is the score of a defect that reaches beyond the codes."""
+
+REAL_THRESHOLD = {"fp16": 0.02, "int8": 0.25}
+"""The same of the thresholds, which are extrapolated from 24 scores."""
+
 SHARED = Path(os.environ.get("PADIM_EDGE_SHARED", Path(__file__).parents[3] / "shared"))
 
-
-def small(preset: Preset) -> Preset:
-    """The same method on 64 x 64 pixels and 20 dimensions, for speed; a crop stays a crop."""
-    crop = None if preset.preprocessing.crop is None else (64, 64)
-    side = 64 if crop is None else 72
-    return dataclasses.replace(preset, preprocessing=Preprocessing((side, side), crop), dims=20)
+BACKBONES = [
+    name if name in ("resnet18", "builtin") else pytest.param(name, marks=pytest.mark.slow)
+    for name in backbones.BACKBONES
+]
 
 
-def trunk_of(name: str, monkeypatch: pytest.MonkeyPatch) -> backbones.Trunk:
-    """A backbone that needs no weights file: `resnet18` gets fixed-seed ones."""
-    if name == "builtin":
-        return backbones.load(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        state = backbones.BACKBONES[name].build().state_dict()
-    monkeypatch.setattr(backbones, "_read_state", lambda *_: (state, "random weights of a test"))
-    return backbones.load(name)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Expected:
+    """What the reference says of one method, fitted on `good`."""
+
+    trunk: backbones.Trunk
+    preset: Preset
+    good: tuple[Image.Image, ...]
+    frames: np.ndarray
+    """Of the judged pictures."""
+    distances: np.ndarray
+    maps: np.ndarray
+    calibration: np.ndarray
+    """Leave-one-out scores, ascending."""
 
 
-def items(pictures: list[Image.Image]) -> tuple[Item, ...]:
-    return tuple(Item(str(i), GOOD, lambda p=p: images.Picture(p, ()), None) for i, p in enumerate(pictures))
-
-
-def check_parity(
-    trunk: backbones.Trunk, preset: Preset, good: list[Image.Image], judged: list[Image.Image], path: Path
-) -> None:
-    """Build a model from `good`, and compare its answers on `judged` with the reference, batch by batch."""
-    built = build(Dataset("part", items(good), ()), path, preset, trunk, seed=3)
-    detector = Detector.load(built.model, "cpu")
-
+def expect(trunk: backbones.Trunk, preset: Preset, good: list[Image.Image], judged: list[Image.Image]) -> Expected:
     channels = trunk.description.channels
     _, stages = reduction.draw(preset.reduction, channels, preset.dims, 3, preset.shares)
     joint = preset.reduction == "semi-orthogonal" and preset.shares is None
@@ -67,62 +79,173 @@ def check_parity(
 
     def embed(pictures: list[Image.Image]) -> np.ndarray:
         frames = np.stack([images.prepare(each, preset.preprocessing) for each in pictures])
-        return reference.embedding(trunk, frames, matrix, preset.pooling)
+        return reference.embedding(trunk, frames, matrix, preset.pooling, pool_patches=preset.pool_patches)
 
-    gaussians = reference.fit(embed(good), preset.ridge)
+    embedded, size = embed(good), preset.preprocessing.size
+    gaussians = reference.fit(embedded, preset.ridge)
     distances = reference.distance(gaussians, embed(judged))
-    size = preset.preprocessing.size
-    maps = reference.anomaly_map(distances, size, preset.sigma)
-
-    frames = np.stack([images.prepare(each, preset.preprocessing) for each in judged])
-    together = detector(frames)
-    np.testing.assert_allclose(together.patch_distance, distances, rtol=TOLERANCE)
-    np.testing.assert_allclose(together.anomaly_map, maps, rtol=TOLERANCE)
-    np.testing.assert_allclose(together.score, maps.max(axis=(1, 2)), rtol=TOLERANCE)
-    for i, frame in enumerate(frames):
-        single = detector(frame)
-        np.testing.assert_allclose(single.anomaly_map[0], maps[i], rtol=TOLERANCE)
-        assert single.score[0] == single.anomaly_map[0].max()
-
     # The calibration, too: leave-one-out distances of the fitted pictures, in float64, through the reference's map.
-    inside = leave_one_out(reference.distance(gaussians, embed(good)), len(good))
-    expected = np.sort(reference.anomaly_map(inside, size, preset.sigma).max(axis=(1, 2)))
-    np.testing.assert_allclose(built.metadata.calibration.scores, expected, rtol=CALIBRATION_TOLERANCE)
+    inside = leave_one_out(reference.distance(gaussians, embedded), len(good))
+    return Expected(
+        trunk=trunk,
+        preset=preset,
+        good=tuple(good),
+        frames=np.stack([images.prepare(each, preset.preprocessing) for each in judged]),
+        distances=distances,
+        maps=reference.anomaly_map(distances, size, preset.sigma),
+        calibration=np.sort(reference.anomaly_map(inside, size, preset.sigma).max(axis=(1, 2))),
+    )
+
+
+def check_parity(expected: Expected, built: Built, *, absolute: float = 0) -> None:
+    """The answers of a fp32 model, batch by batch, and its calibration; `absolute` where distances may be 0."""
+    detector = Detector.load(built.model, "cpu")
+    together = detector(expected.frames)
+    np.testing.assert_allclose(together.patch_distance, expected.distances, rtol=TOLERANCE, atol=absolute)
+    np.testing.assert_allclose(together.anomaly_map, expected.maps, rtol=TOLERANCE, atol=absolute)
+    np.testing.assert_allclose(together.score, expected.maps.max(axis=(1, 2)), rtol=TOLERANCE)
+    for i, frame in enumerate(expected.frames):
+        single = detector(frame)
+        np.testing.assert_allclose(single.anomaly_map[0], expected.maps[i], rtol=TOLERANCE, atol=absolute)
+        assert single.score[0] == single.anomaly_map[0].max()
+    np.testing.assert_allclose(built.metadata.calibration.scores, expected.calibration, rtol=CALIBRATION_TOLERANCE)
     assert built.metadata.threshold == built.metadata.calibration.threshold(0.01)
 
 
-@pytest.mark.parametrize("backbone", backbones.BACKBONES)
+def build_from(expected: Expected, path: Path, precision: Precision | None = None) -> Built:
+    pictures = small_models.dataset(list(expected.good))
+    return build(pictures, path, expected.preset, expected.trunk, seed=3, precision=precision)
+
+
+@cache
+def on_small_frames(preset: str, backbone: str) -> Expected:
+    trunk = small_models.trunk_of(backbone)
+    return expect(trunk, small_models.small(preset), small_models.weave(30), small_models.judged())
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_file_equals_the_reference_on_small_frames(
-    preset: str, backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_file_equals_the_reference_on_small_frames(preset: str, backbone: str, tmp_path: Path) -> None:
+    expected = on_small_frames(preset, backbone)
+    with small_models.export_once(backbone, expected.preset):
+        check_parity(expected, build_from(expected, tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize("preset", ["edge", "accurate"])
+def test_grids_that_do_not_fit_into_each_other_and_few_pictures_equal_the_reference(
+    preset: str, tmp_path: Path
 ) -> None:
-    good = [Image.fromarray(sample.draw_good("weave", i, size=80)) for i in range(30)]
-    judged = [Image.fromarray(sample.draw_good("weave", i, size=80, split="test")) for i in range(3)]
-    judged += [Image.fromarray(sample.draw_defect("weave", "hole", i, size=80)[0]) for i in range(2)]
-    check_parity(trunk_of(backbone, monkeypatch), small(PRESETS[preset]), good, judged, tmp_path / "m.onnx")
+    """Grids of 18 x 25, 9 x 13 and 5 x 7 cells; fewer pictures than dimensions, hence the low rank form."""
+    method = dataclasses.replace(PRESETS[preset], preprocessing=Preprocessing((72, 100)), dims=20)
+    for count in (12, 30):
+        pictures = small_models.weave(count)
+        expected = expect(small_models.trunk_of("builtin"), method, pictures, small_models.judged()[2:4])
+        with small_models.export_once("builtin", method):
+            check_parity(expected, build_from(expected, tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize(("preset", "dims"), [("paper", 1), ("edge", 1), ("accurate", 2)])
+def test_a_stage_without_dimensions_leaves_the_grid_as_it_is(preset: str, dims: int, tmp_path: Path) -> None:
+    """A D so small that a stage, even the finest, is left out."""
+    method = dataclasses.replace(small_models.small(preset), dims=dims)
+    trunk = small_models.trunk_of("builtin")
+    expected = expect(trunk, method, small_models.weave(12), small_models.judged()[2:4])
+    with small_models.export_once("builtin", method):
+        built = build_from(expected, tmp_path / "m.onnx")
+        assert built.metadata.grid == (16, 16)
+        check_parity(expected, built, absolute=TOLERANCE)
+        for precision in (Precision("fp16"), Precision("int8"), Precision("int8", "tensorrt")):
+            assert build_from(expected, tmp_path / "n.onnx", precision).metadata.grid == (16, 16)
 
 
 def test_a_joint_projection_and_a_frame_that_is_not_square_equal_the_reference(tmp_path: Path) -> None:
     """No preset uses these, but a caller may."""
-    preset = dataclasses.replace(
-        PRESETS["accurate"], shares=None, dims=15, preprocessing=Preprocessing((64, 96), interpolation="bilinear")
+    for pool_patches in (True, False):
+        preset = dataclasses.replace(
+            PRESETS["accurate"],
+            shares=None,
+            dims=15,
+            pool_patches=pool_patches,
+            preprocessing=Preprocessing((64, 96), interpolation="bilinear"),
+        )
+        good = [Image.fromarray(sample.draw_good("bottle", i, size=80)) for i in range(12)]
+        judged = [Image.fromarray(sample.draw_defect("bottle", "chip", i, size=80)[0]) for i in range(2)]
+        expected = expect(small_models.trunk_of("builtin"), preset, good, judged)
+        check_parity(expected, build_from(expected, tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "builtin"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_fp16_stays_near_the_reference(preset: str, backbone: str, tmp_path: Path) -> None:
+    expected = on_small_frames(preset, backbone)
+    with small_models.export_once(backbone, expected.preset):
+        built = build_from(expected, tmp_path / "m.onnx", Precision("fp16"))
+    found = Detector.load(built.model, "cpu")(expected.frames)
+    np.testing.assert_allclose(found.anomaly_map, expected.maps, rtol=HALF)
+    np.testing.assert_allclose(built.metadata.calibration.scores, expected.calibration, rtol=3 * HALF)
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+@pytest.mark.parametrize("backbone", ["resnet18", "builtin"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_int8_stays_near_the_reference_and_nearer_to_that_of_its_own_embedding(
+    preset: str, backbone: str, target: str, tmp_path: Path
+) -> None:
+    expected, precision = on_small_frames(preset, backbone), Precision("int8", target)
+    pictures, prepare = small_models.dataset(list(expected.good)), expected.preset.preprocessing
+    with small_models.export_once(backbone, expected.preset):
+        built = build_from(expected, tmp_path / "m.onnx", precision)
+    found = Detector.load(built.model, "cpu")(expected.frames)
+    assert np.abs(found.anomaly_map / expected.maps - 1).mean() < EIGHT_BITS["mean"]
+    np.testing.assert_allclose(found.score, expected.maps.max(axis=(1, 2)), rtol=EIGHT_BITS["score"])
+    np.testing.assert_allclose(
+        np.median(built.metadata.calibration.scores), np.median(expected.calibration), rtol=EIGHT_BITS["score"]
     )
-    good = [Image.fromarray(sample.draw_good("bottle", i, size=80)) for i in range(12)]
-    judged = [Image.fromarray(sample.draw_defect("bottle", "chip", i, size=80)[0]) for i in range(2)]
-    check_parity(backbones.load("builtin"), preset, good, judged, tmp_path / "m.onnx")
+
+    graph = _in_precision(small_models.exported(backbone, expected.preset), precision, pictures.good, prepare, "cpu")
+    session = open_session(embedding.joined(graph).SerializeToString(), "cpu").session
+
+    def embed(frames: np.ndarray) -> np.ndarray:
+        return session.run([names.EMBEDDING], {names.IMAGE: frames})[0].astype(np.float64)
+
+    good = np.stack([images.prepare(each, prepare) for each in expected.good])
+    own = reference.distance(reference.fit(embed(good), expected.preset.ridge), embed(expected.frames))
+    assert np.abs(found.patch_distance / own - 1).mean() < ROUNDED_FACTORS
+
+
+def real(part: str) -> tuple[backbones.Trunk, list[Image.Image], list[Image.Image]]:
+    """Real weights, 24 good pictures, and five to judge: bottle 900 x 900 in colour, screw 1024 x 1024 in grey."""
+    weights = SHARED / "weights" / "resnet18-imagenet1k-v1-trunk.safetensors"
+    full = sorted((SHARED / "data" / "full_size" / part).glob("*.png"))
+    if not weights.is_file() or not full:
+        pytest.skip(f"needs the real weights and pictures in {SHARED} (or PADIM_EDGE_SHARED)")
+    train = sorted((SHARED / "data" / "mvtec_ad" / part / "train" / "good").iterdir())[:24]
+    judged = [images.read(path).image for path in full]
+    judged = [*(judged * 5)[:4], judged[0].rotate(3)]
+    return backbones.load("resnet18", str(weights)), [images.read(path).image for path in train], judged
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["bottle", "screw"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_file_equals_the_reference_on_full_size_pictures(preset: str, part: str, tmp_path: Path) -> None:
-    """Real weights, real pictures: bottle 900 x 900 in colour, screw 1024 x 1024 in grey; batch of 5 and singles."""
-    weights = SHARED / "weights" / "resnet18-imagenet1k-v1-trunk.safetensors"
-    full = sorted((SHARED / "data" / "full_size" / part).glob("*.png"))
-    if not weights.is_file() or not full:
-        pytest.skip(f"needs the real weights and pictures in {SHARED} (or PADIM_EDGE_SHARED)")
-    train = sorted((SHARED / "data" / "mvtec_ad" / part / "train" / "good").iterdir())[:24]
-    good = [images.read(path).image for path in train]
-    judged = [images.read(path).image for path in full]
-    judged = [*(judged * 5)[:4], judged[0].rotate(3)]
-    check_parity(backbones.load("resnet18", str(weights)), PRESETS[preset], good, judged, tmp_path / "m.onnx")
+    trunk, good, judged = real(part)
+    expected = expect(trunk, PRESETS[preset], good, judged)
+    check_parity(expected, build_from(expected, tmp_path / "m.onnx"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["bottle", "screw"])
+def test_fewer_bits_move_the_scores_of_full_size_pictures_little(part: str, tmp_path: Path) -> None:
+    """The preset `edge` in fp16 and int8 against itself in fp32."""
+    trunk, good, judged = real(part)
+    preset = PRESETS["edge"]
+    frames = np.stack([images.prepare(each, preset.preprocessing) for each in judged])
+    found, thresholds = {}, {}
+    for name in ("fp32", "fp16", "int8"):
+        path = tmp_path / f"{name}.onnx"
+        built = build(small_models.dataset(good), path, preset, trunk, seed=3, precision=Precision(name))
+        found[name], thresholds[name] = Detector.load(path, "cpu")(frames).score, built.metadata.threshold
+    for name, allowed in REAL.items():
+        np.testing.assert_allclose(found[name], found["fp32"], rtol=allowed)
+        np.testing.assert_allclose(thresholds[name], thresholds["fp32"], rtol=REAL_THRESHOLD[name])

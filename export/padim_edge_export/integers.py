@@ -1,0 +1,301 @@
+"""An embedding graph in int8: what ranges it needs (`probe`), and the graph with them (`quantise`).
+
+Quantisation is written as QuantizeLinear and DequantizeLinear around the convolutions, pools and additions of the
+backbone (static, one scale an activation, one scale a channel of the weights). The two targets cannot share a file:
+
+* `cpu`, which onnxruntime runs in integers: uint8 activations with a zero point, int32 biases, pixels taken as they
+  are, and weights of at most 63, since processors without VNNI add two products in 16 bits.
+* `tensorrt`, which takes symmetric int8 only, and biases in float32. Its first convolution stays in float32: symmetric
+  codes would round pixels to steps of 1.2 (screw lost .007 image AUROC by it; now see benchmarks/README.md).
+
+The Gaussians are fitted on what this graph gives, so they know its rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from padim_edge_export.embedding import Codes, EmbeddingGraph, Part
+from padim_edge_export.rewrites import drop_unused, groups
+
+__all__ = ["LARGEST_WEIGHT", "Range", "probe", "quantise"]
+
+LARGEST_WEIGHT = {"cpu": 63, "tensorrt": 127}
+
+_QUANTISED = ("Conv", "Add", "MaxPool", "AveragePool", "GlobalAveragePool")
+"""Operators that get their inputs as integers."""
+
+_FUSED = ("Relu", "Clip")
+"""Stay together with the operator before them."""
+
+_MARGIN = 1.25
+"""The codes of the embedding reach this much further than the good pictures did, since anomalies will."""
+
+_LEAST = 0.02
+"""A dimension that hardly moved on good pictures still gets codes for this share of what the widest one did."""
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Range:
+    """Smallest and largest value seen: of a whole tensor `()`, or of each channel of a part `(d,)`."""
+
+    low: Array
+    high: Array
+
+    def union(self, other: Range) -> Range:
+        """Of both."""
+        return Range(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
+
+
+def probe(graph: EmbeddingGraph) -> tuple[onnx.ModelProto, dict[str, tuple[str, str]]]:
+    """A model that tells the ranges of a batch: for each tensor, the names of the outputs with its low and high."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    del model.graph.output[:]
+    outputs = {}
+    parts = {part.name for part in graph.parts}
+    for name in [*_activations(graph), *sorted(parts)]:
+        outputs[name] = (f"{name}/low", f"{name}/high")
+        axes = [0, 2, 3] if name in parts else None
+        inputs = [name]
+        if axes is not None:
+            # ReduceMin and ReduceMax took their axes as an attribute until opset 18.
+            inputs.append("probe/axes")
+        for kind, output in zip(("ReduceMin", "ReduceMax"), outputs[name], strict=True):
+            model.graph.node.append(helper.make_node(kind, inputs, [output], name=f"probe/{output}", keepdims=0))
+            model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, 2, 3], np.int64), "probe/axes"))
+    return model, outputs
+
+
+def _activations(graph: EmbeddingGraph) -> list[str]:
+    """Tensors that will be rounded, in the order in which they are made."""
+    nodes = graph.model.graph.node
+    constants = {each.name for each in graph.model.graph.initializer}
+    producers = {name: node for node in nodes for name in node.output}
+    wanted: dict[str, None] = {}
+    for node in nodes:
+        if node.op_type not in _QUANTISED:
+            continue
+        inputs = node.input[:1] if node.op_type == "Conv" else node.input
+        wanted |= dict.fromkeys(name for name in inputs if name not in constants)
+        # What comes out, through the activation that belongs to it.
+        output = node.output[0]
+        after = [each for each in nodes if output in each.input]
+        if len(after) == 1 and after[0].op_type in _FUSED:
+            output = after[0].output[0]
+        wanted[output] = None
+    parts = {part.name for part in graph.parts}
+    return [name for name in producers if name in wanted and name not in parts]
+
+
+def quantise(graph: EmbeddingGraph, ranges: Mapping[str, Range], target: str) -> EmbeddingGraph:
+    """The graph in int8.
+
+    Args:
+        graph: In float32, its pixels' scale folded into the first convolution.
+        ranges: Of each tensor that `probe` names, over good pictures.
+        target: `cpu` or `tensorrt`.
+    """
+    writer = _Writer(graph, ranges, target)
+    writer.activations()
+    if target == "cpu":
+        writer.take_pixels()
+    writer.weights()
+    parts = tuple(writer.codes(part) for part in graph.parts) if target == "cpu" else graph.parts
+    drop_unused(writer.model.graph)
+    return dataclasses.replace(graph, model=writer.model, parts=parts, precision="int8")
+
+
+class _Writer:
+    """The graph while it is being changed."""
+
+    def __init__(self, graph: EmbeddingGraph, ranges: Mapping[str, Range], target: str) -> None:
+        self.model = onnx.ModelProto()
+        self.model.CopyFrom(graph.model)
+        self.source, self.ranges, self.target = graph, ranges, target
+        self.constants = {each.name: numpy_helper.to_array(each) for each in graph.model.graph.initializer}
+        self.scales: dict[str, float] = {}
+        """Of the rounded version of a tensor, by its name."""
+        del self.model.graph.node[:]
+
+    def activations(self) -> None:
+        """Copy the nodes; behind each tensor that is rounded comes the rounding, and its readers read that."""
+        rounded: dict[str, str] = {}
+        wanted = set(_activations(self.source))
+        if self.target == "tensorrt":
+            wanted.discard(next(node.input[0] for node in self.source.model.graph.node if node.op_type == "Conv"))
+        for node in self.source.model.graph.node:
+            copy = self.model.graph.node.add()
+            copy.CopyFrom(node)
+            for i, name in enumerate(copy.input):
+                copy.input[i] = rounded.get(name, name)
+            for name in node.output:
+                if name in wanted:
+                    rounded[name] = self._round(name)
+
+    def take_pixels(self) -> None:
+        """`image -> Cast -> Transpose -> Sub -> rounding` becomes `image -> Transpose`, read as codes of scale 1.
+
+        Pixels are uint8 already. One zero point serves the three channels; what their means differ from it goes into
+        the first convolution's bias. Only what lies beyond the picture's edge is another grey than in float32.
+        """
+        graph = self.model.graph
+        nodes = list(graph.node)
+        cast, transpose, subtract = nodes[:3]
+        assert [node.op_type for node in nodes[:3]] == ["Cast", "Transpose", "Sub"]
+        dequantise = next(node for node in nodes if node.op_type == "DequantizeLinear")
+        mean = self.constants[subtract.input[1]].reshape(-1).astype(np.float64)
+        zero = round(float(mean.mean()))
+        transpose.input[0], transpose.output[0] = cast.input[0], "pixels"
+        dequantise.input[0] = "pixels"
+        dequantise.input[1] = self._constant("pixels/scale", np.float32(1))
+        dequantise.input[2] = self._constant("pixels/zero", np.uint8(zero))
+        self.scales[dequantise.output[0]] = 1.0
+        for node in (cast, subtract):
+            graph.node.remove(node)
+        readers = [node for node in graph.node if dequantise.output[0] in node.input]
+        for conv in readers:
+            if conv.op_type == "Conv":
+                weights = self.constants[conv.input[1]].astype(np.float64)
+                shift = (weights.sum(axis=(2, 3)) * (zero - mean)).sum(axis=1)
+                bias = self.constants[conv.input[2]] if len(conv.input) > 2 else np.zeros(len(weights), np.float32)
+                name = self._constant(f"{conv.name}/bias", (bias + shift).astype(np.float32))
+                self.constants[name] = (bias + shift).astype(np.float32)
+                del conv.input[2:]
+                conv.input.append(name)
+        if len(readers) == 1:
+            self._take_blocks(readers[0], transpose)
+
+    def _take_blocks(self, conv: onnx.NodeProto, transpose: onnx.NodeProto) -> None:
+        """A first convolution of stride 2 reads blocks of 2 x 2 pixels as 12 channels, at stride 1. Exact.
+
+        onnxruntime's integer convolutions copy each tap's channels by themselves, 49 times 3 bytes for ResNet's 7 x 7;
+        so it is 16 times 12 (measured: 400 us -> 220, and 40 for the blocks). The kernel grows by a row and a column
+        of zeros where its size or padding are odd.
+        """
+        attributes = {each.name: list(each.ints) for each in conv.attribute if each.ints}
+        weights = self.constants[conv.input[1]]
+        count, channels, *taps = weights.shape
+        pads = attributes.get("pads", [0, 0, 0, 0])
+        size = self.source.size
+        plain = attributes.get("dilations", [1, 1]) == [1, 1] and groups(conv) == 1 and channels == 3
+        if attributes.get("strides") != [2, 2] or not plain or any(side % 2 for side in size):
+            return
+        odd = [near % 2 for near in pads[:2]]
+        blocks = [-(-(extra + many) // 2) for extra, many in zip(odd, taps, strict=True)]
+        near = [(pad + extra) // 2 for pad, extra in zip(pads[:2], odd, strict=True)]
+        outputs = [(side + pads[i] + pads[i + 2] - taps[i]) // 2 + 1 for i, side in enumerate(size)]
+        far = [outputs[i] - 1 + blocks[i] - near[i] - side // 2 for i, side in enumerate(size)]
+        if min(far) < 0:  # the last pixels are not read at all
+            return
+        grown = np.zeros((count, 3, 2 * blocks[0], 2 * blocks[1]), weights.dtype)
+        grown[:, :, odd[0] : odd[0] + taps[0], odd[1] : odd[1] + taps[1]] = weights
+        packed = grown.reshape(count, 3, blocks[0], 2, blocks[1], 2).transpose(0, 3, 5, 1, 2, 4)
+        name = f"{conv.name}/blocks"
+        self.constants[name] = np.ascontiguousarray(packed.reshape(count, 12, *blocks))
+        conv.input[1] = self._constant(name, self.constants[name])
+        for attribute in [each for each in conv.attribute if each.name != "group"]:
+            conv.attribute.remove(attribute)
+        for key, value in (("pads", [*near, *far]), ("kernel_shape", blocks), ("strides", [1, 1])):
+            conv.attribute.append(helper.make_attribute(key, value))
+
+        def bound(value: int) -> str:
+            return self._constant(f"pixels/{value}", np.array([value], np.int64))
+
+        pairs = self._constant("pixels/pairs", np.array([0, size[0], size[1] // 2, 6], np.int64))
+        ends, step = bound(size[0]), bound(2)
+        starts = [bound(0), bound(1)]
+        nodes = [helper.make_node("Reshape", [transpose.input[0], pairs], ["pixel_pairs"], name="int8/pairs")]
+        for i, start in enumerate(starts):
+            inputs = ["pixel_pairs", start, ends, starts[1], step]
+            nodes.append(helper.make_node("Slice", inputs, [f"pixel_rows{i}"], name=f"int8/rows{i}"))
+        rows = ["pixel_rows0", "pixel_rows1"]
+        nodes.append(helper.make_node("Concat", rows, ["pixel_blocks"], name="int8/pixel_blocks", axis=3))
+        transpose.input[0] = "pixel_blocks"
+        for node in reversed(nodes):
+            self.model.graph.node.insert(0, node)
+
+    def weights(self) -> None:
+        """Round the weights of each convolution whose input is rounded."""
+        largest = LARGEST_WEIGHT[self.target]
+        nodes = list(self.model.graph.node)
+        for conv in nodes:
+            if conv.op_type != "Conv" or conv.input[0] not in self.scales:
+                continue
+            values = self.constants[conv.input[1]].astype(np.float64)
+            scale = np.maximum(np.abs(values).max(axis=(1, 2, 3)), 1e-12) / largest
+            codes = np.rint(values / scale[:, None, None, None]).astype(np.int8)
+            added = [self._dequantised(f"{conv.name}/weights", codes, scale, np.zeros(len(scale), np.int8))]
+            conv.input[1] = added[0].output[0]
+            if self.target == "cpu" and len(conv.input) > 2:
+                unit = scale * self.scales[conv.input[0]]
+                limit = 2.0**31 - 1
+                bias = np.rint(self.constants[conv.input[2]] / unit).clip(-limit, limit).astype(np.int32)
+                added.append(self._dequantised(f"{conv.name}/bias", bias, unit, np.zeros(len(unit), np.int32)))
+                conv.input[2] = added[1].output[0]
+            at = list(self.model.graph.node).index(conv)
+            for node in reversed(added):
+                self.model.graph.node.insert(at, node)
+
+    def codes(self, part: Part) -> Part:
+        """Behind a part comes its rounding, by dimension; the part is what its codes say."""
+        seen = self.ranges[part.name]
+        low, high = np.minimum(seen.low, 0) * _MARGIN, np.maximum(seen.high, 0) * _MARGIN
+        least = _LEAST * float((high - low).max()) or 1.0
+        scale = (np.maximum(high - low, least) / 255).astype(np.float32)
+        zero = np.rint(-low / scale).clip(0, 255).astype(np.uint8)
+        graph, before, name = self.model.graph, f"{part.name}_unrounded", f"{part.name}_codes"
+        for node in graph.node:
+            for names in (node.input, node.output):
+                for i, each in enumerate(names):
+                    if each == part.name:
+                        names[i] = before
+        # onnxruntime takes one scale in a vector for a scalar, and then refuses the addition that it fused with it.
+        written = (scale, zero) if part.dims > 1 else (scale[0], zero[0])
+        how = [self._constant(f"{name}/{key}", each) for key, each in zip(("scale", "zero"), written, strict=True)]
+        for kind, source, output in (("Quantize", before, name), ("Dequantize", name, part.name)):
+            graph.node.append(
+                helper.make_node(f"{kind}Linear", [source, *how], [output], name=f"int8/{kind}_{name}", axis=1)
+            )
+        return dataclasses.replace(part, codes=Codes(name, scale, zero))
+
+    def _round(self, tensor: str) -> str:
+        """Append the rounding of one activation; returns the name of the result."""
+        seen = self.ranges[tensor]
+        low, high = min(float(seen.low), 0.0), max(float(seen.high), 0.0)
+        zero: np.generic
+        if self.target == "cpu":
+            scale = max(high - low, 1e-12) / 255
+            zero = np.uint8(round(-low / scale))
+        else:
+            scale, zero = max(high, -low, 1e-12) / 127, np.int8(0)
+        how = [self._constant(f"{tensor}/scale", np.float32(scale)), self._constant(f"{tensor}/zero", zero)]
+        codes, result = f"{tensor}_codes", f"{tensor}_rounded"
+        for kind, source, output in (("Quantize", tensor, codes), ("Dequantize", codes, result)):
+            self.model.graph.node.append(
+                helper.make_node(f"{kind}Linear", [source, *how], [output], name=f"int8/{kind}_{tensor}")
+            )
+        self.scales[result] = float(np.float32(scale))
+        return result
+
+    def _dequantised(self, name: str, codes: npt.NDArray[np.generic], scale: Array, zero: Array) -> onnx.NodeProto:
+        inputs = [
+            self._constant(f"{name}/codes", codes),
+            self._constant(f"{name}/scale", scale.astype(np.float32)),
+            self._constant(f"{name}/zero", zero),
+        ]
+        return helper.make_node("DequantizeLinear", inputs, [f"{name}/values"], name=f"int8/{name}", axis=0)
+
+    def _constant(self, name: str, value: npt.NDArray[np.generic] | np.generic) -> str:
+        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+        return name

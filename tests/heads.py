@@ -1,0 +1,115 @@
+"""The distance stage alone: parts of an embedding in, through onnxruntime, distances out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import reference
+from onnx import TensorProto, helper, numpy_helper
+
+from padim_edge_artifact import Statistics
+from padim_edge_artifact.statistics import absorb
+from padim_edge_export.distance import append_distance
+from padim_edge_export.embedding import IR_VERSION, OPSET, Codes, Part
+from padim_edge_export.nodes import Nodes
+from padim_edge_export.whitening import Form
+from padim_edge_runtime.providers import open_session
+
+__all__ = ["coded", "draw", "head", "joined", "parts_of", "run", "statistics_of", "with_codes"]
+
+Shape = tuple[int, tuple[int, int]]
+"""Dimensions and grid of a part."""
+
+
+def parts_of(shapes: Sequence[Shape]) -> tuple[Part, ...]:
+    """Parts as an embedding graph would name them, finest first."""
+    return tuple(Part(f"part{i}", dims, grid) for i, (dims, grid) in enumerate(shapes))
+
+
+def draw(parts: Sequence[Part], count: int, seed: int) -> list[np.ndarray]:
+    """`count` pictures' parts `(count, d, h, w)` float32, correlated within and between the parts."""
+    generator = np.random.default_rng(seed)
+    common = generator.standard_normal((count, *parts[0].grid))
+    values = []
+    for i, part in enumerate(parts):
+        mixing = np.random.default_rng(i).standard_normal((part.dims, part.dims))
+        own = np.einsum("cd,ndhw->nchw", mixing, generator.standard_normal((count, part.dims, *part.grid)))
+        rows, columns = (np.arange(few) * many // few for few, many in zip(part.grid, parts[0].grid, strict=True))
+        values.append((own + common[:, None, rows[:, None], columns] + i).astype(np.float32))
+    return values
+
+
+def joined(values: Sequence[np.ndarray]) -> np.ndarray:
+    """`(N, D, h, w)`: the embedding that the parts make together."""
+    grid = (values[0].shape[2], values[0].shape[3])
+    return np.concatenate([reference.lift(each, grid) for each in values], axis=1)
+
+
+def statistics_of(values: Sequence[np.ndarray]) -> Statistics:
+    """Of the embedding that the parts make together."""
+    embeddings = joined(values)
+    n, d, h, w = embeddings.shape
+    statistics = Statistics.empty((h, w), d)
+    absorb(statistics.mean, statistics.scatter, 0, embeddings)
+    return Statistics(n, statistics.mean, statistics.scatter, (h, w))
+
+
+def with_codes(parts: Sequence[Part], values: Sequence[np.ndarray]) -> tuple[Part, ...]:
+    """The parts with codes that reach a little further than `values`."""
+
+    def one(part: Part, seen: np.ndarray) -> Part:
+        low, high = (1.25 * edge(seen, axis=(0, 2, 3)).astype(np.float64) for edge in (np.min, np.max))
+        low, high = np.minimum(low, 0), np.maximum(high, 0)
+        scale = np.maximum((high - low) / 255, 1e-6).astype(np.float32)
+        zero = np.rint(-low / scale).clip(0, 255).astype(np.uint8)
+        return dataclasses.replace(part, codes=Codes(f"{part.name}_codes", scale, zero))
+
+    return tuple(one(part, seen) for part, seen in zip(parts, values, strict=True))
+
+
+def coded(parts: Sequence[Part], values: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What is left of the values after they became codes, for parts that have codes."""
+    rounded = []
+    for part, value in zip(parts, values, strict=True):
+        if part.codes is None:
+            rounded.append(value)
+            continue
+        scale, zero = (each.astype(np.float64)[:, None, None] for each in (part.codes.scale, part.codes.zero_point))
+        codes = np.rint(value / scale + zero).clip(0, 255)
+        rounded.append(((codes - zero) * scale).astype(np.float32))
+    return rounded
+
+
+def head(parts: Sequence[Part], form: Form, precision: str) -> tuple[onnx.ModelProto, Nodes]:
+    """A model of the distance stage: the parts, rounded where they have codes, -> `(P, N)`; and what wrote it."""
+    graph = onnx.GraphProto(name="head")
+    for part in parts:
+        shape = ["N", part.dims, *part.grid]
+        given = part.name if part.codes is None else f"{part.name}_given"
+        graph.input.append(helper.make_tensor_value_info(given, TensorProto.FLOAT, shape))
+        if part.codes is None:
+            continue
+        how = [f"{part.name}/scale", f"{part.name}/zero"]
+        for name, value in zip(how, (part.codes.scale, part.codes.zero_point), strict=True):
+            graph.initializer.append(numpy_helper.from_array(value, name))
+        graph.node.append(helper.make_node("QuantizeLinear", [given, *how], [part.codes.name], axis=1))
+        graph.node.append(helper.make_node("DequantizeLinear", [part.codes.name, *how], [part.name], axis=1))
+    nodes = Nodes(graph, "head")
+    distance = append_distance(nodes, parts, form, precision)
+    patches = parts[0].grid[0] * parts[0].grid[1]
+    graph.output.append(helper.make_tensor_value_info(distance, TensorProto.FLOAT, [patches, "N"]))
+    for name, values in nodes.large.items():
+        graph.initializer.append(numpy_helper.from_array(values, name))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    return model, nodes
+
+
+def run(parts: Sequence[Part], form: Form, precision: str, values: Sequence[np.ndarray]) -> np.ndarray:
+    """`(N, h, w)` distances of pictures, given by their parts."""
+    model, _ = head(parts, form, precision)
+    feeds = {given.name: value for given, value in zip(model.graph.input, values, strict=True)}
+    (distance,) = open_session(model.SerializeToString(), "cpu").session.run(None, feeds)
+    return distance.T.reshape(-1, *parts[0].grid)

@@ -1,0 +1,105 @@
+"""What tests of whole models share: presets on small frames, backbones without a weights file, drawn pictures."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from padim_edge import sample
+from padim_edge.datasets import GOOD, Dataset, Item
+from padim_edge.presets import PRESETS, Preset
+from padim_edge_artifact import Preprocessing
+from padim_edge_export import backbones, embedding
+from padim_edge_export.embedding import EmbeddingGraph
+from padim_edge_runtime.images import Picture
+
+__all__ = ["dataset", "export_anew", "export_once", "exported", "judged", "small", "trunk_of", "weave"]
+
+_EXPORT = embedding.build
+
+
+def small(name: str) -> Preset:
+    """The same method on 64 x 64 pixels and 20 dimensions, for speed; a crop stays a crop."""
+    preset = PRESETS[name]
+    crop = None if preset.preprocessing.crop is None else (64, 64)
+    side = 64 if crop is None else 72
+    return dataclasses.replace(preset, preprocessing=Preprocessing((side, side), crop), dims=20)
+
+
+@cache
+def trunk_of(name: str) -> backbones.Trunk:
+    """A backbone that needs no weights file: those of torchvision get drawn ones."""
+    if name == "builtin":
+        return backbones.load(name)
+    with torch.random.fork_rng(devices=[]), pytest.MonkeyPatch.context() as patch:
+        torch.manual_seed(0)
+        state = backbones.BACKBONES[name].build().state_dict()
+        for key, value in state.items():  # fresh normalisations would do nothing, and leave no biases
+            if key.rsplit(".", 1)[0].endswith(("bn1", "bn2", "bn3", "downsample.1")):
+                if key.endswith(("weight", "running_var")):
+                    value.uniform_(0.5, 1.5)
+                elif key.endswith(("bias", "running_mean")):
+                    value.normal_(0, 0.2)
+        patch.setattr(backbones, "_read_state", lambda *_: (state, "random weights of a test"))
+        return backbones.load(name)
+
+
+def export_anew(backbone: str, preset: Preset, seed: int = 3) -> EmbeddingGraph:
+    """The embedding graph."""
+    return _EXPORT(
+        trunk_of(backbone),
+        preset.preprocessing.size,
+        kind=preset.reduction,
+        dims=preset.dims,
+        seed=seed,
+        pooling=preset.pooling,
+        pool_patches=preset.pool_patches,
+        shares=preset.shares,
+    )
+
+
+_exported = cache(export_anew)
+
+
+def exported(backbone: str, preset: Preset, seed: int = 3) -> EmbeddingGraph:
+    """The same, the caller's own to change; torch exports it only once."""
+    return copy.deepcopy(_exported(backbone, preset, seed))
+
+
+@contextmanager
+def export_once(backbone: str, preset: Preset) -> Iterator[None]:
+    """`build` takes that graph instead of exporting it again, which takes longer than all the rest."""
+
+    def build(trunk: backbones.Trunk, size: tuple[int, int], *, seed: int, **how: Any) -> EmbeddingGraph:
+        assert trunk is trunk_of(backbone)
+        assert (size, how["dims"], how["kind"]) == (preset.preprocessing.size, preset.dims, preset.reduction)
+        return exported(backbone, preset, seed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedding, "build", build)
+        yield
+
+
+def weave(count: int) -> list[Image.Image]:
+    """Good pictures."""
+    return [Image.fromarray(sample.draw_good("weave", i, size=80)) for i in range(count)]
+
+
+def judged() -> list[Image.Image]:
+    """Three good pictures and two with a hole, none of them in `weave`."""
+    good = [Image.fromarray(sample.draw_good("weave", i, size=80, split="test")) for i in range(3)]
+    return good + [Image.fromarray(sample.draw_defect("weave", "hole", i, size=80)[0]) for i in range(2)]
+
+
+def dataset(pictures: list[Image.Image]) -> Dataset:
+    """These as the good pictures of a class."""
+    items = (Item(str(i), GOOD, lambda p=p: Picture(p, ()), None) for i, p in enumerate(pictures))
+    return Dataset("part", tuple(items), ())
