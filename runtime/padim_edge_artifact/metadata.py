@@ -90,7 +90,7 @@ class Metadata:
     backbone: Backbone
     reduction: Reduction
     pooling: int
-    """Side in patches of the mean pooling of the embedding; 1 is none."""
+    """Side of the mean pooling of the embedding; 1 is none."""
     ridge: float
     """Number added to the diagonal of every covariance (the paper's epsilon)."""
     sigma: float
@@ -117,7 +117,19 @@ class Metadata:
     """Region of interest in the model's frame, as run lengths (see `roi`); `None` where everything is inspected."""
     digests: Digests
     self_test: SelfTest
+    pool_patches: bool = False
+    """Whether the pooling is over patches of the finest grid; otherwise over each stage's own cells."""
+    rank: int | None = None
+    """Directions that each Gaussian keeps by themselves; `None` where it is exact."""
+    diagonal: bool = False
+    """Whether each Gaussian keeps its variances only."""
     format_version: int = FORMAT_VERSION
+
+    @property
+    def numbers(self) -> str:
+        """Precision, target and form of the Gaussians, for people."""
+        form = ", variances only" if self.diagonal else "" if self.rank is None else f", rank {self.rank}"
+        return f"{self.precision} for {self.target}{form}"
 
     @property
     def inspected(self) -> npt.NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +17,9 @@ from typer.core import TyperGroup
 from padim_edge_artifact.errors import PadimEdgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from padim_edge_artifact import Metadata
     from padim_edge_runtime.judge import Judged, Unreadable
+    from padim_edge_runtime.profile import Profile
 
 __all__ = ["DEVICE_HELP", "JsonOption", "ModelArgument", "app", "main", "print_json", "tell_extrapolated", "warn"]
 
@@ -109,35 +108,46 @@ def infer(
         int, typer.Option(min=0, help="Do not report regions of less area, in square pixels of the picture.")
     ] = 0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say why better devices were passed over.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Say at the end where the time went, on stderr.")] = False,
 ) -> None:
     """Judge pictures: score, decision, regions. Exit code 1 when any picture could not be read."""
     from padim_edge_artifact.files import replacing
     from padim_edge_runtime import images, progress
     from padim_edge_runtime.detector import Detector
-    from padim_edge_runtime.judge import judge
+    from padim_edge_runtime.judge import judge, side_by_side
+    from padim_edge_runtime.profile import Clock, table
 
     if threshold is not None and not 0 <= threshold < float("inf"):
         raise PadimEdgeError(f"--threshold is {threshold}, expected a distance of 0 or more")
     files = images.find(pictures)
-    detector = Detector.load(model, device)
+    at_once = side_by_side(len(files))
+    detector = Detector.load(model, device, threads=1 if at_once > 1 else None)
     if verbose:
         for reason in detector.refused:
             warn(reason)
     judged: list[Judged | Unreadable] = []
     with ExitStack() as stack:
-        table = None
+        rows = None
         if csv is not None:
             file = stack.enter_context(replacing(csv))
             # Names of files need not be text.
-            table = stack.enter_context(file.open("w", newline="", encoding="utf-8", errors="backslashreplace"))
-        results = judge(detector, files, threshold=threshold, heatmaps=heatmaps, smallest=min_area)
+            rows = stack.enter_context(file.open("w", newline="", encoding="utf-8", errors="backslashreplace"))
         advance = stack.enter_context(progress.bar("judging", len(files)))
-        for result in _told(results, as_json=as_json):
+        clock = Clock()
+        results = judge(
+            detector, files, threshold=threshold, heatmaps=heatmaps, smallest=min_area, at_once=at_once, clock=clock
+        )
+        for result in stack.enter_context(closing(results)):
             judged.append(result)
-            advance(1)
-        if table is not None:
-            _write_table(table, judged)
-    unreadable = _summarise(judged, detector.device)
+            with clock.stage("output"):
+                _tell(result, as_json=as_json)
+                advance(1)
+        times = clock.profile(len(judged), detector.device)
+        if rows is not None:
+            _write_table(rows, judged)
+    unreadable = _summarise(judged, times)
+    for line in table(times) if profile else ():
+        typer.echo(line, err=True)
     raise typer.Exit(1 if unreadable else 0)
 
 
@@ -147,24 +157,22 @@ _WARNINGS = {
 }
 
 
-def _told(results: Iterator[Judged | Unreadable], *, as_json: bool) -> Iterator[Judged | Unreadable]:
-    """Each result, printed as soon as it is there."""
+def _tell(result: Judged | Unreadable, *, as_json: bool) -> None:
+    """Print a result."""
     from padim_edge_runtime.judge import Unreadable
 
-    for result in results:
-        if as_json:
-            typer.echo(json.dumps(result.to_json(), allow_nan=False))
-        elif isinstance(result, Unreadable):
-            warn(result.error)
-        else:
-            decision = "ANOMALOUS" if result.anomalous else "good     "
-            p_value = f"{result.p_value:.3f}" if result.p_value >= 0.001 else "<.001"
-            typer.echo(f"{decision}  score {result.score:8.2f}  p {p_value}  {result.path}")
-        for note in getattr(result, "notes", ()):
-            warn(f"{result.path}: {note}")
-        for warning in getattr(result, "warnings", ()):
-            warn(f"{result.path}: {_WARNINGS[warning]}")
-        yield result
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), allow_nan=False))
+    elif isinstance(result, Unreadable):
+        warn(result.error)
+    else:
+        decision = "ANOMALOUS" if result.anomalous else "good     "
+        p_value = f"{result.p_value:.3f}" if result.p_value >= 0.001 else "<.001"
+        typer.echo(f"{decision}  score {result.score:8.2f}  p {p_value}  {result.path}")
+    for note in getattr(result, "notes", ()):
+        warn(f"{result.path}: {note}")
+    for warning in getattr(result, "warnings", ()):
+        warn(f"{result.path}: {_WARNINGS[warning]}")
 
 
 def _write_table(file: Any, judged: list[Judged | Unreadable]) -> None:
@@ -180,7 +188,7 @@ def _write_table(file: Any, judged: list[Judged | Unreadable]) -> None:
         writer.writerow({column: row.get(column, "") for column in COLUMNS})
 
 
-def _summarise(judged: list[Judged | Unreadable], device: str) -> int:
+def _summarise(judged: list[Judged | Unreadable], times: Profile) -> int:
     """One line on stderr; returns the number of unreadable pictures."""
     from statistics import median
 
@@ -189,11 +197,11 @@ def _summarise(judged: list[Judged | Unreadable], device: str) -> int:
     done = [each for each in judged if isinstance(each, Judged)]
     anomalous = sum(each.anomalous for each in done)
     unreadable = len(judged) - len(done)
-    speed = f", {median(each.milliseconds for each in done):.1f} ms a picture in the model" if done else ""
+    in_model = f", {median(each.milliseconds for each in done):.1f} ms each in the model" if done else ""
     threshold = f" above {done[0].threshold:.2f}" if done else ""
     warn(
         f"{len(judged)} pictures: {anomalous} anomalous{threshold}, {len(done) - anomalous} good, "
-        f"{unreadable} unreadable; on {device}{speed}"
+        f"{unreadable} unreadable; on {times.device}, {times.rate:.1f} pictures/s{in_model}"
     )
     return unreadable
 
@@ -219,7 +227,7 @@ def inspect(model: ModelArgument, as_json: JsonOption = False) -> None:
     rows = {
         "class": metadata.class_name,
         "made by": f"{metadata.created_by}, format version {metadata.format_version}",
-        "preset": f"{metadata.preset}, {metadata.precision} for {metadata.target}",
+        "preset": f"{metadata.preset}, {metadata.numbers}",
         "input": f"uint8 RGB (N, {height}, {width}, 3); resize to {preprocessing.resize[0]}x{preprocessing.resize[1]} "
         f"{preprocessing.interpolation}{crop}",
         "backbone": f"{metadata.backbone.name} {', '.join(metadata.backbone.layers)}",

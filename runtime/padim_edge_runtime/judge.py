@@ -1,13 +1,15 @@
-"""Many picture files through one detector: decoding overlaps inference, and one bad picture stops nothing."""
+"""Many picture files through one detector, several at a time; one bad picture stops nothing."""
 
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +20,14 @@ from padim_edge_artifact.files import replacing
 from padim_edge_runtime import images
 from padim_edge_runtime.detector import Detector
 from padim_edge_runtime.overlay import overlay
-from padim_edge_runtime.prefetch import in_order
+from padim_edge_runtime.prefetch import cores, in_order
+from padim_edge_runtime.profile import Clock
 from padim_edge_runtime.regions import Region, find_regions, to_picture
 
-__all__ = ["COLUMNS", "Judged", "Unreadable", "judge"]
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["COLUMNS", "Judged", "Unreadable", "judge", "side_by_side"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,8 @@ class Judged:
     """Of the picture, in pixels."""
     height: int
     milliseconds: float
-    """Time in the model, without decoding and drawing."""
+    """Time from going into the model to coming out of it, without decoding, drawing and waiting for a turn. Where
+    several pictures are in the model at a time, each has one core, so it takes longer than alone on all of them."""
     shift: tuple[int, int]
     """(x, y) in pixels of the picture by which it seems moved against the mean good picture, in steps of a patch."""
     warnings: tuple[str, ...]
@@ -69,6 +76,22 @@ COLUMNS = ("path", "score", "p_value", "threshold", "anomalous", "regions", "wid
 """Columns of the CSV file; `regions` is their number."""
 
 
+MOST_AT_ONCE = 8
+"""Threads at most, however many cores there are: each holds a picture in memory."""
+DRAWN_TOGETHER = 5_000_000
+"""Pixels of all pictures that are being drawn; drawing takes some 150 bytes for each."""
+
+
+def side_by_side(pictures: int) -> int:
+    """How many of so many pictures to have in the model at a time on a CPU, for the most pictures a second.
+
+    One a core, each on a single thread of onnxruntime (which gives the very same numbers): no thread then waits, or
+    spins, for the others at the end of every layer. With fewer pictures than cores, all cores work on one picture.
+    """
+    count = min(cores(), MOST_AT_ONCE)
+    return count if pictures >= count else 1
+
+
 def judge(
     detector: Detector,
     files: Iterable[tuple[Path, Path]],
@@ -76,8 +99,13 @@ def judge(
     threshold: float | None = None,
     heatmaps: Path | None = None,
     smallest: int = 0,
-) -> Iterator[Judged | Unreadable]:
+    at_once: int = 1,
+    clock: Clock | None = None,
+) -> Generator[Judged | Unreadable, None, None]:
     """Judge picture files, in their order.
+
+    A picture goes through all of its stages in one of a few threads. So the stages of several pictures overlap, and no
+    more pictures than threads are in memory.
 
     Args:
         detector: The model.
@@ -86,92 +114,80 @@ def judge(
         heatmaps: Folder for overlays, `<name>.png` in the picture's own size.
         smallest: Regions of less area, in square pixels of the picture, are not reported. The decision is the score's
             alone.
+        at_once: Pictures that may be in the model at a time on a CPU, where the detector should then have one thread
+            (see `side_by_side`). Other devices get one picture at a time.
+        clock: Counts the time that each stage takes.
 
     Raises:
         PadimEdgeError: The heat maps cannot be written, or the device failed. Unreadable pictures are reported instead.
     """
-    files = list(files)
+    files, clock = list(files), clock or Clock()
+    targets = _targets(heatmaps, [name for _, name in files]) if heatmaps is not None else [None] * len(files)
     metadata = detector.metadata
-    targets = _targets(heatmaps, [name for _, name in files])
+    slots = at_once if detector.device == "cpu" else 1
+    workers = clock.workers = max(slots, min(cores(), MOST_AT_ONCE), 2)
+    in_model, drawing = threading.Semaphore(slots), threading.Lock()
 
-    def decode(path: Path) -> tuple[images.Picture, npt.NDArray[np.uint8]] | ImageError:
+    def one(work: tuple[Path, Path | None]) -> Judged | Unreadable:
+        path, target = work
         try:
-            picture = images.read(path)
-            return picture, images.prepare(picture.image, detector.metadata.preprocessing)
+            with clock.stage("decode"):
+                picture = images.read(path, keep_grey=True)
+            with clock.stage("resize"):
+                frame = images.prepare(picture.image, metadata.preprocessing)
         except ImageError as error:
-            return error
-
-    def run() -> Iterator[tuple[Judged | Unreadable, images.Picture | None, npt.NDArray[np.float32] | None]]:
-        for (path, _), decoded in zip(files, in_order(decode, [path for path, _ in files], ahead=4), strict=True):
-            if isinstance(decoded, ImageError):
-                yield Unreadable(path, str(decoded)), None, None
-                continue
-            picture, frame = decoded
+            return Unreadable(path, str(error))
+        with clock.stage("comparison"):
             comparison = compare(frame, metadata.reference, metadata.grid)
+        with in_model, clock.stage("model"):
             start = time.perf_counter()
             result = detector(frame, threshold=threshold)
             milliseconds = 1e3 * (time.perf_counter() - start)
-            anomaly_map, (width, height) = result.anomaly_map[0], picture.image.size
-            yield (
-                Judged(
-                    path=path,
-                    score=float(result.score[0]),
-                    p_value=float(result.p_value[0]),
-                    threshold=result.threshold,
-                    anomalous=bool(result.anomalous[0]),
-                    regions=find_regions(
-                        anomaly_map,
-                        result.threshold,
-                        detector.metadata.preprocessing,
-                        width,
-                        height,
-                        smallest=smallest,
-                    ),
-                    shift=in_pixels(comparison.shift, metadata, width, height),
-                    warnings=comparison.warnings,
-                    width=width,
-                    height=height,
-                    milliseconds=milliseconds,
-                    notes=picture.notes,
-                ),
-                picture,
-                anomaly_map,
+        anomaly_map, (width, height) = result.anomaly_map[0], picture.image.size
+        with clock.stage("regions"):
+            regions = find_regions(
+                anomaly_map, result.threshold, metadata.preprocessing, width, height, smallest=smallest
             )
-
-    if heatmaps is None:
-        for judged, _, _ in run():
-            yield judged
-        return
-
-    inspected = detector.metadata.inspected
-
-    def draw(
-        work: tuple[Path, tuple[Judged | Unreadable, images.Picture | None, npt.NDArray[np.float32] | None]],
-    ) -> Judged | Unreadable:
-        target, (judged, picture, anomaly_map) = work
-        if isinstance(judged, Judged) and picture is not None and anomaly_map is not None:
-            shown = to_picture(
-                anomaly_map,
-                detector.metadata.preprocessing,
-                judged.width,
-                judged.height,
-                inspected=inspected,
-            )
-            drawn = overlay(
-                picture.image,
-                shown,
-                judged.threshold,
-                anomalous=judged.anomalous,
-                score=judged.score,
-                boxes=[region.box for region in judged.regions],
-            )
-            _make_folder(target.parent)
-            with replacing(target) as temporary:
-                drawn.save(temporary, format="PNG", compress_level=1)
+        judged = Judged(
+            path=path,
+            score=float(result.score[0]),
+            p_value=float(result.p_value[0]),
+            threshold=result.threshold,
+            anomalous=bool(result.anomalous[0]),
+            regions=regions,
+            shift=in_pixels(comparison.shift, metadata, width, height),
+            warnings=comparison.warnings,
+            width=width,
+            height=height,
+            milliseconds=milliseconds,
+            notes=picture.notes,
+        )
+        if target is not None:
+            turn = drawing if width * height * workers > DRAWN_TOGETHER else nullcontext()
+            with turn, clock.stage("overlay"):
+                _draw(picture.image, judged, anomaly_map, metadata, target)
         return judged
 
-    # Overlays are drawn in one thread beside the model's; both wait at most a few pictures for each other.
-    yield from in_order(draw, zip(targets, run(), strict=True), workers=1, ahead=4)
+    paths = (path for path, _ in files)
+    yield from in_order(one, zip(paths, targets, strict=True), workers=workers, ahead=2 * workers)
+
+
+def _draw(
+    image: Image.Image, judged: Judged, anomaly_map: npt.NDArray[np.float32], metadata: Metadata, target: Path
+) -> None:
+    """Write the overlay of a picture, RGB or L."""
+    shown = to_picture(anomaly_map, metadata.preprocessing, judged.width, judged.height, inspected=metadata.inspected)
+    drawn = overlay(
+        image if image.mode == "RGB" else image.convert("RGB"),
+        shown,
+        judged.threshold,
+        anomalous=judged.anomalous,
+        score=judged.score,
+        boxes=[region.box for region in judged.regions],
+    )
+    _make_folder(target.parent)
+    with replacing(target) as temporary:
+        drawn.save(temporary, format="PNG", compress_level=1)
 
 
 def in_pixels(shift: tuple[int, int], metadata: Metadata, width: int, height: int) -> tuple[int, int]:
@@ -180,10 +196,8 @@ def in_pixels(shift: tuple[int, int], metadata: Metadata, width: int, height: in
     return round(shift[1] * box.width / w), round(shift[0] * box.height / h)
 
 
-def _targets(folder: Path | None, names: list[Path]) -> list[Path]:
+def _targets(folder: Path, names: list[Path]) -> list[Path]:
     """Where each picture's overlay goes; names that differ only in their ending do not overwrite each other."""
-    if folder is None:
-        return []
     _make_folder(folder)
     taken: set[Path] = set()
     targets = []

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["in_order"]
+__all__ = ["cores", "in_order"]
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+
+def cores() -> int:
+    """Logical ones that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(function: Callable[[S], T], items: Iterable[S], *, workers: int = 2, ahead: int = 8) -> Iterator[T]:

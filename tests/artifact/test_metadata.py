@@ -42,16 +42,19 @@ SMALL = Metadata(
     roi=(1, 2),
     digests=Digests("ab", "cd", "bottle.onnx.data", 4096),
     self_test=SelfTest(3.25, (1.0, 2.0), 0.001),
+    pool_patches=True,
+    rank=64,
+    diagonal=False,
 )
 
 SMALL_JSON = (
     '{"backbone":{"channels":[4,8],"layers":["a","b"],"licence":"Apache-2.0","name":"toy","weights":"drawn",'
     '"weights_digest":"0f"},"calibration":{"pictures":2,"scores":[9.0,12.5]},'
-    '"class_name":"bottle","created_by":"padim-edge 0.1.0",'
+    '"class_name":"bottle","created_by":"padim-edge 0.1.0","diagonal":false,'
     '"digests":{"data":"cd","data_bytes":4096,"data_file":"bottle.onnx.data","model":"ab"},'
     '"extrapolated":true,"false_alarm_rate":0.01,"format_version":1,'
-    '"grid":[56,60],"pictures":209,"pooling":3,"precision":"fp32","preprocessing":{"crop":[224,240],'
-    '"interpolation":"bilinear","resize":[256,320]},"preset":"edge","reduction":{"channels":[1,5],"dims":2,'
+    '"grid":[56,60],"pictures":209,"pool_patches":true,"pooling":3,"precision":"fp32","preprocessing":{"crop":[224,240],'
+    '"interpolation":"bilinear","resize":[256,320]},"preset":"edge","rank":64,"reduction":{"channels":[1,5],"dims":2,'
     '"kind":"random","seed":7,"stage_dims":null},'
     '"reference":{"brightness":[90.5,110.0],"contrast":[20.0,30.0],"mean":"AA==","shift":2},"ridge":0.01,'
     '"roi":[1,2],"self_test":{"map_samples":[1.0,2.0],"score":3.25,'
@@ -101,6 +104,9 @@ metadatas = st.builds(
     roi=st.none() | several(whole),
     digests=st.builds(Digests, texts, st.none() | texts, st.none() | texts, whole),
     self_test=st.builds(SelfTest, reals, several(reals), reals),
+    pool_patches=st.booleans(),
+    rank=st.none() | whole,
+    diagonal=st.booleans(),
 )
 
 
@@ -126,7 +132,11 @@ def changed(path: Path, value: Any) -> str:
 
 EVERY = list(paths(json.loads(SMALL_JSON)))
 FIELDS = [path for path in EVERY if isinstance(path[-1], str) and path != ("format_version",)]
-OPTIONAL = {("preprocessing", "crop"), ("preprocessing", "interpolation")}  # they have defaults
+LATER = {"pool_patches": False, "rank": None, "diagonal": False}
+"""Fields of format version 1 that its first files do not have, and what they then are."""
+OPTIONAL = {("preprocessing", "crop"), ("preprocessing", "interpolation"), *((key,) for key in LATER)}
+"""They have defaults."""
+TRUTHS = {("extrapolated",), ("pool_patches",), ("diagonal",)}
 
 
 @settings(deadline=None)
@@ -151,6 +161,25 @@ def test_unknown_fields_are_ignored_so_that_a_version_can_gain_some() -> None:
     assert from_json(changed(("backbone", "news"), 1)) == SMALL
 
 
+def test_files_from_before_the_later_fields_are_read() -> None:
+    content = json.loads(SMALL_JSON)
+    for key in LATER:
+        del content[key]
+    assert from_json(json.dumps(content)) == dataclasses.replace(SMALL, **LATER)
+
+
+@pytest.mark.parametrize(
+    ("later", "words"),
+    [
+        ({"rank": None}, "fp16 for cpu"),
+        ({"rank": 32}, "fp16 for cpu, rank 32"),
+        ({"rank": None, "diagonal": True}, "fp16 for cpu, variances only"),
+    ],
+)
+def test_the_numbers_say_precision_target_and_form(later: dict[str, Any], words: str) -> None:
+    assert dataclasses.replace(SMALL, precision="fp16", **later).numbers == words
+
+
 @pytest.mark.parametrize("path", FIELDS, ids=lambda path: ".".join(map(str, path)))
 def test_a_missing_field_is_named(path: Path) -> None:
     if path in OPTIONAL:
@@ -165,10 +194,8 @@ def test_a_missing_field_is_named(path: Path) -> None:
 @pytest.mark.parametrize("path", EVERY, ids=lambda path: ".".join(map(str, path)))
 def test_a_value_of_the_wrong_type_is_named(path: Path, wrong: Any) -> None:
     """An object where a number stands, a truth value where a count stands, a list where a name stands."""
-    if path == ("extrapolated",) and wrong is True:
-        wrong = "true"  # the one field in which a truth value is right
-    if path == ("extrapolated",) and wrong is True:
-        wrong = 1
+    if path in TRUTHS and wrong is True:
+        wrong = "true"  # where a truth value is right
     with pytest.raises(ArtifactError) as caught:
         from_json(changed(path, wrong))
     name = next(key for key in reversed(path) if isinstance(key, str))
@@ -191,6 +218,10 @@ def test_a_value_of_the_wrong_type_is_named(path: Path, wrong: Any) -> None:
         (("grid",), [56, 60, 1]),
         (("calibration",), None),
         (("extrapolated",), 1),
+        (("pool_patches",), 0),
+        (("diagonal",), None),
+        (("rank",), 2.5),
+        (("rank",), True),
         (("calibration", "scores"), None),
         (("digests", "data"), 0),
     ],

@@ -261,6 +261,16 @@ def test_metadata_that_do_not_fit_the_graph_are_refused(
         Detector.load(files.rewrite(golden, tmp_path / "changed.onnx", change), device)
 
 
+def test_a_model_from_before_the_forms_were_recorded_answers_as_ever(golden: Path, device: str, tmp_path: Path) -> None:
+    def older(metadata: dict[str, Any]) -> None:
+        for key in ("pool_patches", "rank", "diagonal"):
+            del metadata[key]
+
+    detector = Detector.load(files.rewrite(golden, tmp_path / "older.onnx", older), device)
+    assert (detector.metadata.pool_patches, detector.metadata.rank, detector.metadata.diagonal) == (False, None, False)
+    assert detector.self_test().passed
+
+
 def test_a_graph_that_onnxruntime_does_not_take_is_refused_in_one_line(golden: Path, tmp_path: Path) -> None:
     """Our metadata with a true digest, around an empty graph."""
     empty = tmp_path / "empty.onnx"
