@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge.calibrate import leave_one_out
+from padim_edge.calibrate import growth, leave_one_out
 from padim_edge.datasets import Dataset, Item
 from padim_edge.fit import BATCH, batches, fit
 from padim_edge.presets import Preset
@@ -23,10 +23,13 @@ from padim_edge_artifact.calibration import calibrate, check_rate
 from padim_edge_artifact.comparable import Observed
 from padim_edge_artifact.metadata import Digests, SelfTest
 from padim_edge_artifact.roi import to_runs
-from padim_edge_export import embedding, onnx_file
+from padim_edge_export import embedding, integers, onnx_file, rewrites, tensorrt_rules
 from padim_edge_export.backbones import Trunk
+from padim_edge_export.embedding import EmbeddingGraph
 from padim_edge_export.fused import MapStage, fuse, map_stage
-from padim_edge_export.whitening import whiten
+from padim_edge_export.half import halve
+from padim_edge_export.precision import TOLERANCES, Precision
+from padim_edge_export.whitening import Form, form_of
 from padim_edge_runtime import images
 from padim_edge_runtime.prefetch import in_order
 from padim_edge_runtime.providers import open_session
@@ -39,9 +42,8 @@ FEWEST = 2
 RULE = "leave-one-out scores of the good pictures that it was fitted on"
 """Where the threshold comes from, for people."""
 
-FP32_TOLERANCE = 1e-3
-"""Relative difference that other machines and providers may show in fp32. Measured: 5e-7 between x86 and ARM64
-processors; CUDA convolutions in TF32, which is their default, are expected to need about 1e-3."""
+OBSERVED = 64
+"""Good pictures, spread over all of them, whose activations set the scales of an int8 backbone."""
 
 Report = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
 
@@ -55,6 +57,8 @@ class Built:
     """Of the model and its data file together."""
     metadata: Metadata
     statistics: Statistics
+    scores: tuple[float, ...]
+    """Of the good pictures in their order, as if each had been left out of the fit."""
     seconds: float
     unreadable: tuple[str, ...]
     """One sentence for each good picture that could not be read and was left out."""
@@ -66,6 +70,7 @@ def build(
     preset: Preset,
     trunk: Trunk,
     *,
+    precision: Precision | None = None,
     seed: int = 0,
     false_alarm_rate: float = 0.01,
     roi: Path | None = None,
@@ -79,6 +84,8 @@ def build(
         output: The `.onnx` file; constants go to `<output>.data`. Replaced only when all has succeeded.
         preset: The method.
         trunk: The backbone, as from `padim_edge_export.backbones.load`.
+        precision: In which numbers the model computes, and how much of each Gaussian it keeps; exact float32 unless
+            given. The Gaussians are fitted on the backbone in that precision.
         seed: Of the reduction, recorded in the metadata.
         false_alarm_rate: Share of good pictures that may raise an alarm, in (0, 1); sets the threshold.
         roi: Picture of the region of interest, white (above half) where to inspect, in the pictures' own aspect.
@@ -89,6 +96,7 @@ def build(
         PadimEdgeError: Fewer than two readable pictures, or an output that cannot be written.
     """
     start = time.perf_counter()
+    precision = precision or Precision()
     size = preset.preprocessing.size
     check_output(output)
     check_rate(false_alarm_rate)
@@ -101,25 +109,35 @@ def build(
             dims=preset.dims,
             seed=seed,
             pooling=preset.pooling,
+            pool_patches=preset.pool_patches,
             shares=preset.shares,
         )
+    with report(f"preparing {precision.name}", None):
+        graph = _in_precision(graph, precision, dataset.good, preset.preprocessing, device)
     unreadable: dict[str, str] = {}
     with report("fitting", len(dataset.good)) as advance:
         observed = Observed(graph.grid)
         frames = _seen(_frames(dataset.good, preset.preprocessing, unreadable), observed.add)
         statistics = fit(
-            graph.model.SerializeToString(), _at_least(FEWEST, frames, unreadable), device=device, progress=advance
+            embedding.joined(graph).SerializeToString(),
+            _at_least(FEWEST, frames, unreadable),
+            device=device,
+            progress=advance,
         )
     readable = [item for item in dataset.good if item.name not in unreadable]
     with report("whitening", None):
-        fused = fuse(graph, whiten(statistics, preset.ridge), size, preset.sigma, inspected)
+        form = form_of(statistics, preset.ridge, graph.parts, precision)
+        fused = fuse(graph, form, size, preset.sigma, inspected)
+    if precision.target == "tensorrt":
+        tensorrt_rules.require(fused.model)
     with onnx_file.staged(fused, output) as stage:
         del fused
         session = open_session(stage.path, device).session
         with report("calibrating", statistics.count) as advance:
             frames = _seen(_frames(readable, preset.preprocessing, {}), observed.add_shift)
             to_map = map_stage(size, graph.grid, preset.sigma, inspected)
-            scores = _leave_one_out_scores(session, frames, statistics.count, to_map, advance)
+            without = _Without(session, statistics.count, form, graph, precision, device)
+            scores = _leave_one_out_scores(without, frames, to_map, advance)
         calibration = calibrate(scores)
         metadata = stage.finish(
             Metadata(
@@ -130,12 +148,15 @@ def build(
                 backbone=trunk.description,
                 reduction=graph.reduction,
                 pooling=preset.pooling,
+                pool_patches=preset.pool_patches,
                 ridge=preset.ridge,
                 sigma=preset.sigma,
                 grid=graph.grid,
                 pictures=statistics.count,
-                precision="fp32",
-                target="cpu",
+                precision=precision.name,
+                target=precision.target,
+                rank=precision.rank,
+                diagonal=precision.diagonal,
                 threshold=calibration.threshold(false_alarm_rate),
                 threshold_rule=RULE,
                 false_alarm_rate=false_alarm_rate,
@@ -144,18 +165,46 @@ def build(
                 reference=observed.reference(),
                 roi=None if inspected is None else to_runs(inspected),
                 digests=Digests("", None, None, 0),
-                self_test=_self_test(session, size),
+                self_test=_self_test(session, size, TOLERANCES[precision.name]),
             )
         )
-        del session
+        del session, without
     return Built(
         model=output,
         bytes=output.stat().st_size + metadata.digests.data_bytes,
         metadata=metadata,
         statistics=statistics,
+        scores=tuple(scores.tolist()),
         seconds=time.perf_counter() - start,
         unreadable=tuple(unreadable.values()),
     )
+
+
+def _in_precision(
+    graph: EmbeddingGraph,
+    precision: Precision,
+    good: Sequence[Item],
+    preprocessing: Preprocessing,
+    device: str,
+) -> EmbeddingGraph:
+    """The embedding graph in other numbers; int8 looks at some good pictures for its scales."""
+    if precision.name == "fp16":
+        return halve(graph)
+    rewrites.fold_scale(graph.model)
+    if precision.name == "fp32":
+        return graph
+    model, outputs = integers.probe(graph)
+    session = open_session(model.SerializeToString(), device).session
+    ranges: dict[str, integers.Range] = {}
+    step = max(1, len(good) // OBSERVED)
+    for batch in batches(_frames(good[::step][:OBSERVED], preprocessing, {}), 8):
+        found = session.run([name for pair in outputs.values() for name in pair], {names.IMAGE: np.stack(batch)})
+        for (tensor, _), low, high in zip(outputs.items(), found[::2], found[1::2], strict=True):
+            seen = integers.Range(np.asarray(low, np.float64), np.asarray(high, np.float64))
+            ranges[tensor] = seen.union(ranges.get(tensor, seen))
+    if not ranges:
+        raise PadimEdgeError("none of the good pictures that were tried can be read; expected pictures to fit on")
+    return integers.quantise(graph, ranges, precision.target)
 
 
 def check_output(output: Path) -> None:
@@ -211,23 +260,47 @@ def _at_least(
         )
 
 
+class _Without:
+    """Patch distances that pictures would have outside the fit, from the very graph that ships."""
+
+    def __init__(
+        self,
+        session: Any,
+        count: int,
+        form: Form,
+        graph: EmbeddingGraph,
+        precision: Precision,
+        device: str,
+    ) -> None:
+        self.session, self.count, self.form = session, count, form
+        exact = precision.rank is None and not precision.diagonal
+        self.embedding = (
+            None
+            if exact and precision.name == "fp32"
+            else open_session(embedding.joined(graph).SerializeToString(), device).session
+        )
+
+    def __call__(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """`(N, H, W, 3)` -> `(N, h, w)`."""
+        feed = {names.IMAGE: frames}
+        distance = self.session.run([names.PATCH_DISTANCE], feed)[0]
+        if self.embedding is None:
+            return leave_one_out(distance, self.count)
+        return np.asarray(distance * growth(self.form, self.embedding.run([names.EMBEDDING], feed)[0], self.count))
+
+
 def _leave_one_out_scores(
-    session: Any,
-    frames: Iterator[npt.NDArray[np.uint8]],
-    count: int,
-    to_map: MapStage,
-    progress: Callable[[int], object],
+    without: _Without, frames: Iterator[npt.NDArray[np.uint8]], to_map: MapStage, progress: Callable[[int], object]
 ) -> npt.NDArray[np.float64]:
-    """`(n,)` score that each good picture would have had outside the fit, through the very graph that ships."""
+    """`(n,)` score that each good picture would have had outside the fit."""
     scores: list[npt.NDArray[np.float64]] = []
     for batch in batches(frames, BATCH):
-        distance = session.run([names.PATCH_DISTANCE], {names.IMAGE: np.stack(batch)})[0]
-        scores.append(to_map(leave_one_out(distance, count)).max(axis=(1, 2)))
+        scores.append(to_map(without(np.stack(batch))).max(axis=(1, 2)))
         progress(len(batch))
     return np.concatenate(scores)
 
 
-def _self_test(session: Any, size: tuple[int, int]) -> SelfTest:
+def _self_test(session: Any, size: tuple[int, int], tolerance: float) -> SelfTest:
     outputs = session.run([names.SCORE, names.ANOMALY_MAP], {names.IMAGE: self_test.picture(size)[None]})
     samples = outputs[1][0][self_test.sample_points(size)]
-    return SelfTest(float(outputs[0][0]), tuple(float(value) for value in samples), FP32_TOLERANCE)
+    return SelfTest(float(outputs[0][0]), tuple(float(value) for value in samples), tolerance)

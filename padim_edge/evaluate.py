@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from padim_edge.datasets import GOOD, Dataset, Item
 from padim_edge.metrics import ImageMetrics, PixelMetrics, Rate, image_metrics, pixel_metrics, rate
-from padim_edge_artifact import ImageError, PadimEdgeError
+from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
 from padim_edge_runtime import images
 from padim_edge_runtime.detector import Detector
 from padim_edge_runtime.prefetch import in_order
 from padim_edge_runtime.regions import to_picture
 
-__all__ = ["METRICS", "Evaluation", "Scored", "evaluate", "mean"]
+__all__ = ["METRICS", "Evaluation", "Loaded", "Scored", "conclude", "evaluate", "load", "mean", "read_truth"]
 
 METRICS = ("image_auroc", "image_ap", "best_f1", "pixel_auroc", "pro", "false_alarm_rate", "miss_rate")
 """Keys of `Evaluation.metrics`, in the order in which they are shown."""
@@ -29,6 +29,19 @@ class Scored:
 
     item: Item
     score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """One picture, ready to be judged."""
+
+    item: Item
+    size: tuple[int, int]
+    """(width, height) of the picture in pixels."""
+    frames: tuple[npt.NDArray[np.uint8], ...]
+    """`(H, W, 3)` in the frame of each preprocessing that was asked for."""
+    truth: npt.NDArray[np.bool_] | None
+    """`(height, width)`, True where the defect is; `None` where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -130,18 +143,29 @@ def evaluate(detector: Detector, dataset: Dataset, progress: Callable[[int], obj
     scored: list[Scored] = []
     unreadable: list[str] = []
     pixel = pixel_metrics(_maps(detector, dataset, scored, unreadable, progress))
-    if not scored:
-        raise PadimEdgeError(f"none of the {len(dataset.test)} test pictures can be read; the first: {unreadable[0]}")
+    return conclude(dataset.class_name, detector.metadata.threshold, scored, pixel, unreadable)
+
+
+def conclude(
+    class_name: str, threshold: float, scored: list[Scored], pixel: PixelMetrics, unreadable: list[str]
+) -> Evaluation:
+    """What the scores and maps of all test pictures amount to.
+
+    Args:
+        class_name: Of the data set.
+        threshold: That the model ships with.
+        scored: Every judged picture, at least one.
+        pixel: Of their maps.
+        unreadable: One sentence for each picture that could not be judged.
+    """
     labels = np.array([each.item.kind != GOOD for each in scored])
     scores = np.array([each.score for each in scored])
     kinds = dict.fromkeys(sorted({each.item.kind for each in scored}, key=lambda kind: (kind != GOOD, kind)))
-    alarms = {
-        kind: [each.score > detector.metadata.threshold for each in scored if each.item.kind == kind] for kind in kinds
-    }
+    alarms = {kind: [each.score > threshold for each in scored if each.item.kind == kind] for kind in kinds}
     return Evaluation(
-        class_name=dataset.class_name,
-        threshold=detector.metadata.threshold,
-        image=image_metrics(labels, scores, detector.metadata.threshold),
+        class_name=class_name,
+        threshold=threshold,
+        image=image_metrics(labels, scores, threshold),
         pixel=pixel,
         kinds={kind: found for kind, events in alarms.items() if (found := rate(np.array(events))) is not None},
         scored=tuple(scored),
@@ -158,35 +182,66 @@ def _maps(
     progress: Callable[[int], object],
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_] | None]]:
     """Map and truth of each test picture, one at a time; scores and unreadable pictures are noted on the way."""
+    preprocessing, inspected = detector.metadata.preprocessing, detector.metadata.inspected
+    for each in load(dataset.test, (preprocessing,), unreadable, progress):
+        result = detector(each.frames[0])
+        scored.append(Scored(each.item, float(result.score[0])))
+        yield to_picture(result.anomaly_map[0], preprocessing, *each.size, inspected=inspected), each.truth
 
-    def load(item: Item) -> tuple[images.Picture, npt.NDArray[np.uint8]] | ImageError:
+
+def load(
+    items: Sequence[Item],
+    preprocessings: Sequence[Preprocessing],
+    unreadable: list[str],
+    progress: Callable[[int], object] = lambda _: None,
+) -> Iterator[Loaded]:
+    """The readable pictures in order, each decoded once; the others' sentences go to `unreadable`.
+
+    Args:
+        items: At least one.
+        preprocessings: Those of the models that will judge.
+        unreadable: Gains a sentence for each picture that is left out.
+        progress: Called with 1 for each picture.
+
+    Raises:
+        PadimEdgeError: None of the pictures can be read.
+    """
+
+    def prepare(item: Item) -> tuple[tuple[int, int], tuple[npt.NDArray[np.uint8], ...]] | ImageError:
         try:
-            picture = item.read()
-            return picture, images.prepare(picture.image, detector.metadata.preprocessing)
+            image = item.read().image
+            return image.size, tuple(images.prepare(image, each) for each in preprocessings)
         except ImageError as error:
             return error
 
-    inspected = detector.metadata.inspected
-    for item, loaded in zip(dataset.test, in_order(load, dataset.test), strict=True):
+    readable = False
+    for item, prepared in zip(items, in_order(prepare, items), strict=True):
         progress(1)
         try:
-            if isinstance(loaded, ImageError):
-                raise loaded
-            picture, frame = loaded
-            truth = _truth(item, picture)
+            if isinstance(prepared, ImageError):
+                raise prepared
+            size, frames = prepared
+            loaded = Loaded(item, size, frames, read_truth(item, size))
         except ImageError as error:
             unreadable.append(str(error))
             continue
-        result = detector(frame)
-        scored.append(Scored(item, float(result.score[0])))
-        width, height = picture.image.size
-        preprocessing = detector.metadata.preprocessing
-        yield to_picture(result.anomaly_map[0], preprocessing, width, height, inspected=inspected), truth
+        readable = True
+        yield loaded
+    if not readable:
+        raise PadimEdgeError(f"none of the {len(items)} pictures can be read; the first: {unreadable[0]}")
 
 
-def _truth(item: Item, picture: images.Picture) -> npt.NDArray[np.bool_] | None:
-    """`(height, width)` of the picture; all False for a good one, `None` where it is not known."""
-    width, height = picture.image.size
+def read_truth(item: Item, size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
+    """`(height, width)`, True where the defect is; all False for a good picture, `None` where it is not known.
+
+    Args:
+        item: The picture.
+        size: Its (width, height) in pixels.
+
+    Raises:
+        ImageError: The mask cannot be read, or is not of that size.
+    """
+    width, height = size
     if item.kind == GOOD:
         return np.zeros((height, width), np.bool_)
     if item.mask is None:

@@ -32,7 +32,7 @@ def text(evaluations: list[Evaluation], means: dict[str, float | None]) -> str:
     rows += [(each.class_name, *_cells(each.metrics)) for each in evaluations]
     if len(evaluations) > 1:
         rows.append(("mean", *_cells(means)))
-    lines = _columns(rows)
+    lines = columns(rows)
     for each in evaluations:
         for name, reason in each.reasons.items():
             lines.append(f"{each.class_name}: {name} is undefined, there are {reason}")
@@ -41,7 +41,7 @@ def text(evaluations: list[Evaluation], means: dict[str, float | None]) -> str:
         for kind, found in each.kinds.items():
             interval = f"{100 * found.low:.1f} to {100 * found.high:.1f} %"
             kinds.append((each.class_name, kind, str(found.total), f"{found.count} ({_percent(found)})", interval))
-    return "\n".join([*lines, "", *_columns(kinds)])
+    return "\n".join([*lines, "", *columns(kinds)])
 
 
 def _cells(metrics: dict[str, float | None]) -> list[str]:
@@ -57,7 +57,7 @@ def _percent(found: Rate) -> str:
     return f"{100 * found.value:.1f} %"
 
 
-def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+def columns(rows: list[tuple[str, ...]]) -> list[str]:
     """Rows of cells as lines, the first column to the left and the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     aligned = [

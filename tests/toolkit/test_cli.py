@@ -129,7 +129,7 @@ def test_fewer_than_two_readable_pictures_are_an_error(readable: int, tmp_path: 
         (("export", "--class", "screw"), "the built-in sample has no class 'screw', only bottle and weave"),
         (("export", "--class", "bottle", "--data", "nowhere"), "there is no folder nowhere"),
         (("export", "--class", "bottle", "--preset", "best"), "choose one of paper, edge, accurate"),
-        (("export", "--class", "bottle", "--backbone", "vgg"), "choose one of resnet18, builtin"),
+        (("export", "--class", "bottle", "--backbone", "vgg"), "choose one of resnet18, wide_resnet50_2, builtin"),
         (("export", "--class", "bottle", "--weights", "none.pth"), "there is no weights file none.pth"),
         (("export", "--class", "bottle", "--dims", "0"), "--dims is 0, expected 1 to 224"),
         (("export", "--class", "bottle", "--output", "no/such/m.onnx"), "does not exist; make it"),

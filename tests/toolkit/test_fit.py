@@ -30,7 +30,7 @@ def graph() -> bytes:
         pooling=PRESET.pooling,
         shares=PRESET.shares,
     )
-    return built.model.SerializeToString()
+    return embedding.joined(built).SerializeToString()
 
 
 @pytest.fixture(scope="module")

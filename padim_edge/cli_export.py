@@ -1,0 +1,163 @@
+"""The command `export`. Heavy imports stand inside, as in `cli`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from padim_edge.cli_options import DataOption, PerturbOption, class_names, open_dataset
+from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_runtime.cli import DEVICE_HELP, JsonOption, print_json, tell_extrapolated, warn
+
+if TYPE_CHECKING:
+    from padim_edge.build import Built
+    from padim_edge.presets import Preset
+
+__all__ = ["export"]
+
+
+def export(
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Name of the part, such as bottle; several as a,b or all.")
+    ] = None,
+    data: DataOption = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="resnet18, wide_resnet50_2 or builtin; resnet18 where --data is given.")
+    ] = None,
+    weights: Annotated[str, typer.Option(metavar="auto|FILE", help="A .safetensors or .pth file, or auto.")] = "auto",
+    preset: Annotated[str, typer.Option(help="edge, accurate or paper.")] = "edge",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, fp16 or int8, of backbone and constants; fp32 unless given.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="cpu or tensorrt: whose int8. tensorrt also checks that TensorRT takes every node.")
+    ] = "cpu",
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="Keep so many directions of each Gaussian and the mean of the others.")
+    ] = None,
+    diagonal: Annotated[bool, typer.Option("--diagonal", help="Keep the variances of each Gaussian only.")] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Take the most accurate form that fits into SIZE, such as 20MB."),
+    ] = None,
+    dims: Annotated[
+        int | None, typer.Option(help="Embedding dimensions kept; 100 unless given, of wide_resnet50_2 550.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="N|HxW", help="Size in pixels to bring the whole frame to, without a crop.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the reduction, and of --perturb.")] = 0,
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Share of good pictures that may raise an alarm; sets the threshold.")
+    ] = 0.01,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE|DIR", help="<class>.onnx unless given; a folder for several classes.")
+    ] = None,
+    roi: Annotated[
+        Path | None, typer.Option(metavar="MASK", help="A picture of the region to inspect: white inside.")
+    ] = None,
+    perturb: PerturbOption = None,
+    keep_statistics: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also save the statistics, as .npz.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where the backbone runs while fitting: " + DEVICE_HELP)] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Fit on good pictures and write one fused ONNX model a class."""
+    from padim_edge.presets import choose, parse_size
+    from padim_edge_export import backbones
+    from padim_edge_export.precision import Precision
+    from padim_edge_runtime import progress
+
+    network = backbone or ("resnet18" if data else "builtin")
+    chosen = choose(preset, dims=backbones.default_dims(network) if dims is None else dims, size=size)
+    numbers = Precision(precision or "fp32", target, rank, diagonal)
+    if budget is not None and (precision is not None or rank is not None or diagonal):
+        raise PadimEdgeError("--budget chooses the form itself; leave --precision, --rank and --diagonal out")
+    limit = None if budget is None else parse_size(budget)
+    if data is None and class_name is None:
+        raise PadimEdgeError("neither --class nor --data is given; try padim-edge export --class bottle")
+    names = class_names(data, class_name)
+    folder = output is not None and (output.is_dir() or len(names) > 1)
+    if keep_statistics is not None:
+        if len(names) > 1:
+            raise PadimEdgeError("--keep-statistics takes one class at a time; export the classes one by one")
+        if not keep_statistics.resolve().parent.is_dir():
+            raise PadimEdgeError(f"the folder of {keep_statistics} does not exist; make it or choose another one")
+    loaded = [open_dataset(data, name, test=False, perturb=perturb, seed=seed) for name in names]
+
+    from padim_edge import budget as budgets
+    from padim_edge.build import build, check_output
+
+    paths = [(output or Path()) / f"{each.class_name}.onnx" if folder or output is None else output for each in loaded]
+    for path in paths:
+        check_output(path)
+    with progress.bar("loading the backbone", None):
+        trunk = backbones.load(network, weights)
+    told = []
+    for dataset, path in zip(loaded, paths, strict=True):
+        if limit is not None:
+            numbers = budgets.choose(limit, chosen, trunk, len(dataset.good), target=target)
+        built = build(
+            dataset,
+            path,
+            chosen,
+            trunk,
+            precision=numbers,
+            seed=seed,
+            false_alarm_rate=false_alarm_rate,
+            roi=roi,
+            device=device,
+            report=progress.bar,
+        )
+        if keep_statistics is not None:
+            built.statistics.save(keep_statistics)
+        _tell(built, chosen, quiet=as_json)
+        lost = None
+        if limit is not None and numbers != Precision(target=target):
+            with tempfile.TemporaryDirectory(prefix="padim-edge-") as scratch:
+                whole = Path(scratch) / "exact.onnx"
+                exact = build(dataset, whole, chosen, trunk, seed=seed, roi=roi, device=device, report=progress.bar)
+                lost = budgets.cost(exact, built, dataset)
+            warn(lost.sentence(built.metadata.numbers, exact.bytes))
+        told.append(
+            {
+                "model": str(built.model),
+                "bytes": built.bytes,
+                "pictures": built.metadata.pictures,
+                "threshold": built.metadata.threshold,
+                "seconds": round(built.seconds, 3),
+                **({} if limit is None else {"precision": built.metadata.numbers, "budget": limit}),
+                **({} if lost is None else {"cost": lost.to_json()}),
+            }
+        )
+    if as_json:
+        print_json(told[0] if len(told) == 1 else {"models": told})
+
+
+def _tell(built: Built, preset: Preset, *, quiet: bool) -> None:
+    for sentence in built.unreadable:
+        warn(f"left out: {sentence}")
+    pictures = built.metadata.pictures
+    if pictures < 20:
+        warn(
+            f"{pictures} good pictures are too few to trust the threshold; expected 20 or more, better "
+            f"{2 * preset.dims}"
+        )
+    elif pictures < 2 * preset.dims:
+        warn(f"{pictures} good pictures for {preset.dims} dimensions work; {2 * preset.dims} or more would find more")
+    if built.metadata.rank is not None:
+        warn(
+            "with --rank, thresholds come out low (a tenth with 110 pictures and rank 16), since the kept directions "
+            "were chosen with each picture in the fit; better set it with padim-edge recalibrate and unseen pictures"
+        )
+    tell_extrapolated(built.metadata)
+    if not quiet:
+        about = built.metadata
+        typer.echo(
+            f"{built.model}: {about.backbone.name}, preset {preset.name}, {about.numbers}, {pictures} good pictures, "
+            f"threshold {about.threshold:.2f}, {built.bytes / 1e6:.1f} MB, {built.seconds:.1f} s"
+        )

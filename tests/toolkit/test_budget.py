@@ -1,0 +1,138 @@
+"""`--budget` takes the most accurate form that fits, says what it lost, and refuses what cannot fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from commands import run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from padim_edge import budget
+from padim_edge.build import build
+from padim_edge.datasets import Dataset, from_sample
+from padim_edge.presets import PRESETS, choose, parse_size
+from padim_edge_artifact import PadimEdgeError, Preprocessing
+from padim_edge_export import backbones, embedding
+from padim_edge_export.embedding import EmbeddingGraph
+from padim_edge_export.precision import Precision
+
+SMALL = dataclasses.replace(PRESETS["edge"], preprocessing=Preprocessing((96, 96)), dims=24)
+
+
+@pytest.fixture(scope="module")
+def trunk() -> backbones.Trunk:
+    return backbones.load("builtin")
+
+
+@pytest.fixture(scope="module")
+def graph(trunk: backbones.Trunk) -> EmbeddingGraph:
+    shares = SMALL.shares
+    return embedding.build(trunk, (96, 96), kind="random", dims=24, seed=0, pooling=3, shares=shares)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Dataset:
+    dataset = from_sample("weave", test=False)
+    return dataclasses.replace(dataset, good=dataset.good[:40])
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("20MB", 20_000_000), ("1.5 GB", 1_500_000_000), ("500kB", 500_000), ("7", 7), ("2MiB", 2 << 20), ("3m", None)],
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int | None) -> None:
+    if size is None:
+        with pytest.raises(PadimEdgeError, match="expected a size such as 20MB"):
+            parse_size(text)
+    else:
+        assert parse_size(text) == size
+
+
+@given(st.text(max_size=8).filter(lambda text: not text.strip()[:1].isdecimal()))
+def test_what_is_no_size_is_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(PadimEdgeError, match="expected a size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    "precision",
+    [
+        Precision(),
+        Precision("fp16"),
+        Precision("int8"),
+        Precision("int8", "tensorrt"),
+        Precision("int8", rank=8),
+        Precision(rank=8),
+        Precision("int8", diagonal=True),
+    ],
+    ids=str,
+)
+def test_the_estimate_is_an_upper_bound_and_a_close_one(
+    precision: Precision, graph: EmbeddingGraph, trunk: backbones.Trunk, pictures: Dataset, tmp_path: Path
+) -> None:
+    built = build(pictures, tmp_path / "m.onnx", SMALL, trunk, precision=precision)
+    estimated = budget.estimate(graph, precision, len(pictures.good))
+    assert built.bytes <= estimated <= built.bytes + budget._REST + 0.2 * built.bytes
+
+
+def test_candidates_go_from_exact_to_variances_alone(graph: EmbeddingGraph) -> None:
+    found = [each.precision for each in budget.candidates(graph, 100, "cpu")]
+    assert found[:3] == [Precision(name) for name in ("fp32", "fp16", "int8")]
+    ranks = [each.rank for each in found[3:-1]]
+    assert ranks == sorted(ranks, reverse=True)  # type: ignore[type-var]
+    assert max(ranks) < 24  # type: ignore[type-var]
+    assert found[-1].diagonal
+    assert all(each.rank is None or each.rank < 5 for each in (c.precision for c in budget.candidates(graph, 5, "cpu")))
+
+
+def test_what_is_chosen_fits_and_nothing_more_accurate_does(graph: EmbeddingGraph, trunk: backbones.Trunk) -> None:
+    all_forms = list(budget.candidates(graph, 40, "cpu"))
+    for form in all_forms:
+        chosen = budget.choose(form.bytes, SMALL, trunk, 40)
+        first = next(each for each in all_forms if each.bytes <= form.bytes)
+        assert chosen == first.precision
+    with pytest.raises(PadimEdgeError, match="the smallest form"):
+        budget.choose(min(each.bytes for each in all_forms) - 1, SMALL, trunk, 40)
+
+
+def test_the_command_keeps_the_budget_and_says_what_it_cost(tmp_path: Path) -> None:
+    model = tmp_path / "m.onnx"
+    common = ("export", "--class", "weave", "--size", 96, "--dims", 24, "--output", model)
+    out, err = run(*common, "--budget", "1MB", "--json")
+    told = json.loads(out)
+    assert told["bytes"] <= told["budget"] == 1_000_000
+    assert told["precision"].startswith(("fp16", "int8"))
+    assert told["cost"]["score_median"] < 0.2
+    assert "the most accurate form that fits" in err
+    out, err = run(*common, "--budget", "1GB", "--json")
+    assert json.loads(out)["precision"] == "fp32 for cpu"
+    assert "most accurate form" not in err
+    assert "the smallest form" in run(*common, "--budget", "10kB", code=1)[1]
+    assert "leave --precision" in run(*common, "--budget", "1MB", "--precision", "int8", code=1)[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--precision", "int4"), "there is no precision 'int4'"),
+        (("--target", "npu"), "there is no target 'npu'"),
+        (("--rank", 4, "--diagonal"), "exclude each other"),
+        (("--rank", 24), "the rank is 24, expected 1 to 23"),
+        (("--budget", "many"), "expected a size"),
+    ],
+)
+def test_impossible_numbers_are_refused(options: tuple[object, ...], sentence: str, tmp_path: Path) -> None:
+    common = ("export", "--class", "weave", "--size", 96, "--dims", 24, "--output", tmp_path / "m.onnx")
+    assert sentence in run(*common, *options, code=1)[1]
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_backbone_brings_its_own_number_of_dimensions() -> None:
+    assert choose("edge", dims=backbones.default_dims("wide_resnet50_2")).dims == 550
+    assert backbones.default_dims("resnet18") == 100
+    with pytest.raises(PadimEdgeError, match="there is no backbone"):
+        backbones.default_dims("resnet19")
