@@ -1,183 +1,334 @@
-"""How well does each preset tell good from bad on real pictures, and what does the model weigh?
+"""How well does each preset, precision and rival tell good from bad on real pictures, and what does the model weigh?
 
-Builds every model as `padim-edge export` does and judges the test pictures as `padim-edge evaluate` does.
+Builds every model as `padim-edge export` does and judges the test pictures as `padim-edge evaluate` does; rivals are
+fitted on the same frames and judged by the same code (`benchmarks.accuracy_rivals`). The autoencoder of
+`benchmarks.methods` is not among them unless it is asked for: it is untrained, so its accuracy means nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import re
+import shlex
+import sys
 import tempfile
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchmarks import report
+from benchmarks import accuracy_table, report
+from benchmarks.accuracy_table import Cost, Row, title
+from benchmarks.rivals import Missing, reason
+from padim_edge_artifact import PadimEdgeError
+from padim_edge_export.precision import TARGETS, Precision
 
 if TYPE_CHECKING:
+    from padim_edge.datasets import Dataset
+    from padim_edge.evaluate import Evaluation
     from padim_edge_export.backbones import Trunk
 
-TARGETS = {
-    ("paper", "bottle"): (0.990, 0.977, 0.929),
-    ("paper", "screw"): (0.70, 0.965, 0.883),
-    ("edge", "bottle"): (0.995, 0.980, 0.935),
-    ("edge", "screw"): (0.86, 0.980, 0.925),
-    ("accurate", "bottle"): (0.995, 0.980, 0.938),
-    ("accurate", "screw"): (0.88, 0.983, 0.945),
-}
-"""Image AUROC, pixel AUROC and PRO that ResNet-18 with ImageNet weights shall reach, by preset and class."""
+REFERENCE = Precision()
+"""What every other precision is measured against."""
+
+RIVALS = ("spade", "patchcore-1", "patchcore-10", "anomalib")
+
+PACKAGES = ("padim-edge", "numpy", "onnxruntime", "torch", "pillow", "scikit-learn")
+
+SMALLEST = 1e-6
+"""Scores below it are taken for it where something is divided by them, as in `padim_edge.compare`."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One model on one class."""
+class Model:
+    """One of ours to build."""
 
-    class_name: str
     preset: str
-    seed: int
-    image_auroc: float | None
-    pixel_auroc: float | None
-    pro: float | None
-    image_ap: float | None
-    threshold: float
-    false_alarm_rate: float | None
-    """Share of the good test pictures above the threshold that was shipped."""
-    miss_rate: float | None
-    """Share of the anomalous test pictures not above it."""
-    pictures: int
-    """Fitted on."""
-    good: int
-    """Judged, as the next."""
-    anomalous: int
-    megabytes: float
-    """Model and data file."""
-    fit_seconds: float
-    """The whole export: backbone, fit, calibration, writing."""
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row whose cost is not known yet, and the scores that it takes to know it."""
+
+    row: Row
+    scores: tuple[float, ...]
+    """Of the test pictures, in the order of the data set."""
 
 
 def main() -> None:
-    """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="the root of MVTec AD")
-    parser.add_argument("--weights", metavar="FILE", default="auto", help="torchvision's unless given")
-    parser.add_argument("--class", dest="classes", type=report.names, default=("bottle", "screw"))
-    parser.add_argument("--preset", type=report.names, default=("paper", "edge", "accurate"))
-    parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--seeds", type=report.names, default=("0",), help="of the reduction, comma-separated")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    """Parse the command line, measure, print, write."""
+    parser = _parser()
     options = parser.parse_args()
-    report.refuse_unknown(parser, options.preset)
+    _refuse_unknown(parser, options)
 
+    from padim_edge import datasets
     from padim_edge_export import backbones
 
-    packages = ("padim-edge", "numpy", "onnxruntime", "torch", "pillow", "scikit-learn")
-    environment = report.probe(packages, threads=None)
+    environment = report.probe(PACKAGES, threads=None)
     report.print_header("accuracy on real pictures", environment)
     trunk = backbones.load(options.backbone, options.weights)
-    rows = []
+    models = models_of(options.preset, options.precision, options.also)
+    rows: list[Row] = []
+    left_out: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    # Rivals have one network, and no way to fetch its weights.
+    weights = Path(options.weights) if options.backbone == "resnet18" and options.weights != "auto" else None
     for class_name in options.classes:
-        for preset in options.preset:
-            for seed in options.seeds:
-                print(f"{class_name}, {preset}, seed {seed}", flush=True)
-                rows.append(judge(options.data, class_name, preset, trunk, int(seed)))
+        dataset = datasets.from_folder(options.data, class_name)
+        rows += run(dataset, models, trunk, [int(seed) for seed in options.seeds], left_out)
+        rows += run_rivals(dataset, options.methods, weights, left_out, versions)
+    others = {name: number for name, number in versions.items() if name not in environment.versions}
+    environment = dataclasses.replace(environment, versions={**environment.versions, **others})
     # The targets were set for one backbone and one set of weights.
-    targets = [target for row in rows for target in targets_of(row)] if options.backbone == "resnet18" else []
-    _print(rows, targets)
+    promised = options.backbone == "resnet18"
+    targets = [target for row in rows for target in accuracy_table.targets_of(row)] if promised else []
+    accuracy_table.show(rows, targets, left_out)
     settings = {
+        "command": command(),
         "backbone": options.backbone,
         "weights": trunk.description.weights,
         "weights_digest": trunk.description.weights_digest,
+        "left_out": left_out,
     }
     results = [dataclasses.asdict(row) for row in rows]
     report.write_json(options.json, "accuracy", environment, settings, results, targets)
+    if options.markdown:
+        text = accuracy_table.markdown(environment, settings, rows, targets, _relative(options.plot, options.markdown))
+        options.markdown.write_text(text, encoding="utf-8")
+    if options.plot and rows:
+        from benchmarks import accuracy_plot
+
+        accuracy_plot.draw(rows, options.plot, options.backbone)
 
 
-def judge(data: Path, class_name: str, preset: str, trunk: Trunk, seed: int) -> Row:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="the root of MVTec AD")
+    parser.add_argument("--weights", metavar="FILE", default="auto", help="torchvision's unless given; rivals need it")
+    parser.add_argument("--class", dest="classes", type=report.names, default=("bottle", "screw"))
+    parser.add_argument("--preset", type=report.names, default=("paper", "edge", "accurate"), help="'' for none")
+    parser.add_argument(
+        "--precision",
+        type=precisions,
+        default="fp32,fp16,int8",
+        help="NAME, NAME-TARGET, each also with :rank=N or :diagonal, comma-separated, for every preset",
+    )
+    parser.add_argument(
+        "--also", type=also, default="", metavar="PRESET/PRECISION,...", help="single models besides, as edge/int8"
+    )
+    parser.add_argument("--methods", type=report.names, default=RIVALS, help="rivals, comma-separated, '' for none")
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--seeds", type=report.names, default=("0",), help="of our reduction, comma-separated")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a page for people")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw accuracy against size; a PNG beside it")
+    return parser
+
+
+def _refuse_unknown(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    from benchmarks.methods import METHODS
+
+    report.refuse_unknown(parser, (*options.preset, *(model.preset for model in options.also)))
+    known = (*METHODS, "anomalib")
+    for method in options.methods:
+        if method not in known:
+            parser.error(f"there is no method {method!r}; choose from {', '.join(known)}")
+    if options.plot and options.plot.suffix != ".svg":
+        parser.error(f"--plot is {options.plot}, expected a name that ends in .svg")
+    for file in (options.json, options.markdown, options.plot):
+        if file and not file.parent.is_dir():  # told now, not after half an hour
+            parser.error(f"there is no folder {file.parent}; make it or choose another one")
+
+
+def precision(word: str) -> Precision:
+    """`NAME`, `NAME-TARGET`, or either with `:rank=N` or `:diagonal` behind.
+
+    Raises:
+        argparse.ArgumentTypeError: Anything else; with the reason.
+    """
+    numbers, *form = word.split(":")
+    name, _, target = numbers.partition("-")
+    rank = re.fullmatch(r"rank=([1-9]\d*)", form[0]) if form else None
+    if len(form) > 1 or (form and form[0] != "diagonal" and rank is None):
+        raise argparse.ArgumentTypeError(f"{word!r} has an unknown form; expected :rank=N or :diagonal after {numbers}")
+    if numbers.endswith("-"):
+        raise argparse.ArgumentTypeError(f"{word!r} lacks a target; choose from {', '.join(TARGETS)}")
+    try:
+        return Precision(name, target or "cpu", int(rank[1]) if rank else None, diagonal=form == ["diagonal"])
+    except PadimEdgeError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def precisions(text: str) -> tuple[Precision, ...]:
+    """Comma-separated words for `precision`."""
+    return tuple(precision(word) for word in report.names(text))
+
+
+def also(text: str) -> tuple[Model, ...]:
+    """Comma-separated `PRESET/PRECISION`."""
+    models = []
+    for word in report.names(text):
+        preset, slash, rest = word.partition("/")
+        if not slash:
+            raise argparse.ArgumentTypeError(f"{word!r} is no model; expected PRESET/PRECISION, as edge/int8")
+        models.append(Model(preset, precision(rest)))
+    return tuple(models)
+
+
+def word_of(chosen: Precision) -> str:
+    """What `precision` reads as `chosen`, in its shortest form."""
+    target = "" if chosen.target == REFERENCE.target else f"-{chosen.target}"
+    form = ":diagonal" if chosen.diagonal else "" if chosen.rank is None else f":rank={chosen.rank}"
+    return f"{chosen.name}{target}{form}"
+
+
+def models_of(presets: Iterable[str], chosen: Sequence[Precision], single: Sequence[Model]) -> list[Model]:
+    """Every preset in every precision, and single models behind the others of their preset; each once."""
+    grid = [Model(preset, each) for preset in presets for each in chosen]
+    order = dict.fromkeys(model.preset for model in (*grid, *single))
+    return list(dict.fromkeys(model for preset in order for model in (*grid, *single) if model.preset == preset))
+
+
+def run(
+    dataset: Dataset, models: Sequence[Model], trunk: Trunk, seeds: Sequence[int], left_out: dict[str, str]
+) -> list[Row]:
+    """Build and evaluate our models on one class; one that fails is left out with its reason."""
+    judged = []
+    for model in models:
+        for seed in seeds:
+            what = f"{model.preset} {word_of(model.precision)}, {dataset.class_name}, seed {seed}"
+            print(what, file=sys.stderr, flush=True)
+            try:
+                judged.append(judge(dataset, model, trunk, seed))
+            except PadimEdgeError as error:
+                # The others are not to be lost for it after many minutes.
+                left_out[what] = reason(str(error))
+    return with_costs(judged)
+
+
+def judge(dataset: Dataset, model: Model, trunk: Trunk, seed: int) -> Judged:
     """Build one model in a temporary folder and evaluate it."""
-    from padim_edge import datasets
     from padim_edge.build import build
     from padim_edge.evaluate import evaluate
     from padim_edge.presets import PRESETS
     from padim_edge_runtime import Detector
 
-    dataset = datasets.from_folder(data, class_name)
     with tempfile.TemporaryDirectory() as folder:
-        built = build(dataset, Path(folder) / f"{class_name}.onnx", PRESETS[preset], trunk, seed=seed)
+        output = Path(folder) / f"{dataset.class_name}.onnx"
+        built = build(dataset, output, PRESETS[model.preset], trunk, precision=model.precision, seed=seed)
         found = evaluate(Detector.load(built.model, "cpu"), dataset)
     assert not built.unreadable
+    row = dataclasses.replace(
+        row_of(found, "padim-edge", built.metadata.pictures, built.bytes, built.seconds),
+        preset=model.preset,
+        precision=word_of(model.precision),
+        seed=seed,
+        threshold=built.metadata.threshold,
+        false_alarm_rate=found.metrics["false_alarm_rate"],
+        miss_rate=found.metrics["miss_rate"],
+    )
+    return Judged(row, tuple(each.score for each in found.scored))
+
+
+def row_of(found: Evaluation, method: str, pictures: int, size: int, seconds: float) -> Row:
+    """What all methods have in common: figures, bytes and seconds, without any threshold."""
     assert not found.unreadable
     return Row(
-        class_name=class_name,
-        preset=preset,
-        seed=seed,
+        class_name=found.class_name,
+        method=method,
+        preset="",
+        precision="fp32",
+        seed=0,
         image_auroc=found.metrics["image_auroc"],
         pixel_auroc=found.metrics["pixel_auroc"],
         pro=found.metrics["pro"],
         image_ap=found.metrics["image_ap"],
-        threshold=built.metadata.threshold,
-        false_alarm_rate=found.metrics["false_alarm_rate"],
-        miss_rate=found.metrics["miss_rate"],
-        pictures=built.metadata.pictures,
+        threshold=None,
+        false_alarm_rate=None,
+        miss_rate=None,
+        pictures=pictures,
         good=found.good,
         anomalous=found.anomalous,
-        megabytes=round(built.bytes / 1e6, 1),
-        fit_seconds=round(built.seconds, 1),
+        megabytes=round(size / 1e6, 2),
+        fit_seconds=round(seconds, 1),
     )
 
 
-def targets_of(row: Row) -> list[report.Target]:
-    """The promises for this row, none where none was made."""
-    wanted = TARGETS.get((row.preset, row.class_name))
-    if wanted is None:
-        return []
-    name = f"{row.preset} {row.class_name} seed {row.seed}"
-    found = (row.image_auroc, row.pixel_auroc, row.pro)
+def with_costs(judged: Sequence[Judged]) -> list[Row]:
+    """The rows, each with its cost against the exact fp32 model of its class, preset and seed, where that was built."""
+    references = {_group(each.row): each for each in judged if each.row.precision == word_of(REFERENCE)}
     return [
-        report.Target(f"{name}, {kind}", limit, value)
-        for kind, limit, value in zip(("image AUROC", "pixel AUROC", "PRO"), wanted, found, strict=True)
+        each.row
+        if (base := references.get(_group(each.row))) is None or base is each
+        else dataclasses.replace(each.row, cost=cost_of(base, each))
+        for each in judged
     ]
 
 
-def _print(rows: list[Row], targets: list[report.Target]) -> None:
-    verdicts = {target.what: target for target in targets}
+def _group(row: Row) -> tuple[str, str, int]:
+    return row.class_name, row.preset, row.seed
 
-    def beside(row: Row, kind: str, value: float | None) -> str:
-        shown = "-" if value is None else f"{value:.4f}"
-        target = verdicts.get(f"{row.preset} {row.class_name} seed {row.seed}, {kind}")
-        return shown if target is None else f"{shown} {'>=' if target.reached else '< '} {target.wanted:.3f}"
 
-    def rate(value: float | None) -> str:
-        return "-" if value is None else f"{100 * value:.1f} %"
+def cost_of(base: Judged, other: Judged) -> Cost:
+    """What `other` loses against `base`; of scores, how far they move."""
+    import numpy as np
 
-    table: list[tuple[Any, ...]] = [
-        (
-            row.class_name,
-            row.preset,
-            str(row.seed),
-            beside(row, "image AUROC", row.image_auroc),
-            beside(row, "pixel AUROC", row.pixel_auroc),
-            beside(row, "PRO", row.pro),
-            "-" if row.image_ap is None else f"{row.image_ap:.4f}",
-            f"{row.threshold:.2f}",
-            rate(row.false_alarm_rate),
-            rate(row.miss_rate),
-            f"{row.megabytes:.1f}",
-            f"{row.fit_seconds:.1f}",
-        )
-        for row in rows
-    ]
-    columns = (
-        "class",
-        "preset",
-        "seed",
-        "image AUROC, target",
-        "pixel AUROC, target",
-        "PRO, target",
-        "AP",
-        "threshold",
-    )
-    report.print_table((*columns, "false alarms", "misses", "MB", "fit s"), table, words=2)
-    report.print_targets(targets)
+    a, b = np.array(base.scores), np.array(other.scores)
+    assert a.shape == b.shape
+
+    def lost(name: str) -> float | None:
+        before, after = getattr(base.row, name), getattr(other.row, name)
+        return None if before is None or after is None else float(before - after)
+
+    moved = float(np.median(np.abs(b - a) / a.clip(SMALLEST)))
+    return Cost(lost("image_auroc"), lost("pixel_auroc"), lost("pro"), moved)
+
+
+def run_rivals(
+    dataset: Dataset,
+    chosen: Sequence[str],
+    weights: Path | None,
+    left_out: dict[str, str],
+    versions: dict[str, str],
+) -> Iterator[Row]:
+    """Fit and evaluate the rivals on one class; what cannot be had here is left out with its reason."""
+    from benchmarks import accuracy_rivals
+
+    for method in chosen:
+        what = f"{title(method)}, {dataset.class_name}"
+        print(what, file=sys.stderr, flush=True)
+        try:
+            if weights is None:
+                raise Missing("rivals are fitted with resnet18 and weights from a file; give --weights FILE")
+            with tempfile.TemporaryDirectory() as folder:
+                rival = accuracy_rivals.fit(method, dataset, weights, Path(folder))
+                found = accuracy_rivals.evaluate(rival.judge, dataset)
+        except (Missing, PadimEdgeError) as error:
+            left_out[what] = reason(str(error))
+            continue
+        versions |= rival.versions
+        row = row_of(found, method, len(dataset.good), rival.bytes, rival.seconds)
+        yield dataclasses.replace(row, notes=rival.notes)
+
+
+def command() -> str:
+    """What was typed, in lines; absolute folders are this machine's business, so only their names are kept."""
+    words = [f".../{Path(word).name}" if Path(word).is_absolute() else shlex.quote(word) for word in sys.argv[1:]]
+    # An option and its value stay in one line.
+    text = re.sub(r"(--\S+) (?!--)", r"\1\0", " ".join(["python -m benchmarks.accuracy", *words]))
+    lines = textwrap.wrap(text, 110, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return " \\\n".join(lines).replace("\0", " ")
+
+
+def _relative(plot: Path | None, page: Path) -> str | None:
+    """The plot as the page links to it."""
+    if plot is None:
+        return None
+    return Path(os.path.relpath(plot, page.parent)).as_posix()
 
 
 if __name__ == "__main__":

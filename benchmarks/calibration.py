@@ -102,9 +102,10 @@ def embed(data: Path, class_name: str, trunk: Trunk, preset: Preset) -> tuple[np
         dims=preset.dims,
         seed=0,
         pooling=preset.pooling,
+        pool_patches=preset.pool_patches,
         shares=preset.shares,
     )
-    session = open_session(graph.model.SerializeToString(), "cpu").session
+    session = open_session(embedding.joined(graph).SerializeToString(), "cpu").session
     good = datasets.from_folder(data, class_name).good
     frames = (images.prepare(item.read().image, preset.preprocessing) for item in good)
     parts = [
@@ -127,11 +128,11 @@ def fit(vectors: npt.NDArray[np.float32], grid: tuple[int, int]) -> Statistics:
 
 def distances(vectors: npt.NDArray[np.float32], statistics: Statistics, preset: Preset) -> npt.NDArray[np.float64]:
     """`(N, h, w)` distances of embeddings `(P, N, D)`."""
-    from padim_edge_export.whitening import whiten
+    from padim_edge_export.embedding import Part
+    from padim_edge_export.whitening import squared_distance, whiten
 
-    whitening = whiten(statistics, preset.ridge)
-    away = np.matmul(vectors, whitening.factor) - whitening.bias[:, None]
-    return np.linalg.norm(away, axis=2).T.reshape(-1, *statistics.grid).astype(np.float64)
+    form = whiten(statistics, preset.ridge, [Part("all", statistics.dims, statistics.grid)])
+    return np.sqrt(squared_distance(form, vectors, statistics.grid)).T.reshape(-1, *statistics.grid)
 
 
 def splits(

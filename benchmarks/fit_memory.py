@@ -128,9 +128,10 @@ def export(backbone: str, preset_name: str, weights: Path | None, output: Path) 
         dims=preset.dims,
         seed=0,
         pooling=preset.pooling,
+        pool_patches=preset.pool_patches,
         shares=preset.shares,
     )
-    output.write_bytes(graph.model.SerializeToString())
+    output.write_bytes(embedding.joined(graph).SerializeToString())
 
 
 def fit(graph: Path, preset_name: str, count: int) -> Fit:

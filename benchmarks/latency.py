@@ -198,11 +198,12 @@ def _models(name: str, trunk: Trunk, preset: Preset, folder: Path, pictures: int
         dims=preset.dims,
         seed=0,
         pooling=preset.pooling,
+        pool_patches=preset.pool_patches,
         shares=preset.shares,
     )
     frame = _frame(preset)
     feed = {names.IMAGE: frame[None]}
-    session = open_session(graph.model.SerializeToString(), "cpu", threads=threads).session
+    session = open_session(embedding.joined(graph).SerializeToString(), "cpu", threads=threads).session
     detector = Detector.load(built.model, "cpu", threads=threads)
     return {
         Variant(name, preset.name, EMBEDDING): _run(session, [names.EMBEDDING], feed),

@@ -1,0 +1,321 @@
+"""How long does one picture take, and how much memory, by method; and how do both grow with the training pictures?
+
+Every method lives in a process of its own; they take turns. See `benchmarks.latency` for why ratios within one run are
+what to compare, and `benchmarks.rivals.turns` for how they take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import fnmatch
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.rivals import Missing, page
+from benchmarks.rivals.page import FLOOR, OURS, Row
+from benchmarks.rivals.pictures import Source, probe_picture
+from benchmarks.rivals.table import METHODS, Method, made, rival_versions, start
+from benchmarks.rivals.turns import Measured, Worker, measure, summarise
+
+GROWING = (OURS, "SPADE-R18", "PatchCore-10%")
+
+RATIOS = (
+    ("anomalib-onnx", "ours-paper-fp32", 2.0, False),
+    ("anomalib-onnx", "ours-edge-fp32", 1.8, False),
+    ("anomalib-onnx", "ours-edge-int8", 4.5, False),
+    ("anomalib-openvino", "ours-edge-int8", 3.5, False),
+    ("SPADE-WR50", "ours-edge-fp32", 60.0, False),
+    ("ours-paper-fp32", FLOOR, 1.25, True),
+    ("ours-edge-fp32", FLOOR, 1.35, True),
+    ("ours-accurate-fp32", FLOOR, 1.45, True),
+)
+"""Promises: (method, what its time is divided by, wanted ratio, whether that is the most instead of the least)."""
+
+PACKAGES = ("padim-edge", "numpy", "pillow", "onnxruntime", "torch")
+
+WARM_UP = 10
+"""Calls that are thrown away, as far as they take less than the next."""
+
+WARM_UP_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to measure, the same for all methods."""
+
+    work: Path
+    environ: Mapping[str, str]
+    threads: int
+    rounds: int
+    lead: int
+    patience: float
+    seconds_each: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """All that one block of turns found."""
+
+    rows: list[Row]
+    measured: Measured
+    versions: dict[str, str]
+    left_out: dict[str, str]
+    """Methods that are not in the rows, and why."""
+
+
+def main() -> None:
+    """Parse the command line, fit, measure, print, draw."""
+    parser = _parser()
+    options = parser.parse_args()
+    chosen = [name for name in METHODS if any(fnmatch.fnmatchcase(name, pattern) for pattern in options.methods)]
+    unknown = [p for p in (*options.methods, *options.growth_methods) if not fnmatch.filter(METHODS, p)]
+    if unknown:
+        parser.error(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}")
+    source = Source(options.data, options.class_name, options.pictures, options.weights)
+    _pin(options.threads)
+    environment = report.probe(PACKAGES, threads=options.threads)
+    report.print_header("one picture by method, CPU, one at a time", environment)
+    print(f"  fitted on {source.describe()}")
+    with _work_folder(options.work) as work:
+        setting = Setting(
+            work=work,
+            environ=_environ(options.threads),
+            threads=options.threads,
+            rounds=options.rounds,
+            lead=options.lead,
+            patience=options.patience,
+            seconds_each=options.seconds_per_method,
+        )
+        by_method = run([(METHODS[name], source) for name in chosen], setting)
+        grown = run(
+            [
+                (METHODS[name], dataclasses.replace(source, pictures=int(count)))
+                for count in options.growth
+                for name in options.growth_methods
+            ],
+            setting,
+        )
+    targets = targets_of(by_method.rows, chosen)
+    _print(by_method, grown, targets)
+    if options.output:
+        others = {**grown.versions, **by_method.versions}
+        versions = {**environment.versions, **{k: v for k, v in others.items() if k not in environment.versions}}
+        environment = dataclasses.replace(environment, versions=versions)
+        write(options.output, environment, source, by_method, grown, targets, command())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.timing", description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", type=report.names, default=("*",), help="names or patterns, comma-separated")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="root of MVTec AD; the built-in sample unless given")
+    parser.add_argument("--class", dest="class_name", default="bottle")
+    parser.add_argument("--pictures", type=int, default=209, help="good pictures to fit on")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="for resnet18; random unless given")
+    parser.add_argument("--threads", type=int, default=2, help="of every method; all run on so many cores")
+    parser.add_argument("--rounds", type=int, default=60, help="timed calls of each method")
+    parser.add_argument("--lead", type=int, default=2, help="untimed calls right before each timed one")
+    parser.add_argument("--patience", type=float, default=300, help="seconds to wait for quiet rounds, for each part")
+    parser.add_argument("--seconds-per-method", type=float, default=45, help="that the calls of a slow method may take")
+    parser.add_argument("--growth", type=report.names, default=("25", "50", "100", "209"), help="'' for none")
+    parser.add_argument("--growth-methods", type=report.names, default=GROWING, help="comma-separated")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep the fitted methods there and use them again")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write timing.json, .md, .svg, .png and growth there"
+    )
+    return parser
+
+
+def run(wanted: Sequence[tuple[Method, Source]], setting: Setting) -> Round:
+    """Fit, open and measure; what cannot be had here is left out with its reason."""
+    left_out: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    with ExitStack() as stack:
+        workers: dict[tuple[str, int], Worker] = {}
+        opened: dict[tuple[str, int], dict[str, Any]] = {}
+        failed: dict[tuple[str, int], Missing] = {}
+        for method, source in wanted:
+            print(f"{method.name}, {source.pictures} pictures", file=sys.stderr, flush=True)
+            key = (method.folder, source.pictures)
+            try:
+                if key in failed:  # rows that run the same files
+                    raise failed[key]
+                folder = _made(method, source, setting, failed)
+                versions |= rival_versions(folder)
+                worker = stack.enter_context(start(method, setting.environ))
+                opened[method.name, source.pictures] = _open(worker, method, folder, source, setting)
+                workers[method.name, source.pictures] = worker
+            except Missing as missing:
+                left_out[f"{method.name} on {source.pictures} pictures"] = str(missing)
+        measured = measure(
+            {_key(*key): worker for key, worker in workers.items()},
+            rounds=setting.rounds,
+            lead=setting.lead,
+            patience=setting.patience,
+            seconds_each=setting.seconds_each,
+        )
+        rows = []
+        for (name, pictures), worker in workers.items():
+            said = opened[name, pictures]
+            versions |= {key: value for key, value in said["versions"].items() if key != "python"}
+            memory = worker.ask("memory")
+            rows.append(
+                Row(
+                    name=name,
+                    label=METHODS[name].label + (f" ({said['precision']})" if said["precision"] else ""),
+                    precision=said["precision"],
+                    notes=tuple(said["notes"]),
+                    kind=METHODS[name].kind,
+                    pictures=pictures,
+                    summary=summarise(measured.turns[_key(name, pictures)]),
+                    private_mb=memory["private"],
+                    peak_mb=memory["peak"],
+                    shipped_mb=said["bytes"] / 1e6,
+                )
+            )
+    return Round(rows, measured, versions, left_out)
+
+
+def _made(method: Method, source: Source, setting: Setting, failed: dict[tuple[str, int], Missing]) -> Path:
+    try:
+        return made(method, source, setting.work, setting.environ)
+    except Missing as missing:
+        failed[method.folder, source.pictures] = missing
+        raise
+
+
+def _key(name: str, pictures: int) -> str:
+    return f"{name} {pictures}"
+
+
+def _open(worker: Worker, method: Method, folder: Path, source: Source, setting: Setting) -> dict[str, Any]:
+    """Load the method into its process and warm it up."""
+    import numpy as np
+
+    from padim_edge.presets import PRESETS
+
+    picture = setting.work / "picture.npy"
+    if not picture.is_file():
+        np.save(picture, probe_picture(source))
+    said = worker.ask(
+        "open",
+        engine=method.engine,
+        folder=str(folder),
+        picture=str(picture),
+        preprocessing=dataclasses.asdict(PRESETS[method.preset].preprocessing),
+        threads=setting.threads,
+        options=method.options,
+    )
+    worker.ask("warm_up", calls=WARM_UP, seconds=WARM_UP_SECONDS)
+    return said
+
+
+def targets_of(rows: Sequence[Row], chosen: Sequence[str]) -> list[report.Target]:
+    """The promises about methods that were asked for; undefined where one of them is not to be had here."""
+    medians = {row.name: row.summary.median for row in rows}
+    return [
+        report.Target(
+            f"{upper} / {lower}",
+            wanted,
+            medians[upper] / medians[lower] if upper in medians and lower in medians else None,
+            at_most=at_most,
+        )
+        for upper, lower, wanted, at_most in RATIOS
+        if upper in chosen and lower in chosen
+    ]
+
+
+def write(
+    output: Path,
+    environment: report.Environment,
+    source: Source,
+    by_method: Round,
+    grown: Round,
+    targets: list[report.Target],
+    typed: str,
+) -> None:
+    """All files of the result."""
+    from benchmarks import plots
+
+    output.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "command": typed,
+        "source": source.describe(),
+        "left_out": {**grown.left_out, **by_method.left_out},
+        **{
+            name: {"rounds": each.rounds, "used": each.used, "others_share": round(each.others, 4)}
+            for name, each in (("by_method", by_method.measured), ("growth", grown.measured))
+        },
+    }
+    results = [
+        {"part": part, **page.to_json(row)}
+        for part, found in (("by_method", by_method), ("growth", grown))
+        for row in found.rows
+    ]
+    report.write_json(output / "timing.json", "timing", environment, settings, results, targets)
+    text = page.markdown(environment, settings, by_method.rows, grown.rows, targets)
+    (output / "timing.md").write_text(text, encoding="utf-8")
+    subtitle = f"{environment.cpu}, {environment.threads} threads"
+    if by_method.rows:
+        plots.by_method(by_method.rows, output / "timing", subtitle)
+    if grown.rows:
+        plots.growth(grown.rows, output / "growth", subtitle)
+
+
+def _print(by_method: Round, grown: Round, targets: list[report.Target]) -> None:
+    for found, columns, rows in (
+        (by_method, page.COLUMNS, page.by_method(by_method.rows)),
+        (grown, page.GROWTH_COLUMNS, page.growth(grown.rows)),
+    ):
+        if rows:
+            report.print_table(columns, rows)
+            print(page.how_quiet(dataclasses.asdict(found.measured) | {"others_share": found.measured.others}))
+    for name, why in {**grown.left_out, **by_method.left_out}.items():
+        print(f"left out     {name}: {why}")
+    report.print_targets(targets)
+
+
+def _pin(threads: int) -> None:
+    """Keep this process, and all that it starts, on so many cores."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def _environ(threads: int) -> dict[str, str]:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return {**os.environ, **dict.fromkeys(names, str(threads))}
+
+
+@contextmanager
+def _work_folder(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        (given / "picture.npy").unlink(missing_ok=True)  # of another class, perhaps
+        yield given.absolute()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def command() -> str:
+    """What to type to get this again; absolute folders are this machine's business, so only their names are kept."""
+    words = []
+    skip = False
+    for word in sys.argv[1:]:
+        if skip or word in ("--work", "--output"):
+            skip = not skip
+            continue
+        words.append(f".../{Path(word).name}" if Path(word).is_absolute() else shlex.quote(word))
+    return " ".join(["python -m benchmarks.timing", *words])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,321 @@
+"""One method in a process of its own, for `benchmarks.timing`: it does as it is told, line by line.
+
+Standard input brings one JSON object a line, `{"do": NAME, ...}` with the arguments of the function NAME below; each is
+answered by one line on standard output, or by `{"error": SENTENCE}`. The end of the input ends the process. Whatever
+libraries print goes to standard error.
+
+It runs in environments that hold one engine, numpy and Pillow, too: heavy imports stand inside the engines' functions.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Judge = Callable[[Pixels], object]
+
+MB = 1e6
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A method, ready to judge."""
+
+    judge: Judge
+    """`(H, W, 3)` uint8 in the model's frame -> whatever the method makes of it."""
+    bytes: int
+    """Of all files, or all arrays of a memory bank, that a device would need."""
+    precision: str = ""
+    """In which the engine says that it really computes, where it may choose by itself."""
+    notes: tuple[str, ...] = ()
+    """What the figures are good for, in sentences."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A way to run methods."""
+
+    ready: Callable[[], object]
+    """Imports all that it takes; what this costs in memory is not the method's."""
+    open: Callable[[Path, int, dict[str, Any]], Opened]
+    """Folder of the fitted method, threads, options."""
+    packages: tuple[str, ...]
+    """Whose versions matter."""
+
+
+@dataclass
+class State:
+    """What one command leaves to the next."""
+
+    prepare: Callable[[Pixels], Pixels]
+    picture: Pixels
+    frame: Pixels
+    opened: Opened
+    memory_before: tuple[float, float] | None
+
+
+_state: list[State] = []
+
+
+def open_method(
+    *, engine: str, folder: str, picture: str, preprocessing: dict[str, Any], threads: int, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Load a fitted method; says its bytes, its versions, and how long that took.
+
+    Args:
+        engine: A key of `ENGINES`.
+        folder: Where the fitted method lies.
+        picture: A `.npy` file: the `(H, W, 3)` picture of any size that is judged over and over.
+        preprocessing: Of `padim_edge_artifact.Preprocessing`; the same resize for all methods.
+        threads: For one picture.
+        options: Of the engine.
+    """
+    from PIL import Image
+
+    from padim_edge_artifact import Preprocessing
+    from padim_edge_runtime import images
+
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in preprocessing.items()}
+    how = Preprocessing(**fields)
+
+    def prepare(pixels: Pixels) -> Pixels:
+        return images.prepare(Image.fromarray(pixels), how)
+
+    pixels = np.load(picture)
+    frame = prepare(pixels)
+    chosen = ENGINES[engine]
+    chosen.ready()
+    gc.collect()
+    _forget_peak()
+    before = _memory()
+    start = time.perf_counter()
+    opened = chosen.open(Path(folder), threads, options)
+    seconds = time.perf_counter() - start
+    _state[:] = [State(prepare, pixels, frame, opened, before)]
+    return {
+        "bytes": opened.bytes,
+        "precision": opened.precision,
+        "notes": list(opened.notes),
+        "seconds": seconds,
+        "versions": {"python": platform.python_version(), **_versions(("numpy", "pillow", *chosen.packages))},
+    }
+
+
+def warm_up(*, calls: int, seconds: float) -> dict[str, Any]:
+    """Judge `calls` times, or as often as fits into `seconds` but twice at least; says how long the last one took."""
+    (state,) = _state
+    start = time.perf_counter()
+    for done in range(1, calls + 1):
+        last = time.perf_counter()
+        state.opened.judge(state.frame)
+        if done >= 2 and time.perf_counter() - start > seconds:
+            break
+    took = time.perf_counter() - last
+    gc.collect()
+    gc.disable()
+    return {"seconds": took}
+
+
+def turn(*, rest: float, lead: int) -> dict[str, Any]:
+    """One timed call with the frame, and one with the whole picture, in milliseconds.
+
+    Args:
+        rest: Seconds to sleep first, since the engine before may still be spinning.
+        lead: Untimed calls before the timed ones. They bring the constants back into the caches, as on a device.
+    """
+    (state,) = _state
+    judge, prepare, frame, picture = state.opened.judge, state.prepare, state.frame, state.picture
+    time.sleep(rest)
+    for _ in range(lead):
+        judge(frame)
+    start = time.perf_counter()
+    judge(frame)
+    middle = time.perf_counter()
+    judge(prepare(picture))
+    end = time.perf_counter()
+    return {"frame": 1e3 * (middle - start), "picture": 1e3 * (end - middle)}
+
+
+def processor() -> dict[str, Any]:
+    """Seconds of processor time that this process has taken so far."""
+    return {"seconds": time.process_time()}
+
+
+def memory() -> dict[str, Any]:
+    """MB over the process with its engine imported and nothing loaded; `null` where the system does not say.
+
+    private: resident memory that no file backs, which no other process can share and the system cannot drop.
+    peak: largest resident set, files that are mapped included.
+    """
+    (state,) = _state
+    now = _memory()
+    if now is None or state.memory_before is None:
+        return {"private": None, "peak": None}
+    return {"private": now[0] - state.memory_before[0], "peak": now[1] - state.memory_before[1]}
+
+
+DO: dict[str, Callable[..., dict[str, Any]]] = {
+    "open": open_method,
+    "warm_up": warm_up,
+    "turn": turn,
+    "processor": processor,
+    "memory": memory,
+}
+
+
+def _memory() -> tuple[float, float] | None:
+    """(private now, peak since `_forget_peak`) in MB, on Linux."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    kilobytes = {
+        name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if "kB" in value
+    }
+    return kilobytes["RssAnon"] * 1024 / MB, kilobytes["VmHWM"] * 1024 / MB
+
+
+def _forget_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return
+
+
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _size(*files: Path) -> int:
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _import_onnxruntime() -> None:
+    from padim_edge_runtime.providers import import_onnxruntime
+
+    import_onnxruntime()
+
+
+def _import_detector() -> None:
+    import padim_edge_runtime.detector  # noqa: F401
+
+    _import_onnxruntime()
+
+
+def _import_openvino() -> None:
+    import openvino  # type: ignore[import-not-found] # noqa: F401
+
+
+def _import_methods() -> None:
+    import benchmarks.methods  # noqa: F401
+
+    _import_onnxruntime()
+
+
+def _open_ours(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
+    """A shipped model through `Detector`, as `padim-edge infer` runs it: with checks, p-value and decision."""
+    from padim_edge_runtime import Detector
+
+    model = folder / "model.onnx"
+    detector = Detector.load(model, "cpu", threads=threads)
+    return Opened(detector, _size(*folder.glob("model.onnx*")))
+
+
+def _open_bare(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
+    """The backbone alone: uint8 frame in, three stage outputs out."""
+    from padim_edge_artifact import names
+    from padim_edge_runtime.providers import open_session
+
+    model = folder / "model.onnx"
+    session = open_session(model, "cpu", threads=threads).session
+    return Opened(lambda frame: session.run(None, {names.IMAGE: frame[None]}), _size(model))
+
+
+def _tensor(frame: Pixels) -> npt.NDArray[np.float32]:
+    """`(1, 3, H, W)` in [0, 1], as anomalib's graphs want it."""
+    tensor = np.empty((1, 3, *frame.shape[:2]), np.float32)
+    np.multiply(frame.transpose(2, 0, 1), np.float32(1 / 255), out=tensor[0], casting="unsafe")
+    return tensor
+
+
+def _open_anomalib_onnx(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
+    """The ONNX file as anomalib exports it, with the session options of ours."""
+    from padim_edge_runtime.providers import open_session
+
+    model = folder / "weights" / "onnx" / "model.onnx"
+    session = open_session(model, "cpu", threads=threads).session
+    name = session.get_inputs()[0].name
+    return Opened(lambda frame: session.run(None, {name: _tensor(frame)}), _size(*model.parent.iterdir()))
+
+
+def _open_anomalib_openvino(folder: Path, threads: int, options: dict[str, Any]) -> Opened:
+    """OpenVINO files as anomalib exports them; `options` may hold `precision`."""
+    import openvino
+
+    model = folder / "weights" / "openvino" / "model.xml"
+    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    if "precision" in options:
+        settings["INFERENCE_PRECISION_HINT"] = options["precision"]
+    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    found = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    return Opened(
+        lambda frame: compiled(_tensor(frame)),
+        _size(model, model.with_suffix(".bin")),
+        found,
+    )
+
+
+def _open_method(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
+    """A fitted method of `benchmarks.methods`."""
+    from benchmarks import methods
+
+    fitted = methods.load(folder, threads=threads)
+    return Opened(lambda frame: fitted(frame[None]), fitted.bytes, notes=fitted.notes)
+
+
+ENGINES = {
+    # Costs nothing, so that what measuring itself costs can be seen.
+    "idle": Engine(lambda: None, lambda *_: Opened(lambda _: None, 0), ()),
+    "bare": Engine(_import_onnxruntime, _open_bare, ("onnxruntime",)),
+    "ours": Engine(_import_detector, _open_ours, ("padim-edge-runtime", "onnxruntime")),
+    "anomalib-onnx": Engine(_import_onnxruntime, _open_anomalib_onnx, ("onnxruntime",)),
+    "anomalib-openvino": Engine(_import_openvino, _open_anomalib_openvino, ("openvino",)),
+    "methods": Engine(_import_methods, _open_method, ("onnxruntime", "torch", "scikit-learn")),
+}
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        message = json.loads(line)
+        try:
+            reply = DO[message.pop("do")](**message)
+        except Exception as error:  # noqa: BLE001  whatever it is, the one who asked must hear of it
+            sentence = " ".join(str(error).split())
+            reply = {"error": f"{type(error).__name__}: {sentence}"}
+        print(json.dumps(reply), file=protocol, flush=True)
+
+
+if __name__ == "__main__":
+    main()
