@@ -16,6 +16,7 @@ import numpy.typing as npt
 from padim_edge.calibrate import growth, leave_one_out
 from padim_edge.datasets import Dataset, Item
 from padim_edge.fit import BATCH, batches, fit
+from padim_edge.lower import OBSERVED, in_precision
 from padim_edge.presets import Preset
 from padim_edge.roi import read_roi
 from padim_edge_artifact import ImageError, Metadata, PadimEdgeError, Preprocessing, Statistics, names, self_test
@@ -23,11 +24,10 @@ from padim_edge_artifact.calibration import calibrate, check_rate
 from padim_edge_artifact.comparable import Observed
 from padim_edge_artifact.metadata import Digests, SelfTest
 from padim_edge_artifact.roi import to_runs
-from padim_edge_export import embedding, integers, onnx_file, rewrites, tensorrt_rules
+from padim_edge_export import embedding, onnx_file, tensorrt_rules
 from padim_edge_export.backbones import Trunk
 from padim_edge_export.embedding import EmbeddingGraph
 from padim_edge_export.fused import MapStage, fuse, map_stage
-from padim_edge_export.half import halve
 from padim_edge_export.precision import TOLERANCES, Precision
 from padim_edge_export.whitening import Form, form_of
 from padim_edge_runtime import images
@@ -41,9 +41,6 @@ FEWEST = 2
 
 RULE = "leave-one-out scores of the good pictures that it was fitted on"
 """Where the threshold comes from, for people."""
-
-OBSERVED = 64
-"""Good pictures, spread over all of them, whose activations set the scales of an int8 backbone."""
 
 Report = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
 
@@ -113,7 +110,9 @@ def build(
             shares=preset.shares,
         )
     with report(f"preparing {precision.name}", None):
-        graph = _in_precision(graph, precision, dataset.good, preset.preprocessing, device)
+        step = max(1, len(dataset.good) // OBSERVED)
+        tried = _frames(dataset.good[::step][:OBSERVED], preset.preprocessing, {})
+        graph = in_precision(graph, precision, tried, device)
     unreadable: dict[str, str] = {}
     with report("fitting", len(dataset.good)) as advance:
         observed = Observed(graph.grid)
@@ -178,33 +177,6 @@ def build(
         seconds=time.perf_counter() - start,
         unreadable=tuple(unreadable.values()),
     )
-
-
-def _in_precision(
-    graph: EmbeddingGraph,
-    precision: Precision,
-    good: Sequence[Item],
-    preprocessing: Preprocessing,
-    device: str,
-) -> EmbeddingGraph:
-    """The embedding graph in other numbers; int8 looks at some good pictures for its scales."""
-    if precision.name == "fp16":
-        return halve(graph)
-    rewrites.fold_scale(graph.model)
-    if precision.name == "fp32":
-        return graph
-    model, outputs = integers.probe(graph)
-    session = open_session(model.SerializeToString(), device).session
-    ranges: dict[str, integers.Range] = {}
-    step = max(1, len(good) // OBSERVED)
-    for batch in batches(_frames(good[::step][:OBSERVED], preprocessing, {}), 8):
-        found = session.run([name for pair in outputs.values() for name in pair], {names.IMAGE: np.stack(batch)})
-        for (tensor, _), low, high in zip(outputs.items(), found[::2], found[1::2], strict=True):
-            seen = integers.Range(np.asarray(low, np.float64), np.asarray(high, np.float64))
-            ranges[tensor] = seen.union(ranges.get(tensor, seen))
-    if not ranges:
-        raise PadimEdgeError("none of the good pictures that were tried can be read; expected pictures to fit on")
-    return integers.quantise(graph, ranges, precision.target)
 
 
 def check_output(output: Path) -> None:

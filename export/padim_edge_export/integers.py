@@ -8,7 +8,9 @@ backbone (static, one scale an activation, one scale a channel of the weights). 
 * `tensorrt`, which takes symmetric int8 only, and biases in float32. Its first convolution stays in float32: symmetric
   codes would round pixels to steps of 1.2 (screw lost .007 image AUROC by it; now see benchmarks/README.md).
 
-The Gaussians are fitted on what this graph gives, so they know its rounding.
+Before that its channels are evened out (`equalise`) and its weights rounded for what they are multiplied with
+(`rounding`); both cost nothing when it runs. The Gaussians are fitted on what this graph gives, so they know its
+rounding.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_export.embedding import Codes, EmbeddingGraph, Part
 from padim_edge_export.rewrites import drop_unused, groups
+from padim_edge_export.rounding import Rounded
 
 __all__ = ["LARGEST_WEIGHT", "Range", "probe", "quantise"]
 
@@ -46,7 +49,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Range:
-    """Smallest and largest value seen: of a whole tensor `()`, or of each channel of a part `(d,)`."""
+    """Smallest and largest value seen of each channel `(C,)`."""
 
     low: Array
     high: Array
@@ -54,6 +57,10 @@ class Range:
     def union(self, other: Range) -> Range:
         """Of both."""
         return Range(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
+
+    def times(self, factor: Array) -> Range:
+        """Of the channels multiplied by a positive factor each."""
+        return Range(self.low * factor, self.high * factor)
 
 
 def probe(graph: EmbeddingGraph) -> tuple[onnx.ModelProto, dict[str, tuple[str, str]]]:
@@ -65,13 +72,9 @@ def probe(graph: EmbeddingGraph) -> tuple[onnx.ModelProto, dict[str, tuple[str, 
     parts = {part.name for part in graph.parts}
     for name in [*_activations(graph), *sorted(parts)]:
         outputs[name] = (f"{name}/low", f"{name}/high")
-        axes = [0, 2, 3] if name in parts else None
-        inputs = [name]
-        if axes is not None:
-            # ReduceMin and ReduceMax took their axes as an attribute until opset 18.
-            inputs.append("probe/axes")
         for kind, output in zip(("ReduceMin", "ReduceMax"), outputs[name], strict=True):
-            model.graph.node.append(helper.make_node(kind, inputs, [output], name=f"probe/{output}", keepdims=0))
+            node = helper.make_node(kind, [name, "probe/axes"], [output], name=f"probe/{output}", keepdims=0)
+            model.graph.node.append(node)
             model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
     model.graph.initializer.append(numpy_helper.from_array(np.array([0, 2, 3], np.int64), "probe/axes"))
     return model, outputs
@@ -98,16 +101,21 @@ def _activations(graph: EmbeddingGraph) -> list[str]:
     return [name for name in producers if name in wanted and name not in parts]
 
 
-def quantise(graph: EmbeddingGraph, ranges: Mapping[str, Range], target: str) -> EmbeddingGraph:
+def quantise(
+    graph: EmbeddingGraph, ranges: Mapping[str, Range], target: str, rounded: Mapping[str, Rounded] | None = None
+) -> EmbeddingGraph:
     """The graph in int8.
 
     Args:
         graph: In float32, its pixels' scale folded into the first convolution.
         ranges: Of each tensor that `probe` names, over good pictures.
         target: `cpu` or `tensorrt`.
+        rounded: The weights of convolutions in integers of at most `LARGEST_WEIGHT`, by name; those of the others are
+            rounded to the nearest ones.
     """
     writer = _Writer(graph, ranges, target)
     writer.activations()
+    writer.take_rounded(rounded or {})
     if target == "cpu":
         writer.take_pixels()
     writer.weights()
@@ -126,6 +134,8 @@ class _Writer:
         self.constants = {each.name: numpy_helper.to_array(each) for each in graph.model.graph.initializer}
         self.scales: dict[str, float] = {}
         """Of the rounded version of a tensor, by its name."""
+        self.steps: dict[str, Array] = {}
+        """Scale of the weights that are multiples of it already, by the convolution's name."""
         del self.model.graph.node[:]
 
     def activations(self) -> None:
@@ -142,6 +152,21 @@ class _Writer:
             for name in node.output:
                 if name in wanted:
                     rounded[name] = self._round(name)
+
+    def take_rounded(self, rounded: Mapping[str, Rounded]) -> None:
+        """Put weights in place that are rounded already, and what their rounding needs added to the bias."""
+        for conv in self.model.graph.node:
+            if conv.name not in rounded or conv.input[0] not in self.scales:
+                continue
+            found = rounded[conv.name]
+            self.steps[conv.name] = found.scale
+            weights, bias = f"{conv.name}/rounded", f"{conv.name}/shifted"
+            self.constants[weights] = found.codes * found.scale[:, None, None, None]
+            shifted = found.shift + (self.constants[conv.input[2]] if len(conv.input) > 2 else 0)
+            self.constants[bias] = shifted.astype(np.float32)
+            conv.input[1] = weights  # `weights` replaces it by the codes
+            del conv.input[2:]
+            conv.input.append(self._constant(bias, self.constants[bias]))
 
     def take_pixels(self) -> None:
         """`image -> Cast -> Transpose -> Sub -> rounding` becomes `image -> Transpose`, read as codes of scale 1.
@@ -233,7 +258,7 @@ class _Writer:
             if conv.op_type != "Conv" or conv.input[0] not in self.scales:
                 continue
             values = self.constants[conv.input[1]].astype(np.float64)
-            scale = np.maximum(np.abs(values).max(axis=(1, 2, 3)), 1e-12) / largest
+            scale = self.steps.get(conv.name, np.maximum(np.abs(values).max(axis=(1, 2, 3)), 1e-12) / largest)
             codes = np.rint(values / scale[:, None, None, None]).astype(np.int8)
             added = [self._dequantised(f"{conv.name}/weights", codes, scale, np.zeros(len(scale), np.int8))]
             conv.input[1] = added[0].output[0]
@@ -272,7 +297,7 @@ class _Writer:
     def _round(self, tensor: str) -> str:
         """Append the rounding of one activation; returns the name of the result."""
         seen = self.ranges[tensor]
-        low, high = min(float(seen.low), 0.0), max(float(seen.high), 0.0)
+        low, high = min(float(seen.low.min()), 0.0), max(float(seen.high.max()), 0.0)
         zero: np.generic
         if self.target == "cpu":
             scale = max(high - low, 1e-12) / 255

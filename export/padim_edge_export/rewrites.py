@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["drop_unused", "fold_scale", "groups", "narrow_last_stage"]
+__all__ = ["Graph", "axis", "drop_unused", "fold_scale", "groups", "narrow_last_stage"]
 
 _UNARY = frozenset(("Relu", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", "Clip", "Identity"))
 """Operators that treat each channel by itself; whatever inputs follow the first are scalars."""
@@ -22,8 +22,8 @@ _UNARY = frozenset(("Relu", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", 
 Array = npt.NDArray[Any]
 
 
-class _Graph:
-    """Look-up of a graph's tensors by name."""
+class Graph:
+    """Look-up of a graph's tensors by name, as they are when it is made."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
@@ -52,7 +52,7 @@ def fold_scale(model: onnx.ModelProto) -> int:
 
     Exact, because convolutions pad with zeros. The subtraction before it cannot be folded: padding comes after it.
     """
-    look = _Graph(model.graph)
+    look = Graph(model.graph)
     folded = 0
     for node in list(model.graph.node):
         scaled = look.producers.get(node.input[0]) if node.op_type == "Conv" else None
@@ -77,9 +77,9 @@ def narrow_last_stage(model: onnx.ModelProto) -> int:
     """
     cut = 0
     for gather in list(model.graph.node):
-        if gather.op_type != "Gather" or _axis(gather) != 1:
+        if gather.op_type != "Gather" or axis(gather) != 1:
             continue
-        look = _Graph(model.graph)
+        look = Graph(model.graph)
         kept = look.value(gather.input[1])
         if kept is None or kept.ndim != 1 or not (count := sum(1 for _ in _convolutions(look, gather.input[0]))):
             continue
@@ -92,7 +92,7 @@ def narrow_last_stage(model: onnx.ModelProto) -> int:
     return cut
 
 
-def _convolutions(look: _Graph, name: str) -> Iterator[onnx.NodeProto]:
+def _convolutions(look: Graph, name: str) -> Iterator[onnx.NodeProto]:
     """The convolutions that could be cut if only some channels of `name` were needed."""
     node = look.producers.get(name)
     if node is None or look.uses[name] != 1:
@@ -111,7 +111,7 @@ def _convolutions(look: _Graph, name: str) -> Iterator[onnx.NodeProto]:
         yield from _convolutions(look, node.input[1])
 
 
-def _narrow(look: _Graph, name: str, kept_name: str, kept: npt.NDArray[np.int64]) -> None:
+def _narrow(look: Graph, name: str, kept_name: str, kept: npt.NDArray[np.int64]) -> None:
     """Make the producer of `name`, which nobody else uses, give the kept channels only."""
     node = look.producers[name]
     if node.op_type == "Conv":
@@ -144,7 +144,8 @@ def groups(conv: onnx.NodeProto) -> int:
     return next((int(each.i) for each in conv.attribute if each.name == "group"), 1)
 
 
-def _axis(node: onnx.NodeProto) -> int:
+def axis(node: onnx.NodeProto) -> int:
+    """That a node works along, as far as it says so; 0 is the default of Gather."""
     return next((int(each.i) for each in node.attribute if each.name == "axis"), 0)
 
 

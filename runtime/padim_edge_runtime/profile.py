@@ -67,7 +67,8 @@ class Profile:
 
     @property
     def occupied(self) -> float:
-        """Share of its cores' time that this process used, 0 to 1 (the two clocks' steps differ: a short run exceeds it)."""
+        """Share of its cores' time that this process used, 0 to 1."""
+        # The processor's clock has coarser steps than the wall's, so a short run can seem to have used more than all.
         return min(1.0, self.processor / max(self.wall * self.cores, 1e-9))
 
 

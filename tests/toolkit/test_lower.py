@@ -1,0 +1,65 @@
+"""An embedding graph in other numbers, made for the pictures that it will see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import small_models
+
+from padim_edge.lower import in_precision
+from padim_edge_artifact import PadimEdgeError
+from padim_edge_export import integers, rewrites
+from padim_edge_export.embedding import EmbeddingGraph
+from padim_edge_export.integers import Range, probe
+from padim_edge_export.precision import Precision
+from padim_edge_runtime.providers import open_session
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+OTHERS = np.random.default_rng(1).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+
+
+def parts_of(graph: EmbeddingGraph) -> list[np.ndarray]:
+    found = open_session(graph.model.SerializeToString(), "cpu").session.run(None, {"image": OTHERS})
+    return [np.asarray(each) for each in found]
+
+
+def away(graph: EmbeddingGraph, expected: list[np.ndarray]) -> float:
+    """Mean square of what the parts differ by, in units of each dimension's variance."""
+    pairs = zip(parts_of(graph), expected, strict=True)
+    return float(np.mean([np.mean((a - b) ** 2 / b.var(axis=(0, 2, 3), keepdims=True).clip(1e-6)) for a, b in pairs]))
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+@pytest.mark.parametrize("preset", ["paper", "edge", "accurate"])
+def test_int8_is_nearer_than_without_its_preparations(preset: str, target: str) -> None:
+    """Nearest weights and uneven channels, as before, are what it is compared with."""
+    precision = Precision("int8", target)
+    graph = small_models.exported("resnet18", small_models.small(preset))
+    expected = parts_of(graph)
+    plain = small_models.exported("resnet18", small_models.small(preset))
+    rewrites.fold_scale(plain.model)
+    model, outputs = probe(plain)
+    session = open_session(model.SerializeToString(), "cpu").session
+    ranges = {name: Range(*session.run(list(pair), {"image": FRAMES})) for name, pair in outputs.items()}
+    plain = integers.quantise(plain, ranges, target)
+    found = in_precision(graph, precision, iter(FRAMES), "cpu")
+    assert found.precision == "int8"
+    assert 0 < away(found, expected) < 0.8 * away(plain, expected)
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("fp32", 1e-9), ("fp16", 1e-3)])
+def test_other_precisions_look_at_no_picture(name: str, allowed: float) -> None:
+    graph = small_models.exported("builtin", small_models.small("edge"))
+    expected = parts_of(graph)
+
+    def none() -> object:
+        raise AssertionError("a picture was read")
+        yield
+
+    assert away(in_precision(graph, Precision(name), none(), "cpu"), expected) < allowed
+
+
+def test_int8_without_a_picture_says_so() -> None:
+    graph = small_models.exported("builtin", small_models.small("edge"))
+    with pytest.raises(PadimEdgeError, match="none of the good pictures"):
+        in_precision(graph, Precision("int8"), iter(()), "cpu")
