@@ -14,8 +14,9 @@ import small_models
 from PIL import Image
 
 from padim_edge import sample
-from padim_edge.build import Built, _in_precision, build
+from padim_edge.build import Built, build
 from padim_edge.calibrate import leave_one_out
+from padim_edge.lower import in_precision
 from padim_edge.presets import PRESETS, Preset
 from padim_edge_artifact import Preprocessing, names
 from padim_edge_export import backbones, embedding, reduction
@@ -192,7 +193,7 @@ def test_int8_stays_near_the_reference_and_nearer_to_that_of_its_own_embedding(
     preset: str, backbone: str, target: str, tmp_path: Path
 ) -> None:
     expected, precision = on_small_frames(preset, backbone), Precision("int8", target)
-    pictures, prepare = small_models.dataset(list(expected.good)), expected.preset.preprocessing
+    good = np.stack([images.prepare(each, expected.preset.preprocessing) for each in expected.good])
     with small_models.export_once(backbone, expected.preset):
         built = build_from(expected, tmp_path / "m.onnx", precision)
     found = Detector.load(built.model, "cpu")(expected.frames)
@@ -202,13 +203,12 @@ def test_int8_stays_near_the_reference_and_nearer_to_that_of_its_own_embedding(
         np.median(built.metadata.calibration.scores), np.median(expected.calibration), rtol=EIGHT_BITS["score"]
     )
 
-    graph = _in_precision(small_models.exported(backbone, expected.preset), precision, pictures.good, prepare, "cpu")
+    graph = in_precision(small_models.exported(backbone, expected.preset), precision, good, "cpu")
     session = open_session(embedding.joined(graph).SerializeToString(), "cpu").session
 
     def embed(frames: np.ndarray) -> np.ndarray:
         return session.run([names.EMBEDDING], {names.IMAGE: frames})[0].astype(np.float64)
 
-    good = np.stack([images.prepare(each, prepare) for each in expected.good])
     own = reference.distance(reference.fit(embed(good), expected.preset.ridge), embed(expected.frames))
     assert np.abs(found.patch_distance / own - 1).mean() < ROUNDED_FACTORS
 
