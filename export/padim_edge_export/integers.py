@@ -44,6 +44,9 @@ _MARGIN = 1.25
 _LEAST = 0.02
 """A dimension that hardly moved on good pictures still gets codes for this share of what the widest one did."""
 
+_MIDDLE = 128
+"""Zero point that a part's convolution works with where its dimensions have different ones."""
+
 Array = npt.NDArray[np.float64]
 
 
@@ -118,6 +121,8 @@ def quantise(
     writer.take_rounded(rounded or {})
     if target == "cpu":
         writer.take_pixels()
+        for part in graph.parts:
+            writer.take_scales(part)
     writer.weights()
     parts = tuple(writer.codes(part) for part in graph.parts) if target == "cpu" else graph.parts
     drop_unused(writer.model.graph)
@@ -136,6 +141,8 @@ class _Writer:
         """Of the rounded version of a tensor, by its name."""
         self.steps: dict[str, Array] = {}
         """Scale of the weights that are multiples of it already, by the convolution's name."""
+        self.taken: set[str] = set()
+        """Parts that come out of their convolution in units of their codes."""
         del self.model.graph.node[:]
 
     def activations(self) -> None:
@@ -250,6 +257,36 @@ class _Writer:
         for node in reversed(nodes):
             self.model.graph.node.insert(0, node)
 
+    def take_scales(self, part: Part) -> None:
+        """Where a convolution makes a part, let it do so in units of the part's codes, for one scale and zero point.
+
+        onnxruntime computes the rounding together with the convolution, and takes only one of each there. The part's
+        codes stay the same: scales a channel go into the weights' own, and the differences of the zero points into the
+        bias. With a ReLU between them, all zero points are 0.
+        """
+        makers = {name: node for node in self.model.graph.node for name in node.output}
+        conv = makers[part.name]
+        if conv.op_type == "Relu" and sum(conv.input[0] in node.input for node in self.model.graph.node) == 1:
+            conv = makers[conv.input[0]]
+        if part.dims == 1 or conv.op_type != "Conv" or conv.input[0] not in self.scales:
+            return
+        scale, zero = self._codes(part)
+        if conv.output[0] != part.name and zero.any():
+            return
+        values = self.constants[conv.input[1]].astype(np.float64)
+        largest = np.maximum(np.abs(values).max(axis=(1, 2, 3)), 1e-12)
+        steps = self.steps.get(conv.name, largest / LARGEST_WEIGHT[self.target])
+        shift = zero.astype(np.float64) - (_MIDDLE if zero.any() else 0)
+        bias = self.constants[conv.input[2]].astype(np.float64) if len(conv.input) > 2 else np.zeros(len(values))
+        weights, biases = f"{conv.name}/in_codes", f"{conv.name}/bias_in_codes"
+        self.constants[weights] = values / scale[:, None, None, None]
+        self.constants[biases] = (bias / scale + shift).astype(np.float32)
+        self.steps[conv.name] = steps / scale
+        conv.input[1] = weights
+        del conv.input[2:]
+        conv.input.append(self._constant(biases, self.constants[biases]))
+        self.taken.add(part.name)
+
     def weights(self) -> None:
         """Round the weights of each convolution whose input is rounded."""
         largest = LARGEST_WEIGHT[self.target]
@@ -274,11 +311,7 @@ class _Writer:
 
     def codes(self, part: Part) -> Part:
         """Behind a part comes its rounding, by dimension; the part is what its codes say."""
-        seen = self.ranges[part.name]
-        low, high = np.minimum(seen.low, 0) * _MARGIN, np.maximum(seen.high, 0) * _MARGIN
-        least = _LEAST * float((high - low).max()) or 1.0
-        scale = (np.maximum(high - low, least) / 255).astype(np.float32)
-        zero = np.rint(-low / scale).clip(0, 255).astype(np.uint8)
+        scale, zero = self._codes(part)
         graph, before, name = self.model.graph, f"{part.name}_unrounded", f"{part.name}_codes"
         for node in graph.node:
             for names in (node.input, node.output):
@@ -288,11 +321,26 @@ class _Writer:
         # onnxruntime takes one scale in a vector for a scalar, and then refuses the addition that it fused with it.
         written = (scale, zero) if part.dims > 1 else (scale[0], zero[0])
         how = [self._constant(f"{name}/{key}", each) for key, each in zip(("scale", "zero"), written, strict=True)]
-        for kind, source, output in (("Quantize", before, name), ("Dequantize", name, part.name)):
+        first = how
+        if part.name in self.taken:
+            middle = np.uint8(_MIDDLE if zero.any() else 0)
+            first = [self._constant(f"{name}/one", np.float32(1)), self._constant(f"{name}/middle", middle)]
+        for kind, source, output, numbers in (
+            ("Quantize", before, name, first),
+            ("Dequantize", name, part.name, how),
+        ):
             graph.node.append(
-                helper.make_node(f"{kind}Linear", [source, *how], [output], name=f"int8/{kind}_{name}", axis=1)
+                helper.make_node(f"{kind}Linear", [source, *numbers], [output], name=f"int8/{kind}_{name}", axis=1)
             )
         return dataclasses.replace(part, codes=Codes(name, scale, zero))
+
+    def _codes(self, part: Part) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        """Scale and zero point of each dimension."""
+        seen = self.ranges[part.name]
+        low, high = np.minimum(seen.low, 0) * _MARGIN, np.maximum(seen.high, 0) * _MARGIN
+        least = _LEAST * float((high - low).max()) or 1.0
+        scale = (np.maximum(high - low, least) / 255).astype(np.float32)
+        return scale, np.rint(-low / scale).clip(0, 255).astype(np.uint8)
 
     def _round(self, tensor: str) -> str:
         """Append the rounding of one activation; returns the name of the result."""
