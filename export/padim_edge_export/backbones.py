@@ -83,7 +83,7 @@ BACKBONES = {
         "Wide_ResNet50_2_Weights",
         dims=550,
     ),
-    "builtin": Row(_builtin, ("layer1", "layer2", "layer3"), "Apache-2.0", None),
+    "builtin": Row(_builtin, ("tap1", "tap2", "tap3"), "Apache-2.0", None),
 }
 
 
@@ -141,7 +141,7 @@ def _read_state(name: str, row: Row, weights: str) -> tuple[State, str]:
     if weights != "auto":
         return _read_file(Path(weights)), f"file {Path(weights).name}"
     if row.torchvision_weights is None:
-        return _read_file(BUILTIN_WEIGHTS), "builtin (fixed-seed initialisation, not trained)"
+        return _read_file(BUILTIN_WEIGHTS), "builtin, taught by ResNet-18 on drawn pictures"
     import torchvision
 
     enum = torchvision.models.get_model_weights(name).DEFAULT

@@ -117,7 +117,7 @@ def test_the_constants_are_in_the_data_file_at_page_boundaries(model: Path) -> N
     assert all(int(e["offset"]) >= end for e, end in zip(entries[1:], ends, strict=False))
     assert [int(e["length"]) for e in entries] == [4 * int(np.prod(t.dims)) for t in outside]
     assert model.with_name("weave.onnx.data").stat().st_size == ends[-1]
-    assert model.stat().st_size < 4e6
+    assert model.stat().st_size < 5e6  # the backbone
 
 
 def test_the_digests_are_true_and_the_model_answers_its_self_test(model: Path) -> None:

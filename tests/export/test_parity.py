@@ -29,8 +29,8 @@ TOLERANCE = 1e-4
 magnifies by up to 1 / sqrt(ridge) = 18; 1.2e-5 is the most seen on full-size pictures."""
 
 CALIBRATION_TOLERANCE = 5e-3
-"""Relative. With fewer pictures than dimensions, 1 - c d^2 in the closed form is small and magnifies the rounding, which
-differs from processor to processor: 1.4e-3 is the most seen."""
+"""Relative. With fewer pictures than dimensions, 1 - c d^2 in the closed form is small and magnifies the rounding,
+which differs from processor to processor: 1.4e-3 is the most seen."""
 
 HALF = 1e-2
 """Relative, at every pixel of the map, in fp16; 5e-3 is the most seen."""

@@ -21,7 +21,8 @@ def test_tensorrt_builds_a_model_of_the_usual_size(judge, emitted_whole: Path) -
     assert verdict.built, verdict
     assert not verdict.errors
     stored = sum(path.stat().st_size for path in emitted_whole.parent.iterdir())
-    assert verdict.engine_bytes < 1.3 * stored  # no constant was widened
+    # No constant of the Gaussians was widened, which would make it three to four times as large; the backbone's may be.
+    assert verdict.engine_bytes < 1.5 * stored
 
 
 def test_the_rule_table_and_tensorrt_accept_the_same(verdicts, accepted) -> None:

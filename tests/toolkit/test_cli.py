@@ -131,7 +131,7 @@ def test_fewer_than_two_readable_pictures_are_an_error(readable: int, tmp_path: 
         (("export", "--class", "bottle", "--preset", "best"), "choose one of paper, edge, accurate"),
         (("export", "--class", "bottle", "--backbone", "vgg"), "choose one of resnet18, wide_resnet50_2, builtin"),
         (("export", "--class", "bottle", "--weights", "none.pth"), "there is no weights file none.pth"),
-        (("export", "--class", "bottle", "--dims", "0"), "--dims is 0, expected 1 to 224"),
+        (("export", "--class", "bottle", "--dims", "0"), "--dims is 0, expected 1 to 448"),
         (("export", "--class", "bottle", "--output", "no/such/m.onnx"), "does not exist; make it"),
         (("export", "--class", "bottle", "--device", "cuda"), "the device 'cuda' is not in the installed onnxruntime"),
         (("export", "--class", "bottle", "--keep-statistics", "no/such/s.npz"), "does not exist; make it"),

@@ -1,14 +1,15 @@
-"""Make the weights of the built-in backbone: a fixed-seed initialisation, not trained.
+"""Weights of the built-in backbone without any training, for comparison: what teaching gains over mere convolutions.
 
-    uv run python tools/make_builtin.py
+    uv run python -m tools.builtin.untrained FILE.safetensors
 
 Convolutions are drawn from He's normal distribution and then scaled, one after another, so that each gives unit
 variance on procedural noise pictures; the ridge of the presets is absolute and expects features of about that size.
-Stored as float16. torch's generator may change between versions, which is why the file is committed.
+Stored as float16, as the file that ships.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from padim_edge_export.backbones import BUILTIN_WEIGHTS
 from padim_edge_export.builtin import BuiltinBackbone
 
 SEED = 0
@@ -38,6 +38,7 @@ def initialise(network: nn.Module, pictures: torch.Tensor) -> None:
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     for convolution in convolutions:
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu", generator=generator)
+        assert convolution.bias is not None
         nn.init.zeros_(convolution.bias)
 
     def rescale(module: nn.Conv2d, _: object, output: torch.Tensor) -> torch.Tensor:
@@ -50,7 +51,7 @@ def initialise(network: nn.Module, pictures: torch.Tensor) -> None:
         hook.remove()
 
 
-def main(path: Path = BUILTIN_WEIGHTS) -> None:
+def main(path: Path) -> None:
     """Write the file."""
     network = BuiltinBackbone().eval()
     with torch.inference_mode():
@@ -60,4 +61,4 @@ def main(path: Path = BUILTIN_WEIGHTS) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))
