@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +140,7 @@ def describe(device: str) -> str:
     return f"{torch.cuda.get_device_name()}, compute capability {capability}, {bandwidth():.0f} GB/s measured"
 
 
+@cache
 def bandwidth() -> float:
     """GB/s at which the GPU copies within its memory, reading and writing counted."""
     import torch
