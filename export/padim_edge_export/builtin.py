@@ -45,9 +45,9 @@ class BuiltinBackbone(nn.Module):
 
     def __init__(
         self,
-        stem: int = 24,
-        widths: tuple[int, int, int] = (32, 64, 128),
-        blocks: tuple[int, int, int] = (2, 2, 3),
+        stem: int = 32,
+        widths: tuple[int, int, int] = (48, 96, 192),
+        blocks: tuple[int, int, int] = (1, 1, 1),
         *,
         normalised: bool = False,
     ) -> None:

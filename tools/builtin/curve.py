@@ -27,7 +27,7 @@ from padim_edge.presets import PRESETS
 from padim_edge_artifact import names
 from padim_edge_export import backbones
 from padim_edge_export.builtin import BuiltinBackbone
-from padim_edge_export.precision import Precision
+from padim_edge_fuse.precision import Precision
 from padim_edge_runtime.providers import open_session
 from tools.builtin import card, judge, train
 
@@ -37,8 +37,10 @@ DESIGNS: dict[str, Design] = {
     "narrow": (16, (24, 48, 96), (2, 2, 2)),
     "shallow": (24, (32, 64, 128), (1, 1, 1)),
     "even": (24, (32, 64, 128), (2, 2, 2)),
-    "shipped": (24, (32, 64, 128), (2, 2, 3)),
+    "deep": (24, (32, 64, 128), (2, 2, 3)),
     "wide": (32, (40, 80, 160), (2, 2, 2)),
+    "flat": (24, (40, 80, 160), (1, 1, 1)),
+    "flatter": (32, (48, 96, 192), (1, 1, 1)),
 }
 
 
@@ -64,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.builtin.curve", description=__doc__.splitlines()[0])
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoints; made where missing")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--design", default=",".join(DESIGNS), help="comma-separated")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.svg", help="a JSON file comes beside it")
     options = parser.parse_args()
