@@ -11,12 +11,11 @@ import onnx
 from onnx import TensorProto, helper
 
 from padim_edge_artifact import names
-from padim_edge_export import grids
-from padim_edge_export.distance import append_distance
-from padim_edge_export.embedding import EmbeddingGraph
-from padim_edge_export.nodes import Array, Nodes
-from padim_edge_export.rewrites import drop_unused
-from padim_edge_export.whitening import Form
+from padim_edge_fuse import grids
+from padim_edge_fuse.distance import append_distance
+from padim_edge_fuse.graph import EmbeddingGraph
+from padim_edge_fuse.nodes import Array, Nodes, drop_unused
+from padim_edge_fuse.whitening import Form
 
 __all__ = ["FusedGraph", "MapStage", "fuse", "map_matrices", "map_stage"]
 

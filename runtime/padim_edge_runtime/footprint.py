@@ -1,6 +1,6 @@
 """What a model costs on this machine: milliseconds for a picture, and memory that no other process can share.
 
-`python -m padim_edge.footprint` is the process in which `memory` runs a model. Whatever it imports counts as memory
+`main` is what the process does in which `memory` runs a model. Whatever it imports counts as memory
 that the model did not need, so this file imports little when it is imported.
 """
 
@@ -45,6 +45,14 @@ PERIOD = 0.001
 
 NO_MEMORY = "private memory is measured on Linux only"
 """Why there is no figure."""
+
+_PROCESS = """
+import sys
+sys.path[:] = [place for place in sys.path if place]
+from padim_edge_runtime.footprint import main
+main()
+"""
+"""Python would look for modules in the working folder first, where files may be called anything."""
 
 Call = Callable[[], object]
 
@@ -206,8 +214,7 @@ def memory(model: Path, device: str = "cpu", *, threads: int | None = None) -> M
     """
     if resident("self") is None:
         return None
-    # -P: Python would look for modules in the working folder first, where files may be called anything.
-    command = [sys.executable, "-P", "-m", "padim_edge.footprint", str(model), device, str(threads or 0)]
+    command = [sys.executable, "-c", _PROCESS, str(model), device, str(threads or 0)]
     with (
         tempfile.TemporaryFile() as complaints,
         subprocess.Popen(  # noqa: S603  # this very module
@@ -302,7 +309,3 @@ def _say_and_wait() -> None:
     sys.stdout.write("\n")
     sys.stdout.flush()
     sys.stdin.readline()
-
-
-if __name__ == "__main__":
-    main()

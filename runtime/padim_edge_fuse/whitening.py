@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact import PadimEdgeError, Statistics
-from padim_edge_export.embedding import Part
-from padim_edge_export.precision import Precision
+from padim_edge_fuse.graph import Part
+from padim_edge_fuse.precision import Precision
 
 __all__ = [
     "Diagonal",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_export.whitening import Exact, Form, LowRank, squared_distance
+from padim_edge_fuse.whitening import Exact, Form, LowRank, squared_distance
 
 __all__ = ["growth", "leave_one_out"]
 

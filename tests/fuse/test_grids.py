@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from padim_edge_export import grids
-from padim_edge_export.fused import map_matrices
+from padim_edge_fuse import grids
+from padim_edge_fuse.fused import map_matrices
 
 SIZES = st.integers(1, 70)
 EXACT = 1e-12

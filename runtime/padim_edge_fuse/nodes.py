@@ -1,4 +1,4 @@
-"""Appending nodes and constants to an ONNX graph."""
+"""Appending nodes and constants to an ONNX graph, and taking away what nothing needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["Array", "Nodes"]
+__all__ = ["Array", "Nodes", "drop_unused"]
 
 Array = npt.NDArray[Any]
 
@@ -47,3 +47,15 @@ class Nodes:
             helper.make_node(kind, inputs, [output], name=f"{self.prefix}/{kind}_{output}", **attributes)
         )
         return output
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes and constants that no output depends on."""
+    needed = {output.name for output in graph.output}
+    for node in reversed(list(graph.node)):
+        if needed.isdisjoint(node.output):
+            graph.node.remove(node)
+        else:
+            needed.update(node.input)
+    for initializer in [each for each in graph.initializer if each.name not in needed]:
+        graph.initializer.remove(initializer)

@@ -8,7 +8,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from padim_edge.calibrate import leave_one_out
+from padim_edge_fuse.leave_one_out import leave_one_out
 
 
 def embeddings(n: int, d: int, seed: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from padim_edge.evaluate import evaluate
 from padim_edge.presets import PRESETS
 from padim_edge_artifact import PadimEdgeError, Preprocessing, read_verified
 from padim_edge_export import backbones
-from padim_edge_export.fused import map_stage
+from padim_edge_fuse.fused import map_stage
 from padim_edge_runtime import Detector
 from padim_edge_runtime.images import Picture
 from padim_edge_runtime.regions import to_picture

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from padim_edge_artifact import PadimEdgeError, Statistics
-from padim_edge_export.embedding import Part
-from padim_edge_export.precision import Precision
-from padim_edge_export.whitening import (
+from padim_edge_fuse.graph import Part
+from padim_edge_fuse.precision import Precision
+from padim_edge_fuse.whitening import (
     Diagonal,
     Exact,
     Form,

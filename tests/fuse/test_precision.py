@@ -14,8 +14,8 @@ import small_models
 from padim_edge.build import Built, build
 from padim_edge_artifact import PadimEdgeError, names, read_verified
 from padim_edge_artifact.self_test import picture
-from padim_edge_export import tensorrt_rules
-from padim_edge_export.precision import PRECISIONS, TARGETS, TOLERANCES, Precision
+from padim_edge_fuse import tensorrt_rules
+from padim_edge_fuse.precision import PRECISIONS, TARGETS, TOLERANCES, Precision
 from padim_edge_runtime import Detector, images
 
 EDGE = small_models.small("edge")

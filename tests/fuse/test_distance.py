@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from padim_edge_artifact import Statistics
 from padim_edge_export import integers
-from padim_edge_export.distance import LARGEST_WEIGHT, quantise_columns
-from padim_edge_export.embedding import Part
-from padim_edge_export.whitening import Form, LowRank, diagonal, exact_numbers, low_rank, squared_distance, whiten
+from padim_edge_fuse.distance import LARGEST_WEIGHT, quantise_columns
+from padim_edge_fuse.graph import Part
+from padim_edge_fuse.whitening import Form, LowRank, diagonal, exact_numbers, low_rank, squared_distance, whiten
 
 RIDGE = 0.01
 

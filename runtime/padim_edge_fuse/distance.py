@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from padim_edge_export.embedding import Part
-from padim_edge_export.nodes import Array, Nodes
-from padim_edge_export.whitening import Exact, Form, Level, LowRank, cells_of, column_blocks
+from padim_edge_fuse.graph import Part
+from padim_edge_fuse.nodes import Array, Nodes
+from padim_edge_fuse.whitening import Exact, Form, Level, LowRank, cells_of, column_blocks
 
 __all__ = ["LARGEST_WEIGHT", "append_distance", "quantise_columns"]
 

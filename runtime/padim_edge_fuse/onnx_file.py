@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from padim_edge_artifact import Metadata, PadimEdgeError, container
 from padim_edge_artifact.metadata import Digests, to_json
 from padim_edge_artifact.names import METADATA_KEY
-from padim_edge_export.fused import FusedGraph
+from padim_edge_fuse.fused import FusedGraph
 
 __all__ = ["EXTERNAL_ABOVE", "Staged", "staged"]
 
@@ -39,7 +39,17 @@ class Staged:
     """The data file's digest, name and size; the model's own digest is still blank."""
 
     def finish(self, metadata: Metadata) -> Metadata:
-        """Write the metadata into the model; its digests are replaced by the true ones, which are returned."""
+        """Write the metadata into the model; its digests are replaced by the true ones, which are returned.
+
+        Raises:
+            PadimEdgeError: Its scores are not finite.
+        """
+        told = metadata.self_test
+        if not np.isfinite([metadata.threshold, told.score, *told.map_samples, *metadata.calibration.scores]).all():
+            raise PadimEdgeError(
+                f"the model's scores are not finite in {metadata.precision}: numbers in {metadata.backbone.name} went "
+                "beyond what that holds; export with another --precision, or with other weights"
+            )
         metadata = dataclasses.replace(metadata, digests=self.data)
         self._write(metadata)
         digest = container.model_digest(self.path, container.BLANK_DIGEST)
