@@ -1,7 +1,9 @@
-"""Does fitting ten times as many pictures take more memory?
+"""Does fitting ten times as many pictures take more memory, and how much is it in copies of the statistics?
 
 Every fit runs in a process of its own, which never imports torch: the embedding graph comes from another process, as a
-file. So the peak is that of the fit and nothing else.
+file. So the peak is that of the fit, and then of whitening, writing and calibrating the model, and of nothing else.
+
+    python -m benchmarks.fit_memory --backbone wide_resnet50_2 --preset paper --pictures 50,209
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ MARGIN = 1.03
 DRAWN = 40
 """Sample pictures that are drawn; all others are made from them, so that drawing takes next to no time."""
 
+LARGE_MB = 4000
+"""Statistics from which on the process itself hardly counts."""
+
 MB = 1e6
 
 
@@ -45,6 +50,15 @@ class Fit:
     statistics_mb: float
     """Means and scatters, which the fit must hold."""
     seconds: float
+    whole_mb: float
+    """Largest resident set when the model had been written and calibrated, too."""
+    copies: float
+    """The same in copies of the statistics in float32, as the paper counts them (Table VIII)."""
+    model_mb: float
+
+
+COPIES = 3.0
+"""Most copies of the statistics in float32 that all of it may take."""
 
 
 def main() -> None:
@@ -84,6 +98,8 @@ def main() -> None:
     first, last = fits[0], fits[-1]
     what = f"peak of {last.pictures} / peak of {first.pictures} pictures"
     targets = [report.Target(what, MARGIN, last.peak_mb / first.peak_mb, at_most=True)]
+    if last.statistics_mb > LARGE_MB:  # of small ones, onnxruntime and the backbone are most
+        targets.append(report.Target("peak in copies of the statistics in float32", COPIES, last.copies, at_most=True))
     report.print_targets(targets)
     settings = {
         "backbone": options.backbone,
@@ -100,12 +116,17 @@ def _print(fits: list[Fit]) -> None:
             str(each.pictures),
             *(f"{value:.1f}" for value in (each.peak_mb, each.before_mb, each.statistics_mb, each.seconds)),
             f"{1e3 * each.seconds / each.pictures:.1f}",
+            f"{each.whole_mb:.1f}",
+            f"{each.copies:.2f}",
+            f"{each.model_mb:.1f}",
         )
         for each in fits
     ]
     difference = fits[-1].peak_mb - fits[0].peak_mb
-    rows.append(("difference", f"{difference:+.1f}", "", "", f"{fits[-1].seconds - fits[0].seconds:+.1f}", ""))
-    report.print_table(("pictures", "peak MB", "before the fit", "statistics", "seconds", "ms a picture"), rows)
+    gone = fits[-1].seconds - fits[0].seconds
+    rows.append(("difference", f"{difference:+.1f}", "", "", f"{gone:+.1f}", "", "", "", ""))
+    columns = ("pictures", "peak MB", "before the fit", "statistics", "seconds", "ms a picture")
+    report.print_table((*columns, "peak with the model", "copies in fp32", "model MB"), rows)
 
 
 def _call(*arguments: str) -> str:
@@ -115,47 +136,67 @@ def _call(*arguments: str) -> str:
 
 
 def export(backbone: str, preset_name: str, weights: Path | None, output: Path) -> None:
-    """Write the embedding graph of a preset."""
+    """Write the embedding graph of a preset, and its recipe beside it."""
     from benchmarks.backbone import load
-    from padim_edge.presets import PRESETS
-    from padim_edge_export import embedding
+    from padim_edge import gather
+    from padim_edge.datasets import Dataset
+    from padim_edge.presets import choose
+    from padim_edge_export.backbones import default_dims
 
-    preset = PRESETS[preset_name]
-    graph = embedding.build(
-        load(backbone, weights, output.parent),
-        preset.preprocessing.size,
-        kind=preset.reduction,
-        dims=preset.dims,
-        seed=0,
-        pooling=preset.pooling,
-        pool_patches=preset.pool_patches,
-        shares=preset.shares,
-    )
-    output.write_bytes(embedding.joined(graph).SerializeToString())
+    preset = choose(preset_name, dims=default_dims(backbone))
+    empty = gather.begin(Dataset("bottle", (), ()), preset, load(backbone, weights, output.parent))
+    output.write_bytes(empty.graph)
+    output.with_suffix(".json").write_text(json.dumps(asdict(empty.recipe)), encoding="utf-8")
 
 
 def fit(graph: Path, preset_name: str, count: int) -> Fit:
-    """Fit on `count` pictures and report of this process."""
+    """Fit on `count` pictures, make a model of it, and report of this process."""
+    import dataclasses
     import time
 
-    from padim_edge.fit import fit as run
     from padim_edge.presets import PRESETS
+    from padim_edge_artifact import Statistics
+    from padim_edge_artifact.comparable import Seen
+    from padim_edge_artifact.kept import Kept, Recipe
+    from padim_edge_artifact.metadata import decode
+    from padim_edge_fuse.graph import joined, of_kept
+    from padim_edge_fuse.precision import Precision
+    from padim_edge_runtime.assemble import assemble
+    from padim_edge_runtime.fitting import fit as run
     from padim_edge_runtime.providers import import_onnxruntime
 
     import_onnxruntime()
+    recipe = decode(Recipe, json.loads(graph.with_suffix(".json").read_text(encoding="utf-8")), "recipe")
+    nothing = Kept(recipe, graph.read_bytes(), Statistics.empty((1, 1), 1), Seen.nothing(recipe.parts[0].grid))
+    embedding = joined(of_kept(nothing)).SerializeToString()
     drawn = _draw(PRESETS[preset_name])
     before = _peak_mb()
     start = time.perf_counter()
-    statistics = run(graph.read_bytes(), _vary(drawn, count))
+    statistics = run(embedding, _vary(drawn, count))
     seconds = time.perf_counter() - start
-    assert "torch" not in sys.modules
+    peak = _peak_mb()
     assert statistics.count == count
+    with tempfile.TemporaryDirectory() as folder:
+        made = assemble(
+            dataclasses.replace(nothing, statistics=statistics),
+            Path(folder) / "model.onnx",
+            _vary(drawn, min(count, DRAWN)),
+            min(count, DRAWN),
+            precision=Precision(),
+            false_alarm_rate=0.1,
+            created_by="a benchmark",
+        )
+    assert "torch" not in sys.modules
+    patches, dims = statistics.mean.shape
     return Fit(
         pictures=count,
-        peak_mb=round(_peak_mb(), 1),
+        peak_mb=round(peak, 1),
         before_mb=round(before, 1),
         statistics_mb=round((statistics.mean.nbytes + statistics.scatter.nbytes) / MB, 1),
         seconds=round(seconds, 2),
+        whole_mb=round(_peak_mb(), 1),
+        copies=round(_peak_mb() / (4 * patches * dims * (dims + 1) / MB), 3),
+        model_mb=round(made.bytes / MB, 1),
     )
 
 

@@ -7,30 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import numpy_helper
 
 from padim_edge.build import Built
 from padim_edge.compare import compare, deltas
 from padim_edge.datasets import Dataset
+from padim_edge.plan import model_bytes
 from padim_edge.presets import Preset
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_export import embedding
 from padim_edge_export.backbones import Trunk
-from padim_edge_export.embedding import EmbeddingGraph
-from padim_edge_export.precision import Precision
-from padim_edge_export.whitening import exact_numbers, levels_of
+from padim_edge_fuse.graph import EmbeddingGraph
+from padim_edge_fuse.precision import Precision
 from padim_edge_runtime.detector import Detector
 
-__all__ = ["Candidate", "Cost", "candidates", "choose", "cost", "estimate"]
-
-_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+__all__ = ["Candidate", "Cost", "candidates", "choose", "cost"]
 
 _RANKS = (64, 48, 32, 24, 16, 12, 8, 4)
 """Tried where nothing exact fits. On ResNet-18 with 100 dimensions, rank 64 moves scores by .3 % (median), 32 by 1.5 %
 and 16 by 2 %; variances alone by 20 %, and the image AUROC of screw falls from .88 to .50."""
-
-_REST = 300_000
-"""Bytes of nodes, map constants and metadata with calibration scores; an upper bound."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +51,12 @@ def choose(budget: int, preset: Preset, trunk: Trunk, pictures: int, *, target: 
     graph = embedding.build(
         trunk,
         preset.preprocessing.size,
-        kind=preset.reduction,
+        kind="semi-orthogonal" if preset.reduction == "pca" else preset.reduction,  # of the same size
         dims=preset.dims,
         seed=0,
         pooling=preset.pooling,
         pool_patches=preset.pool_patches,
-        shares=preset.shares,
+        shares=preset.shares_of(len(trunk.description.layers)),
     )
     smallest = None
     for each in candidates(graph, pictures, target):
@@ -82,31 +76,7 @@ def candidates(graph: EmbeddingGraph, pictures: int, target: str) -> Iterator[Ca
     forms += [Precision("int8", target, rank=rank) for rank in _RANKS if rank < min(graph.dims, pictures)]
     forms.append(Precision("int8", target, diagonal=True))
     for precision in forms:
-        yield Candidate(precision, estimate(graph, precision, pictures))
-
-
-def estimate(graph: EmbeddingGraph, precision: Precision, pictures: int) -> int:
-    """Bytes that a model takes, rather too many than too few."""
-    weights = sum(numpy_helper.to_array(each).size for each in graph.model.graph.initializer)
-    each = _BYTES[precision.name]
-    # int8: biases, scales and what is not a convolution stay larger.
-    backbone = weights * each * (1.1 if precision.name == "int8" else 1)
-    patches, dims = int(np.prod(graph.grid)), graph.dims
-    means = 4 * sum(
-        int(np.prod(max(part.grid for part in group))) * sum(part.dims for part in group)
-        for group in levels_of(graph.parts)
-    )
-    if precision.diagonal:
-        head = 2 * 4 * patches * dims
-    else:
-        rank = precision.rank if precision.rank is not None else max(pictures - 1, 1)
-        low = patches * rank * dims
-        ranked = precision.rank is not None or low < exact_numbers(graph.parts)
-        head = (low if ranked else exact_numbers(graph.parts)) * each
-        head += 4 * patches * (dims + 1) if ranked else means
-        if precision.name == "int8":  # a scale and a bias a column
-            head += 2 * (4 * patches * rank if ranked else means)
-    return int(backbone + head + _REST)
+        yield Candidate(precision, model_bytes(graph, precision, pictures))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import typer
 
 from padim_edge.cli_compare import compare
 from padim_edge.cli_export import export
+from padim_edge.cli_fit import fit, merge
 from padim_edge.cli_options import DataOption, PerturbOption, open_dataset
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli import DEVICE_HELP, JsonOption, print_json, warn
@@ -19,6 +20,8 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the toolkit's commands; called through the entry point."""
     app.command()(export)
+    app.command()(fit)
+    app.command()(merge)
     app.command()(evaluate)
     app.command()(compare)
     app.command()(sample)

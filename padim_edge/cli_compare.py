@@ -13,7 +13,7 @@ from padim_edge_runtime.cli import DEVICE_HELP, JsonOption, print_json, warn
 
 if TYPE_CHECKING:
     from padim_edge.compare import Comparison, Spread
-    from padim_edge.footprint import Cost
+    from padim_edge_runtime.footprint import Cost
 
 __all__ = ["compare", "text"]
 
@@ -50,10 +50,10 @@ def compare(
     from padim_edge import datasets
     from padim_edge.compare import compare as run
     from padim_edge.compare import to_json
-    from padim_edge.footprint import costs
     from padim_edge_artifact.container import read_metadata
     from padim_edge_runtime import progress
     from padim_edge_runtime.detector import Detector
+    from padim_edge_runtime.footprint import costs
 
     classes = [read_metadata(model).class_name for model in (a, b)]
     if class_name is None and classes[0] != classes[1]:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from padim_edge.cli_options import DataOption, PerturbOption, class_names, open_dataset
+from padim_edge.cli_options import (
+    BackboneOption,
+    DataOption,
+    DimsOption,
+    LayersOption,
+    PerturbOption,
+    PresetOption,
+    ReductionOption,
+    SizeOption,
+    TargetOption,
+    WeightsOption,
+    class_names,
+    method,
+    open_dataset,
+)
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_runtime.cli import DEVICE_HELP, JsonOption, print_json, tell_extrapolated, warn
+from padim_edge_runtime.cli import DEVICE_HELP, JsonOption, print_json, print_trtexec, tell_extrapolated, warn
 
 if TYPE_CHECKING:
     from padim_edge.build import Built
-    from padim_edge.presets import Preset
 
 __all__ = ["export"]
 
@@ -24,17 +37,14 @@ def export(
         str | None, typer.Option("--class", help="Name of the part, such as bottle; several as a,b or all.")
     ] = None,
     data: DataOption = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="resnet18, wide_resnet50_2 or builtin; resnet18 where --data is given.")
-    ] = None,
-    weights: Annotated[str, typer.Option(metavar="auto|FILE", help="A .safetensors or .pth file, or auto.")] = "auto",
-    preset: Annotated[str, typer.Option(help="edge, accurate or paper.")] = "edge",
+    backbone: BackboneOption = None,
+    layers: LayersOption = None,
+    weights: WeightsOption = "auto",
+    preset: PresetOption = "edge",
     precision: Annotated[
         str | None, typer.Option(help="fp32, fp16 or int8, of backbone and constants; fp32 unless given.")
     ] = None,
-    target: Annotated[
-        str, typer.Option(help="cpu or tensorrt: whose int8. tensorrt also checks that TensorRT takes every node.")
-    ] = "cpu",
+    target: TargetOption = "cpu",
     rank: Annotated[
         int | None, typer.Option(min=1, help="Keep so many directions of each Gaussian and the mean of the others.")
     ] = None,
@@ -43,12 +53,9 @@ def export(
         str | None,
         typer.Option(metavar="SIZE", help="Take the most accurate form that fits into SIZE, such as 20MB."),
     ] = None,
-    dims: Annotated[
-        int | None, typer.Option(help="Embedding dimensions kept; 100 unless given, of wide_resnet50_2 550.")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="N|HxW", help="Size in pixels to bring the whole frame to, without a crop.")
-    ] = None,
+    reduction: ReductionOption = None,
+    dims: DimsOption = None,
+    size: SizeOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the reduction, and of --perturb.")] = 0,
     false_alarm_rate: Annotated[
         float, typer.Option(help="Share of good pictures that may raise an alarm; sets the threshold.")
@@ -61,19 +68,32 @@ def export(
     ] = None,
     perturb: PerturbOption = None,
     keep_statistics: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also save the statistics, as .npz.")
+        Path | None, typer.Option(metavar="FILE", help="Also keep the statistics, as .npz, for update and merge.")
+    ] = None,
+    statistics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Do not fit: take these, of fit or merge, and set the threshold by the good pictures of --data, which "
+            "must be among those that were fitted on.",
+        ),
+    ] = None,
+    trtexec: Annotated[
+        int | None, typer.Option(metavar="BATCH", help="Also print the calls of trtexec that build an engine.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where the backbone runs while fitting: " + DEVICE_HELP)] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Fit on good pictures and write one fused ONNX model a class."""
-    from padim_edge.presets import choose, parse_size
-    from padim_edge_export import backbones
-    from padim_edge_export.precision import Precision
+    from padim_edge.presets import parse_size
+    from padim_edge_fuse.precision import Precision
     from padim_edge_runtime import progress
 
-    network = backbone or ("resnet18" if data else "builtin")
-    chosen = choose(preset, dims=backbones.default_dims(network) if dims is None else dims, size=size)
+    if statistics is not None:
+        given = {"--backbone": backbone, "--layers": layers, "--reduction": reduction, "--dims": dims, "--size": size}
+        fixed = [name for name, value in {**given, "--budget": budget, "--precision": precision}.items() if value]
+        if fixed:
+            raise PadimEdgeError(f"--statistics fixes {fixed[0]}; leave it out, or fit again with it")
     numbers = Precision(precision or "fp32", target, rank, diagonal)
     if budget is not None and (precision is not None or rank is not None or diagonal):
         raise PadimEdgeError("--budget chooses the form itself; leave --precision, --rank and --diagonal out")
@@ -90,13 +110,43 @@ def export(
     loaded = [open_dataset(data, name, test=False, perturb=perturb, seed=seed) for name in names]
 
     from padim_edge import budget as budgets
-    from padim_edge.build import build, check_output
+    from padim_edge.build import build, build_from, check_output
+    from padim_edge_artifact.kept import load as load_kept
+    from padim_edge_artifact.kept import save as save_kept
 
     paths = [(output or Path()) / f"{each.class_name}.onnx" if folder or output is None else output for each in loaded]
     for path in paths:
         check_output(path)
+    if statistics is not None:
+        if len(loaded) > 1:
+            raise PadimEdgeError("--statistics takes one class at a time; export the classes one by one")
+        kept = load_kept(statistics)
+        numbers = Precision(kept.recipe.precision, kept.recipe.target, rank, diagonal)
+        built = build_from(
+            kept,
+            loaded[0],
+            paths[0],
+            precision=numbers,
+            false_alarm_rate=false_alarm_rate,
+            roi=roi,
+            device=device,
+            report=progress.bar,
+        )
+        _tell(built, quiet=as_json)
+        if as_json:
+            print_json(_summary(built))
+        return
     with progress.bar("loading the backbone", None):
-        trunk = backbones.load(network, weights)
+        chosen, trunk = method(
+            data,
+            backbone=backbone,
+            layers=layers,
+            weights=weights,
+            preset=preset,
+            reduction=reduction,
+            dims=dims,
+            size=size,
+        )
     told = []
     for dataset, path in zip(loaded, paths, strict=True):
         if limit is not None:
@@ -112,10 +162,11 @@ def export(
             roi=roi,
             device=device,
             report=progress.bar,
+            tell=warn,
         )
         if keep_statistics is not None:
-            built.statistics.save(keep_statistics)
-        _tell(built, chosen, quiet=as_json)
+            save_kept(keep_statistics, built.kept)
+        _tell(built, quiet=as_json)
         lost = None
         if limit is not None and numbers != Precision(target=target):
             with tempfile.TemporaryDirectory(prefix="padim-edge-") as scratch:
@@ -125,30 +176,35 @@ def export(
             warn(lost.sentence(built.metadata.numbers, exact.bytes))
         told.append(
             {
-                "model": str(built.model),
-                "bytes": built.bytes,
-                "pictures": built.metadata.pictures,
-                "threshold": built.metadata.threshold,
-                "seconds": round(built.seconds, 3),
+                **_summary(built),
                 **({} if limit is None else {"precision": built.metadata.numbers, "budget": limit}),
                 **({} if lost is None else {"cost": lost.to_json()}),
             }
         )
+        if trtexec is not None and not as_json:
+            print_trtexec(path, built.metadata, trtexec)
     if as_json:
         print_json(told[0] if len(told) == 1 else {"models": told})
 
 
-def _tell(built: Built, preset: Preset, *, quiet: bool) -> None:
+def _summary(built: Built) -> dict[str, Any]:
+    return {
+        "model": str(built.model),
+        "bytes": built.bytes,
+        "pictures": built.metadata.pictures,
+        "threshold": built.metadata.threshold,
+        "seconds": round(built.seconds, 3),
+    }
+
+
+def _tell(built: Built, *, quiet: bool) -> None:
     for sentence in built.unreadable:
         warn(f"left out: {sentence}")
-    pictures = built.metadata.pictures
+    pictures, dims = built.metadata.pictures, built.metadata.reduction.dims
     if pictures < 20:
-        warn(
-            f"{pictures} good pictures are too few to trust the threshold; expected 20 or more, better "
-            f"{2 * preset.dims}"
-        )
-    elif pictures < 2 * preset.dims:
-        warn(f"{pictures} good pictures for {preset.dims} dimensions work; {2 * preset.dims} or more would find more")
+        warn(f"{pictures} good pictures are too few to trust the threshold; expected 20 or more, better {2 * dims}")
+    elif pictures < 2 * dims:
+        warn(f"{pictures} good pictures for {dims} dimensions work; {2 * dims} or more would find more")
     if built.metadata.rank is not None:
         warn(
             "with --rank, thresholds come out low (a tenth with 110 pictures and rank 16), since the kept directions "
@@ -158,6 +214,6 @@ def _tell(built: Built, preset: Preset, *, quiet: bool) -> None:
     if not quiet:
         about = built.metadata
         typer.echo(
-            f"{built.model}: {about.backbone.name}, preset {preset.name}, {about.numbers}, {pictures} good pictures, "
+            f"{built.model}: {about.backbone.name}, preset {about.preset}, {about.numbers}, {pictures} good pictures, "
             f"threshold {about.threshold:.2f}, {built.bytes / 1e6:.1f} MB, {built.seconds:.1f} s"
         )

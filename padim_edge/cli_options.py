@@ -11,21 +11,70 @@ from padim_edge_runtime.cli import warn
 
 if TYPE_CHECKING:
     from padim_edge.datasets import Dataset
+    from padim_edge.presets import Preset
+    from padim_edge_export.backbones import Trunk
 
-__all__ = ["DataOption", "PerturbOption", "class_names", "open_dataset"]
+__all__ = [
+    "BackboneOption",
+    "DataOption",
+    "DimsOption",
+    "LayersOption",
+    "PerturbOption",
+    "PresetOption",
+    "ReductionOption",
+    "SizeOption",
+    "TargetOption",
+    "WeightsOption",
+    "class_names",
+    "method",
+    "open_dataset",
+]
 
 DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
         metavar="DIR",
-        help="MVTec AD, BTAD or VisA, video frames, a CSV list, or a folder of good pictures. Without it, the sample.",
+        help="MVTec AD, BTAD or VisA, video frames or files, a CSV list, a folder of good pictures; else the sample.",
     ),
 ]
 
 PerturbOption = Annotated[
     str | None,
     typer.Option(metavar="rotate=10,crop", help="Turn and crop every picture at random, as the paper's Rd-MVTec AD."),
+]
+
+BackboneOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="resnet18, resnet50, wide_resnet50_2, efficientnet_b5, efficientnet_b0, mobilenet_v3_large or builtin; "
+        "with --layers any classification model of torchvision. resnet18 where --data is given, otherwise builtin.",
+    ),
+]
+
+LayersOption = Annotated[
+    str | None, typer.Option(metavar="A,B,C", help="Modules of the backbone whose outputs are the features.")
+]
+
+WeightsOption = Annotated[str, typer.Option(metavar="auto|FILE", help="A .safetensors or .pth file, or auto.")]
+
+PresetOption = Annotated[str, typer.Option(help="edge, accurate or paper.")]
+
+TargetOption = Annotated[
+    str, typer.Option(help="cpu or tensorrt: whose int8. tensorrt also checks that TensorRT takes every node.")
+]
+
+ReductionOption = Annotated[
+    str | None, typer.Option(help="random, semi-orthogonal or pca; the preset's own unless given.")
+]
+
+DimsOption = Annotated[
+    int | None, typer.Option(help="Embedding dimensions kept; 100 unless given, of wide_resnet50_2 550.")
+]
+
+SizeOption = Annotated[
+    str | None, typer.Option(metavar="N|HxW", help="Size in pixels to bring the whole frame to, without a crop.")
 ]
 
 
@@ -50,3 +99,35 @@ def open_dataset(data: Path | None, name: str | None, *, test: bool, perturb: st
     for note in dataset.notes:
         warn(f"{dataset.class_name}: {note}")
     return dataset
+
+
+def method(
+    data: Path | None,
+    *,
+    backbone: str | None,
+    layers: str | None,
+    weights: str,
+    preset: str,
+    reduction: str | None,
+    dims: int | None,
+    size: str | None,
+) -> tuple[Preset, Trunk]:
+    """The preset and the backbone that the options mean.
+
+    Raises:
+        PadimEdgeError: An unknown preset, backbone or layer, or weights that do not fit.
+    """
+    from dataclasses import replace
+
+    from padim_edge.presets import choose
+    from padim_edge_export import backbones
+
+    network = backbone or ("resnet18" if data else "builtin")
+    named = None if layers is None else tuple(name.strip() for name in layers.split(",") if name.strip())
+    # The preset comes first: a wrong size is told without minutes of download.
+    kept = backbones.default_dims(network) if dims is None else dims
+    chosen = choose(preset, dims=kept, size=size, reduction=reduction)
+    trunk = backbones.load(network, weights, named)
+    if dims is None:  # a network's usual number may be more than these layers have
+        chosen = replace(chosen, dims=min(kept, sum(trunk.description.channels)))
+    return chosen, trunk

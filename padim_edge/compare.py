@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from padim_edge.datasets import Dataset, Item
 from padim_edge.evaluate import METRICS, Evaluation, Loaded, Scored, conclude, load, read_truth
-from padim_edge.footprint import NO_MEMORY, Cost
 from padim_edge.metrics import pixel_metrics
 from padim_edge_artifact import Metadata, PadimEdgeError
 from padim_edge_artifact.preprocessing import Box
 from padim_edge_runtime.detector import Detector, Result
+from padim_edge_runtime.footprint import NO_MEMORY, Cost
 from padim_edge_runtime.regions import to_picture
 
 __all__ = ["Comparison", "Spread", "compare", "deltas", "notes", "reasons", "to_json"]

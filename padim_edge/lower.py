@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from padim_edge.fit import batches
 from padim_edge_artifact import PadimEdgeError, names
 from padim_edge_export import integers, rewrites
-from padim_edge_export.embedding import EmbeddingGraph
 from padim_edge_export.equalise import equalise, factors
 from padim_edge_export.half import halve
 from padim_edge_export.integers import LARGEST_WEIGHT, Range
-from padim_edge_export.precision import Precision
 from padim_edge_export.rounding import Moments, round_weights, tap
+from padim_edge_fuse.graph import EmbeddingGraph
+from padim_edge_fuse.precision import Precision
+from padim_edge_runtime.fitting import batches
 from padim_edge_runtime.providers import open_session
 
 __all__ = ["OBSERVED", "in_precision"]

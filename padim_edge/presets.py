@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 
 from padim_edge_artifact import PadimEdgeError, Preprocessing
 
-__all__ = ["PRESETS", "Preset", "choose", "parse_size"]
+__all__ = ["PRESETS", "REDUCTIONS", "Preset", "choose", "parse_size"]
+
+REDUCTIONS = ("random", "semi-orthogonal", "pca")
+"""`random` channels (PaDiM), a random projection, or the principal components of the good pictures' features."""
 
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -20,13 +23,14 @@ class Preset:
     name: str
     preprocessing: Preprocessing
     reduction: str
-    """`random` or `semi-orthogonal`."""
+    """One of `REDUCTIONS`."""
     pooling: int
     """Side of the mean pooling of the embedding; 1 is none."""
     ridge: float
     """Added to the diagonal of every covariance."""
     shares: tuple[float, ...] | None = None
-    """Share of the dimensions that each stage gets, finest first; `None` draws from all stages together."""
+    """Share of the dimensions that each stage gets, finest first; `None` draws from all stages together. They are made
+    for as many stages as there are; see `shares_of`."""
     sigma_at_224: float = 4.0
     """Standard deviation of the map's Gaussian filter in pixels, for an input of 224 pixels."""
     dims: int = 100
@@ -37,6 +41,12 @@ class Preset:
     def sigma(self) -> float:
         """The same, scaled to this preset's input size."""
         return self.sigma_at_224 * min(self.preprocessing.size) / 224
+
+    def shares_of(self, layers: int) -> tuple[float, ...] | None:
+        """The shares of a backbone with so many layers: equal ones where this preset's are for another number."""
+        if self.shares is None or len(self.shares) == layers:
+            return self.shares
+        return (1 / layers,) * layers
 
 
 _WHOLE_FRAME = Preprocessing(resize=(224, 224))
@@ -62,22 +72,27 @@ PRESETS = {
 }
 
 
-def choose(name: str, *, dims: int | None = None, size: str | None = None) -> Preset:
+def choose(name: str, *, dims: int | None = None, size: str | None = None, reduction: str | None = None) -> Preset:
     """A preset, with other dimensions or another size where they are given.
 
     Args:
         name: A key of `PRESETS`.
         dims: Embedding dimensions.
         size: `256` or `256x512` (height x width): the whole frame is brought to it and nothing is cropped.
+        reduction: One of `REDUCTIONS`.
 
     Raises:
-        PadimEdgeError: No such preset, or not a size.
+        PadimEdgeError: No such preset or reduction, or not a size.
     """
     if name not in PRESETS:
         raise PadimEdgeError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
     preset = PRESETS[name]
     if dims is not None:
         preset = replace(preset, dims=dims)
+    if reduction is not None:
+        if reduction not in REDUCTIONS:
+            raise PadimEdgeError(f"there is no reduction {reduction!r}; choose one of {', '.join(REDUCTIONS)}")
+        preset = replace(preset, reduction=reduction)
     if size is None:
         return preset
     sides = re.fullmatch(r"(\d+)(?:x(\d+))?", size)

@@ -12,10 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_artifact import Statistics
 from padim_edge_artifact.statistics import absorb
-from padim_edge_export.distance import append_distance
-from padim_edge_export.embedding import IR_VERSION, OPSET, Codes, Part
-from padim_edge_export.nodes import Nodes
-from padim_edge_export.whitening import Form
+from padim_edge_fuse.distance import append_distance
+from padim_edge_fuse.graph import IR_VERSION, OPSET, Codes, Part
+from padim_edge_fuse.nodes import Nodes
+from padim_edge_fuse.whitening import Form
 from padim_edge_runtime.providers import open_session
 
 __all__ = ["coded", "draw", "head", "joined", "parts_of", "run", "statistics_of", "with_codes"]

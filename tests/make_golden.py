@@ -16,8 +16,8 @@ from padim_edge.datasets import GOOD, Dataset, Item
 from padim_edge.presets import Preset
 from padim_edge_artifact import Preprocessing
 from padim_edge_artifact.metadata import Backbone
-from padim_edge_export import onnx_file
 from padim_edge_export.backbones import Trunk
+from padim_edge_fuse import onnx_file
 from padim_edge_runtime.images import Picture
 
 FOLDER = Path(__file__).parent / "runtime"

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.models import ResNet
 
 from padim_edge import sample
 from padim_edge.datasets import GOOD, Dataset, Item
 from padim_edge.presets import PRESETS, Preset
 from padim_edge_artifact import Preprocessing
 from padim_edge_export import backbones, embedding
-from padim_edge_export.embedding import EmbeddingGraph
+from padim_edge_fuse.graph import EmbeddingGraph
 from padim_edge_runtime.images import Picture
 
 __all__ = ["dataset", "export_anew", "export_once", "exported", "judged", "small", "trunk_of", "weave"]
@@ -35,21 +37,49 @@ def small(name: str) -> Preset:
 
 
 @cache
-def trunk_of(name: str) -> backbones.Trunk:
-    """A backbone that needs no weights file: those of torchvision get drawn ones."""
+def trunk_of(backbone: str) -> backbones.Trunk:
+    """A backbone that needs no weights file: those of torchvision get drawn ones.
+
+    Args:
+        backbone: A name, or a name and layers as in `resnet34:layer1,layer2`.
+    """
+    name, _, named = backbone.partition(":")
+    layers = tuple(named.split(",")) if named else None
     if name == "builtin":
-        return backbones.load(name)
+        return backbones.load(name, layers=layers)
     with torch.random.fork_rng(devices=[]), pytest.MonkeyPatch.context() as patch:
         torch.manual_seed(0)
-        state = backbones.BACKBONES[name].build().state_dict()
+        network = backbones._row(name, layers, "drawn").build()
+        norms = {each: module for each, module in network.named_modules() if isinstance(module, torch.nn.BatchNorm2d)}
+        state = network.state_dict()
         for key, value in state.items():  # fresh normalisations would do nothing, and leave no biases
-            if key.rsplit(".", 1)[0].endswith(("bn1", "bn2", "bn3", "downsample.1")):
+            if key.rsplit(".", 1)[0] in norms:
                 if key.endswith(("weight", "running_var")):
                     value.uniform_(0.5, 1.5)
                 elif key.endswith(("bias", "running_mean")):
                     value.normal_(0, 0.2)
+        if norms and not isinstance(network, ResNet):  # whose shortcuts bring the picture to the end anyway
+            _settle(network.eval(), norms.values())
         patch.setattr(backbones, "_read_state", lambda *_: (state, "random weights of a test"))
-        return backbones.load(name)
+        return backbones.load(name, layers=layers)
+
+
+def _settle(network: torch.nn.Module, norms: Iterable[torch.nn.BatchNorm2d]) -> None:
+    """Let the normalisations measure what passes, as training does: else gates would shut, one behind the other.
+
+    What passes is noise as coarse as the picture and as fine as its pixels; of similar pictures they would learn to
+    magnify the differences.
+    """
+    for norm in norms:
+        norm.train()
+        norm.momentum = None
+        norm.reset_running_stats()
+    draw = np.random.default_rng(0)
+    noise = [draw.integers(0, 256, (side, side, 3), np.uint8) for side in (2, 4, 8, 16, 32, 64) for _ in range(4)]
+    frames = np.stack([np.asarray(Image.fromarray(each).resize((80, 80))) for each in noise])
+    with torch.inference_mode():
+        network((torch.tensor(frames).permute(0, 3, 1, 2) / 255 - 0.45) / 0.225)
+    network.eval()
 
 
 def export_anew(backbone: str, preset: Preset, seed: int = 3) -> EmbeddingGraph:
@@ -62,7 +92,7 @@ def export_anew(backbone: str, preset: Preset, seed: int = 3) -> EmbeddingGraph:
         seed=seed,
         pooling=preset.pooling,
         pool_patches=preset.pool_patches,
-        shares=preset.shares,
+        shares=preset.shares_of(len(trunk_of(backbone).description.layers)),
     )
 
 

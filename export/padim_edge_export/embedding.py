@@ -3,83 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
-from onnx import TensorProto, helper
 from torch import nn
 
-from padim_edge_artifact import names
+from padim_edge_artifact import PadimEdgeError, names
 from padim_edge_artifact.metadata import Reduction
-from padim_edge_export import grids, reduction, rewrites
+from padim_edge_export import reduction, rewrites
 from padim_edge_export.backbones import Trunk
-from padim_edge_export.nodes import Nodes
+from padim_edge_fuse import grids
+from padim_edge_fuse.graph import IR_VERSION, OPSET, EmbeddingGraph, Part
 
-__all__ = ["IR_VERSION", "OPSET", "Codes", "EmbeddingGraph", "Part", "build", "joined"]
+__all__ = ["build"]
 
-OPSET = 18
-"""The torch exporter's native level, and low enough for JetPack 6's and Triton's onnxruntime."""
-IR_VERSION = 8
-"""What onnxruntime 1.17 already reads; nothing newer is needed."""
-
-
-@dataclass(frozen=True, eq=False)
-class Codes:
-    """How a part was quantised: `part = (codes - zero_point) * scale`, by dimension."""
-
-    name: str
-    """Tensor of the codes, `(N, d, h, w)` uint8."""
-    scale: npt.NDArray[np.float32]
-    """`(d,)`, positive."""
-    zero_point: npt.NDArray[np.uint8]
-    """`(d,)`."""
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """What one stage gives to the embedding, at the stage's own resolution."""
-
-    name: str
-    """Tensor, `(N, d, h, w)` float32."""
-    dims: int
-    """d."""
-    grid: tuple[int, int]
-    """(h, w) cells."""
-    codes: Codes | None = None
-    """The same as integers; only in an int8 graph for onnxruntime's CPU provider."""
-
-
-@dataclass(frozen=True, eq=False)
-class EmbeddingGraph:
-    """Pixels to embedding, the very nodes that the shipped model will contain."""
-
-    model: onnx.ModelProto
-    """`image` uint8 (N, H, W, 3) -> the parts."""
-    parts: tuple[Part, ...]
-    """What the embedding is put together from, in its order, finest first: each brought to the finest grid and then
-    concatenated."""
-    reduction: Reduction
-    size: tuple[int, int]
-    """(H, W) of the picture in pixels."""
-    precision: str = "fp32"
-    """In which the backbone computes: `fp32`, `fp16` or `int8`."""
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(h, w) patches: the grid of the finest stage."""
-        return self.parts[0].grid
-
-    @property
-    def dims(self) -> int:
-        """D."""
-        return sum(part.dims for part in self.parts)
+Drawn = tuple[Reduction, tuple[reduction.StageReduction, ...]]
 
 
 class _Embedding(nn.Module):
@@ -97,7 +40,7 @@ class _Embedding(nn.Module):
         lift: bool,
     ) -> None:
         super().__init__()
-        self.trunk = trunk.module
+        self.trunk = _with_plain_means(trunk.module)
         self.register_buffer("mean", torch.tensor(trunk.mean).view(3, 1, 1) * 255)
         self.register_buffer("scale", 1 / (torch.tensor(trunk.std).view(3, 1, 1) * 255))
         self.stages = stages
@@ -132,6 +75,34 @@ class _Embedding(nn.Module):
         return (sum(parts[1:], parts[0]),) if self.add else tuple(parts)
 
 
+class _Mean(nn.Module):
+    """The mean over a picture's cells."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(N, C, h, w)` -> `(N, C, 1, 1)`."""
+        return x.mean((2, 3), keepdim=True)
+
+
+def _with_plain_means(module: nn.Module) -> nn.Module:
+    """The same network for the exporter, its parameters shared.
+
+    It writes an adaptive pooling to one cell (squeeze and excitation has them) as a mean and seven nodes that compute
+    indices into it from the number of pictures.
+    """
+    pools = [
+        name
+        for name, each in module.named_modules()
+        if isinstance(each, nn.AdaptiveAvgPool2d) and each.output_size in (1, (1, 1))
+    ]
+    if not pools:
+        return module
+    shared = {id(each): each for each in (*module.parameters(), *module.buffers())}
+    plain = copy.deepcopy(module, shared)
+    for name in pools:
+        plain.set_submodule(name, _Mean())
+    return plain
+
+
 def build(
     trunk: Trunk,
     size: tuple[int, int],
@@ -142,6 +113,7 @@ def build(
     pooling: int,
     pool_patches: bool = False,
     shares: tuple[float, ...] | None = None,
+    drawn: Drawn | None = None,
 ) -> EmbeddingGraph:
     """Export the embedding graph.
 
@@ -158,12 +130,24 @@ def build(
         pooling: Side of the mean pooling, odd; 1 is none.
         pool_patches: Pool over patches of the finest grid, after the upsampling, instead of over each stage's cells.
         shares: Share of the dimensions that each stage gets; `None` draws from all stages together.
+        drawn: Used instead of drawing one of `kind`; made with the same `dims` and `shares`.
+
+    Raises:
+        PadimEdgeError: `dims` or `shares` that do not fit the backbone, or a picture that is too small for it.
     """
-    recorded, stages = reduction.draw(kind, trunk.description.channels, dims, seed, shares)
-    with torch.inference_mode():
-        features = trunk.module(torch.zeros(1, 3, *size))
+    layers = trunk.description.layers
+    if shares is not None and len(shares) != len(layers):
+        raise PadimEdgeError(f"there are {len(shares)} shares for {len(layers)} layers; give one a layer")
+    recorded, stages = drawn or reduction.draw(kind, trunk.description.channels, dims, seed, shares)
+    try:
+        with torch.inference_mode():
+            features = trunk.module.forward(torch.zeros(1, 3, *size))  # called, fx prints a traceback of its own
+    except RuntimeError as error:
+        raise PadimEdgeError(
+            f"{trunk.description.name} cannot take a picture of {size[0]} x {size[1]} pixels; choose a larger --size"
+        ) from error
     sizes = [(int(f.shape[2]), int(f.shape[3])) for f in features.values()]
-    add = kind == "semi-orthogonal" and shares is None
+    add = stages[0].projection is not None and shares is None
     pool_patches = pool_patches and pooling > 1
     kept = [len(pick) for each in stages for pick in (each.channels, each.projection) if pick is not None]
     # Where a small D leaves the finest stage out, no part would keep the finest grid by itself.
@@ -176,28 +160,6 @@ def build(
     model = _export(module, size, [part.name for part in parts])
     rewrites.narrow_last_stage(model)
     return EmbeddingGraph(model, parts, recorded, size)
-
-
-def joined(graph: EmbeddingGraph) -> onnx.ModelProto:
-    """The graph that gives one `embedding` `(N, D, h, w)`: nearest upsampling to the finest grid, concatenation."""
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    nodes = Nodes(model.graph, "join")
-    lifted = []
-    for part in graph.parts:
-        tensor = part.name
-        if part.grid != graph.grid:
-            rows, columns = (grids.nearest(finest, cells) for finest, cells in zip(graph.grid, part.grid, strict=True))
-            tensor = nodes.node("MatMul", [nodes.constant(f"{part.name}_rows", rows), tensor], f"{part.name}_tall")
-            tensor = nodes.node(
-                "MatMul", [tensor, nodes.constant(f"{part.name}_columns", columns.T)], f"{part.name}_lifted"
-            )
-        lifted.append(tensor)
-    nodes.node("Concat", lifted, names.EMBEDDING, axis=1)
-    del model.graph.output[:]
-    shape: list[str | int | None] = ["N", graph.dims, *graph.grid]
-    model.graph.output.append(helper.make_tensor_value_info(names.EMBEDDING, TensorProto.FLOAT, shape))
-    return model
 
 
 def _export(module: nn.Module, size: tuple[int, int], outputs: list[str]) -> onnx.ModelProto:

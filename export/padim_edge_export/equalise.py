@@ -17,8 +17,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from padim_edge_export.embedding import EmbeddingGraph
 from padim_edge_export.rewrites import Graph, axis, groups
+from padim_edge_fuse.graph import EmbeddingGraph
 
 __all__ = ["equalise", "factors"]
 
@@ -50,6 +50,8 @@ def factors(graph: EmbeddingGraph, largest: Mapping[str, Array]) -> dict[str, Ar
         made = all(maker is not None and maker.op_type in ("Conv", *_HOMOGENEOUS) for maker in makers)
         if not seen or not made or not outputs.isdisjoint(tensors) or not _has_weights(look, makers):
             continue
+        if len({len(each) for each in seen}) > 1:  # an addition that spreads one channel over all
+            continue
         width = np.max(seen, axis=0)
         widest = float(width.max())
         if widest <= 0:
@@ -68,9 +70,10 @@ def equalise(graph: EmbeddingGraph, factor: Mapping[str, Array]) -> EmbeddingGra
     model.CopyFrom(graph.model)
     look = Graph(model.graph)
     nodes = list(model.graph.node)
+    shared: dict[str, str] = {}
     del model.graph.node[:]
     for node in nodes:
-        before, after = factor.get(node.input[0]), factor.get(node.output[0])
+        before, after = factor.get(node.input[0]) if node.input else None, factor.get(node.output[0])
         if node.op_type == "Conv":
             _scale(look, node, before, after)
         elif after is None and before is not None and _keeps_channels(look, node):
@@ -84,8 +87,10 @@ def equalise(graph: EmbeddingGraph, factor: Mapping[str, Array]) -> EmbeddingGra
         elif after is None:
             for position, name in enumerate(node.input):
                 if name in factor:
-                    node.input[position] = f"{name}/{node.name}"
-                    model.graph.node.append(_divided(model.graph, name, node.input[position], factor[name]))
+                    if name not in shared:  # x * sigmoid(x) reads x twice
+                        shared[name] = f"{name}/as_before"
+                        model.graph.node.append(_divided(model.graph, name, shared[name], factor[name]))
+                    node.input[position] = shared[name]
         model.graph.node.append(node)
     return dataclasses.replace(graph, model=model)
 

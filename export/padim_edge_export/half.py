@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_export.embedding import EmbeddingGraph
+from padim_edge_fuse.graph import EmbeddingGraph
 
 __all__ = ["halve"]
 

@@ -24,16 +24,17 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from padim_edge_export.embedding import Codes, EmbeddingGraph, Part
-from padim_edge_export.rewrites import drop_unused, groups
+from padim_edge_export.rewrites import feature_maps, groups
 from padim_edge_export.rounding import Rounded
+from padim_edge_fuse.graph import Codes, EmbeddingGraph, Part
+from padim_edge_fuse.nodes import drop_unused
 
 __all__ = ["LARGEST_WEIGHT", "Range", "probe", "quantise"]
 
 LARGEST_WEIGHT = {"cpu": 63, "tensorrt": 127}
 
 _QUANTISED = ("Conv", "Add", "MaxPool", "AveragePool", "GlobalAveragePool")
-"""Operators that get their inputs as integers."""
+"""Operators that get their inputs as integers; Add where it adds two tensors `(N, C, h, w)`."""
 
 _FUSED = ("Relu", "Clip")
 """Stay together with the operator before them."""
@@ -46,6 +47,10 @@ _LEAST = 0.02
 
 _MIDDLE = 128
 """Zero point that a part's convolution works with where its dimensions have different ones."""
+
+_ONE_SCALE = ("Add", "Sigmoid", "LeakyRelu")
+"""What may make a part, and what onnxruntime fuses with the rounding behind it and then refuses for having more than
+one scale. (EfficientNet's and MobileNet's blocks end in an addition; ResNet's have a ReLU behind it.)"""
 
 Array = npt.NDArray[np.float64]
 
@@ -86,14 +91,14 @@ def probe(graph: EmbeddingGraph) -> tuple[onnx.ModelProto, dict[str, tuple[str, 
 def _activations(graph: EmbeddingGraph) -> list[str]:
     """Tensors that will be rounded, in the order in which they are made."""
     nodes = graph.model.graph.node
-    constants = {each.name for each in graph.model.graph.initializer}
     producers = {name: node for node in nodes for name in node.output}
+    pictures = feature_maps(graph.model)
     wanted: dict[str, None] = {}
     for node in nodes:
-        if node.op_type not in _QUANTISED:
+        # Networks also add constants to what they multiplied in float, and compute shapes by adding integers.
+        if node.op_type not in _QUANTISED or (node.op_type == "Add" and not pictures.issuperset(node.input)):
             continue
-        inputs = node.input[:1] if node.op_type == "Conv" else node.input
-        wanted |= dict.fromkeys(name for name in inputs if name not in constants)
+        wanted |= dict.fromkeys(node.input[:1] if node.op_type == "Conv" else node.input)
         # What comes out, through the activation that belongs to it.
         output = node.output[0]
         after = [each for each in nodes if output in each.input]
@@ -179,13 +184,19 @@ class _Writer:
         """`image -> Cast -> Transpose -> Sub -> rounding` becomes `image -> Transpose`, read as codes of scale 1.
 
         Pixels are uint8 already. One zero point serves the three channels; what their means differ from it goes into
-        the first convolution's bias. Only what lies beyond the picture's edge is another grey than in float32.
+        the first convolution's bias. Only what lies beyond the picture's edge is another grey than in float32. A
+        network that does more to its pixels first gets them rounded after that.
         """
         graph = self.model.graph
         nodes = list(graph.node)
-        cast, transpose, subtract = nodes[:3]
-        assert [node.op_type for node in nodes[:3]] == ["Cast", "Transpose", "Sub"]
+        makers = {name: node for node in nodes for name in node.output}
         dequantise = next(node for node in nodes if node.op_type == "DequantizeLinear")
+        chain = [makers[dequantise.input[0]]]
+        while chain[-1].input and chain[-1].input[0] in makers:
+            chain.append(makers[chain[-1].input[0]])
+        if [node.op_type for node in chain] != ["QuantizeLinear", "Sub", "Transpose", "Cast"]:
+            return
+        _, subtract, transpose, cast = chain
         mean = self.constants[subtract.input[1]].reshape(-1).astype(np.float64)
         zero = round(float(mean.mean()))
         transpose.input[0], transpose.output[0] = cast.input[0], "pixels"
@@ -260,12 +271,15 @@ class _Writer:
     def take_scales(self, part: Part) -> None:
         """Where a convolution makes a part, let it do so in units of the part's codes, for one scale and zero point.
 
-        onnxruntime computes the rounding together with the convolution, and takes only one of each there. The part's
-        codes stay the same: scales a channel go into the weights' own, and the differences of the zero points into the
-        bias. With a ReLU between them, all zero points are 0.
+        Of `_ONE_SCALE`, what comes out is brought to these units. onnxruntime computes the rounding together with the
+        convolution, and takes only one of each there. The part's codes stay the same: scales a channel go into the
+        weights' own, and the differences of the zero points into the bias. With a ReLU between, all zero points are 0.
         """
         makers = {name: node for node in self.model.graph.node for name in node.output}
         conv = makers[part.name]
+        if conv.op_type in _ONE_SCALE and part.dims > 1:
+            self._bring_to_codes(part, conv)
+            return
         if conv.op_type == "Relu" and sum(conv.input[0] in node.input for node in self.model.graph.node) == 1:
             conv = makers[conv.input[0]]
         if part.dims == 1 or conv.op_type != "Conv" or conv.input[0] not in self.scales:
@@ -285,6 +299,17 @@ class _Writer:
         conv.input[1] = weights
         del conv.input[2:]
         conv.input.append(self._constant(biases, self.constants[biases]))
+        self.taken.add(part.name)
+
+    def _bring_to_codes(self, part: Part, maker: onnx.NodeProto) -> None:
+        scale, zero = self._codes(part)
+        shift = zero.astype(np.float32) - (_MIDDLE if zero.any() else 0)
+        whole, scaled = f"{part.name}_unscaled", f"{part.name}_scaled"
+        maker.output[0] = whole
+        for kind, source, output, values in (("Mul", whole, scaled, 1 / scale), ("Add", scaled, part.name, shift)):
+            constant = self._constant(f"{output}/{kind}", values.astype(np.float32).reshape(-1, 1, 1))
+            name = f"int8/{kind}_{part.name}"
+            self.model.graph.node.append(helper.make_node(kind, [source, constant], [output], name=name))
         self.taken.add(part.name)
 
     def weights(self) -> None:

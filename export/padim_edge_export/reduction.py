@@ -11,9 +11,10 @@ import numpy.typing as npt
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.metadata import Reduction
 
-__all__ = ["KINDS", "StageReduction", "draw", "split"]
+__all__ = ["KINDS", "StageReduction", "draw", "principal", "split"]
 
 KINDS = ("random", "semi-orthogonal")
+"""That can be drawn without looking at pictures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +42,7 @@ def draw(
     Raises:
         PadimEdgeError: Unknown kind, or `dims` outside 1 to the number of channels.
     """
-    total = sum(stage_channels)
-    if not 1 <= dims <= total:
-        raise PadimEdgeError(f"--dims is {dims}, expected 1 to {total} (the channels of this backbone)")
+    total = _checked(dims, stage_channels)
     generator = np.random.default_rng(seed)
     bounds = np.cumsum((0, *stage_channels))
     spans = list(pairwise(bounds))
@@ -71,6 +70,52 @@ def draw(
             ]
         return Reduction(kind, dims, seed, None, stage_dims), tuple(stages)
     raise PadimEdgeError(f"there is no reduction {kind!r}; choose one of {', '.join(KINDS)}")
+
+
+def principal(
+    covariance: npt.NDArray[np.float64],
+    stage_channels: tuple[int, ...],
+    dims: int,
+    shares: tuple[float, ...] | None = None,
+) -> tuple[Reduction, tuple[StageReduction, ...]]:
+    """Project on the directions of largest variance (PaDiM, section V-A).
+
+    Args:
+        covariance: `(C, C)` of the concatenated stages' channels, over all patches of good pictures.
+        stage_channels: Number of channels of each stage.
+        dims: D.
+        shares: As in `draw`: each stage gets the principal components of its own channels.
+
+    Raises:
+        PadimEdgeError: `dims` outside 1 to C.
+    """
+    _checked(dims, stage_channels)
+    spans = list(pairwise(np.cumsum((0, *stage_channels))))
+    if shares is None:
+        matrix = _components(covariance, dims)
+        stages = [StageReduction(None, np.ascontiguousarray(matrix[:, low:high])) for low, high in spans]
+        return Reduction("pca", dims, 0, None, None), tuple(stages)
+    stage_dims = split(dims, stage_channels, shares)
+    stages = [
+        StageReduction(None, _components(covariance[low:high, low:high], kept))
+        for (low, high), kept in zip(spans, stage_dims, strict=True)
+    ]
+    return Reduction("pca", dims, 0, None, stage_dims), tuple(stages)
+
+
+def _components(covariance: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float32]:
+    """`(count, C)` orthonormal rows, largest variance first."""
+    vectors = np.linalg.eigh(covariance)[1][:, ::-1][:, :count].T
+    largest = np.abs(vectors).argmax(axis=1)
+    signs = np.sign(vectors[np.arange(len(vectors)), largest])  # either would do; one makes the result unique
+    return np.ascontiguousarray(vectors * signs[:, None], dtype=np.float32)
+
+
+def _checked(dims: int, stage_channels: tuple[int, ...]) -> int:
+    total = sum(stage_channels)
+    if not 1 <= dims <= total:
+        raise PadimEdgeError(f"--dims is {dims}, expected 1 to {total} (the channels of this backbone)")
+    return total
 
 
 def split(dims: int, stage_channels: tuple[int, ...], shares: tuple[float, ...]) -> tuple[int, ...]:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["Graph", "axis", "drop_unused", "fold_scale", "groups", "narrow_last_stage"]
+from padim_edge_fuse.nodes import drop_unused
+
+__all__ = ["Graph", "axis", "feature_maps", "fold_scale", "groups", "narrow_last_stage"]
 
 _UNARY = frozenset(("Relu", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", "Clip", "Identity"))
 """Operators that treat each channel by itself; whatever inputs follow the first are scalars."""
@@ -149,13 +151,8 @@ def axis(node: onnx.NodeProto) -> int:
     return next((int(each.i) for each in node.attribute if each.name == "axis"), 0)
 
 
-def drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes and constants that no output depends on."""
-    needed = {output.name for output in graph.output}
-    for node in reversed(list(graph.node)):
-        if needed.isdisjoint(node.output):
-            graph.node.remove(node)
-        else:
-            needed.update(node.input)
-    for initializer in [each for each in graph.initializer if each.name not in needed]:
-        graph.initializer.remove(initializer)
+def feature_maps(model: onnx.ModelProto) -> set[str]:
+    """Computed tensors of four axes in float32."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    kinds = {each.name: each.type.tensor_type for each in (*graph.value_info, *graph.output)}
+    return {name for name, kind in kinds.items() if kind.elem_type == TensorProto.FLOAT and len(kind.shape.dim) == 4}

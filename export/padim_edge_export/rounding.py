@@ -17,8 +17,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from padim_edge_export.embedding import EmbeddingGraph
 from padim_edge_export.rewrites import Graph, groups
+from padim_edge_fuse.graph import EmbeddingGraph
 
 __all__ = ["Moments", "Rounded", "round_weights", "tap"]
 
@@ -104,32 +104,33 @@ def round_weights(graph: EmbeddingGraph, moments: Moments, largest: int) -> dict
         count = groups(node)
         rows = weights.reshape(count, len(weights) // count, -1).astype(np.float64)
         scale = np.maximum(np.abs(rows).max(axis=2), 1e-12) / largest
-        codes = np.stack([_round(*each, largest) for each in zip(rows, scale, covariance, strict=True)])
+        codes = _round(rows, scale, covariance, largest)
         shift = np.einsum("god,gd->go", rows - codes * scale[:, :, None], mean)
         found[node.name] = Rounded(codes.reshape(weights.shape).astype(np.int8), scale.reshape(-1), shift.reshape(-1))
     return found
 
 
 def _round(weights: Array, scale: Array, covariance: Array, largest: int) -> Array:
-    """`(O, d)` integers for weights `(O, d)` in units of `scale` `(O,)`."""
-    variance = np.diag(covariance)
-    dims = len(variance)
-    order = np.argsort(-variance, kind="stable")
-    damped = covariance[np.ix_(order, order)]
-    damped[np.diag_indices(dims)] += _DAMPING * variance.mean() + 1e-12
-    upper = np.linalg.cholesky(np.linalg.inv(damped)).T
-    left = weights[:, order] / scale[:, None]
+    """`(g, O, d)` integers for weights `(g, O, d)` in units of `scale` `(g, O)`; groups know nothing of each other."""
+    variance = np.diagonal(covariance, axis1=1, axis2=2)
+    dims = variance.shape[1]
+    order = np.argsort(-variance, axis=1, kind="stable")
+    damped = np.stack([each[np.ix_(taken, taken)] for each, taken in zip(covariance, order, strict=True)])
+    diagonal = np.arange(dims)
+    damped[:, diagonal, diagonal] += _DAMPING * variance.mean(axis=1, keepdims=True) + 1e-12
+    upper = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    left = np.take_along_axis(weights, order[:, None], axis=2) / scale[:, :, None]
     codes = np.empty_like(left)
     for start in range(0, dims, _BLOCK):
         stop = min(start + _BLOCK, dims)
-        errors = np.empty((len(left), stop - start))
+        errors = np.empty((*left.shape[:2], stop - start))
         for i in range(start, stop):
-            codes[:, i] = np.rint(left[:, i]).clip(-largest, largest)
-            error = errors[:, i - start] = (left[:, i] - codes[:, i]) / upper[i, i]
-            left[:, i + 1 : stop] -= np.outer(error, upper[i, i + 1 : stop])
-        left[:, stop:] -= errors @ upper[start:stop, stop:]
+            codes[:, :, i] = np.rint(left[:, :, i]).clip(-largest, largest)
+            error = errors[:, :, i - start] = (left[:, :, i] - codes[:, :, i]) / upper[:, i, i, None]
+            left[:, :, i + 1 : stop] -= error[:, :, None] * upper[:, i, None, i + 1 : stop]
+        left[:, :, stop:] -= errors @ upper[:, start:stop, stop:]
     found = np.empty_like(codes)
-    found[:, order] = codes
+    np.put_along_axis(found, order[:, None], codes, axis=2)
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from padim_edge.datasets import folders, tables, video
+from padim_edge.datasets import clips, folders, frames, tables, video
 from padim_edge.datasets.items import ENDINGS, Dataset, Item, Mask, class_folders, name_of
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_runtime import images
@@ -49,12 +49,14 @@ def _one_class(sign: str, here: Callable[[Path], bool], load: Callable[[Path, st
 
 LAYOUTS = (
     Layout("a .csv file", tables.here, tables.classes, tables.load),
+    _one_class("a video file", clips.here, clips.load),
     _in_classes("MVTec AD", "train/good", partial(folders.load_by_kind, good="good")),
     _in_classes("BTAD", "train/ok", partial(folders.load_by_kind, good="ok")),
     _in_classes("VisA", "Data/Images/Normal", folders.load_visa),
-    _one_class("ShanghaiTech's training/frames", video.here, video.load),
+    _one_class("ShanghaiTech's training/frames or training/videos", video.here, video.load),
     # Last, since a preview may lie beside the folders of any of the others.
     _one_class("good pictures in the folder itself", folders.plain_here, folders.load_plain),
+    _one_class("videos in the folder itself", clips.within, clips.load),
 )
 """From the clearest sign to the weakest."""
 
@@ -65,14 +67,16 @@ def from_folder(data: Path, class_name: str | None) -> Dataset:
     `data` may be, and is tried as, in this order:
 
     1. a CSV file with the columns `path,label,mask`, and perhaps `class` and `split`;
-    2. an MVTec AD root (`<class>/train/good`) or one class folder of it;
-    3. a BTAD root (`<class>/train/ok`) or one class folder of it;
-    4. a VisA root (`<class>/Data/Images/Normal`) or one class folder of it;
-    5. frames of videos as in ShanghaiTech Campus (`training/frames/<clip>`);
-    6. a folder of good pictures (not looked for in its sub-folders, which might hold the bad ones).
+    2. a video, all of whose frames are good pictures;
+    3. an MVTec AD root (`<class>/train/good`) or one class folder of it;
+    4. a BTAD root (`<class>/train/ok`) or one class folder of it;
+    5. a VisA root (`<class>/Data/Images/Normal`) or one class folder of it;
+    6. frames of videos as in ShanghaiTech Campus (`training/frames/<clip>`, or `training/videos/<clip>.avi`);
+    7. a folder of good pictures (not looked for in its sub-folders, which might hold the bad ones);
+    8. a folder of videos like that in 2, as one class.
 
     Args:
-        data: The folder or CSV file.
+        data: The folder, CSV file or video.
         class_name: Which class, where there are several; else the name to give to the only one, which otherwise is
             called like its folder or file.
 
@@ -94,17 +98,21 @@ def class_names(data: Path) -> tuple[str, ...]:
 def _layout(data: Path) -> Layout:
     if not data.exists():
         raise PadimEdgeError(
-            f"there is no folder {data}; give --data the folder of a data set or of good pictures, or a CSV file"
+            f"there is no folder {data}; give --data the folder of a data set or of good pictures, a CSV file or a "
+            "video"
         )
     found = next((layout for layout in LAYOUTS if layout.here(data)), None)
     if found is not None:
         return found
     if not data.is_dir():
-        raise PadimEdgeError(f"{data} is a file that does not end in .csv; expected a folder or a CSV file")
-    signs = ", ".join(layout.sign for layout in LAYOUTS[:-1])
+        raise PadimEdgeError(
+            f"{data} is a file that does not end in .csv or as a video does; expected a folder, a CSV file or a video "
+            f"({frames.ENDINGS})"
+        )
+    signs = ", ".join(layout.sign for layout in LAYOUTS[:-2])
     raise PadimEdgeError(
         f"{data} holds no pictures and no data set of a known layout; expected files ending in {ENDINGS}, or one of "
-        f"{signs}"
+        f"{signs}, or videos"
     )
 
 

@@ -11,19 +11,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from padim_edge.datasets import clips
+from padim_edge.datasets.frames import ENDINGS as VIDEO_ENDINGS
 from padim_edge.datasets.items import ANOMALY, ENDINGS, GOOD, Dataset, Item, Mask, folders, item, name_of, pictures
 from padim_edge_artifact import ImageError, PadimEdgeError
 from padim_edge_runtime import images
 
 __all__ = ["here", "load"]
 
-_SIGNS = ("training/frames", "train/frames", "testing/frames", "test/frames")
+_VIDEOS = ("training/videos", "train/videos")
+_SIGNS = ("training/frames", "train/frames", "testing/frames", "test/frames", *_VIDEOS)
 _TRAINING = ("training/frames", "train/frames", "training", "train")
 _TESTING = ("testing", "test")
 
 
 def here(data: Path) -> bool:
-    """Whether there is a folder `frames` where one is expected.
+    """Whether there is a folder `frames` or `videos` where one is expected.
 
     `train/<clip>` alone is no clear sign: it might as well be `train/defective`.
     """
@@ -33,6 +36,8 @@ def here(data: Path) -> bool:
 def load(data: Path, class_name: str | None) -> Dataset:
     """All clips as one class: `training/frames/<clip>`, or `train/<clip>`, and `testing/frames/<clip>`.
 
+    The good frames may also lie in videos, `training/videos/<clip>.avi`, and are taken from there where no others are.
+
     `testing/test_frame_mask/<clip>.npy` says of each frame whether it is good (0) or not (1), and where there is
     `testing/test_pixel_mask/<clip>.npy`, `(frames, height, width)`, it says where. Whether the two agree is not
     looked at: that would read all of the latter, gigabytes.
@@ -40,12 +45,7 @@ def load(data: Path, class_name: str | None) -> Dataset:
     Raises:
         PadimEdgeError: No frames to fit on, or masks that do not belong to the frames.
     """
-    good = [frame for clip in _clips(data, _TRAINING) for frame in _frames(clip)]
-    if not good:
-        raise PadimEdgeError(
-            f"{data} holds no frames in training/frames/<clip> or train/<clip>; expected files ending in {ENDINGS}, "
-            "so extract them from the videos"
-        )
+    good, notes = _good(data)
     test: list[Item] = []
     unlabelled: list[Path] = []
     for clip in _clips(data, tuple(f"{name}/frames" for name in _TESTING)):
@@ -58,11 +58,20 @@ def load(data: Path, class_name: str | None) -> Dataset:
         f"clips without test_frame_mask/<clip>.npy are left out of the test, {len(unlabelled)} of them; first "
         f"{next(iter(unlabelled), None)}"
     )
-    return Dataset(
-        class_name or name_of(data),
-        tuple(item(path, GOOD, None, path.relative_to(data).as_posix()) for path in good),
-        tuple(test),
-        (note,) if unlabelled else (),
+    return Dataset(class_name or name_of(data), good, tuple(test), (*notes, note) if unlabelled else notes)
+
+
+def _good(data: Path) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+    """Frames to fit on, and notes on them."""
+    extracted = [frame for clip in _clips(data, _TRAINING) for frame in _frames(clip)]
+    if extracted:
+        return tuple(item(path, GOOD, None, path.relative_to(data).as_posix()) for path in extracted), ()
+    videos = next((found for place in _VIDEOS if (found := clips.find(data / place))), [])
+    if videos:
+        return clips.good_frames(videos, data)
+    raise PadimEdgeError(
+        f"{data} holds no frames in training/frames/<clip> or train/<clip>, expected files ending in {ENDINGS}; "
+        f"extract them, or put the videos into training/videos ({VIDEO_ENDINGS})"
     )
 
 

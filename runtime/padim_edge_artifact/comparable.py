@@ -7,13 +7,13 @@ good pictures. The limits are those that the good pictures themselves kept, with
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Comparison", "Observed", "Reference", "compare", "shift", "thumbnail"]
+__all__ = ["Comparison", "Observed", "Reference", "Seen", "compare", "shift", "thumbnail"]
 
 Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
@@ -56,38 +56,69 @@ class Comparison:
     """`shift` and `exposure` where it leaves the good pictures' range by far."""
 
 
-class Observed:
-    """Collects the reference while good pictures pass by; of a size that does not depend on their number."""
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What is known of good pictures so far; those of several places add up."""
 
-    def __init__(self, grid: tuple[int, int]) -> None:
-        self.grid = grid
-        self._count = 0
-        self._sum = np.zeros(grid)
-        self._brightness = self._contrast = (np.inf, -np.inf)
-        self._shift = 0
+    count: int
+    total: Float64
+    """`(h, w)` sum of their thumbnails."""
+    brightness: tuple[float, float]
+    """As in `Reference`; (inf, -inf) of no picture."""
+    contrast: tuple[float, float]
+    """As in `Reference`; (inf, -inf) of no picture."""
+    shift: int
+    """As in `Reference`; 0 until it has been looked at."""
+
+    @classmethod
+    def nothing(cls, grid: tuple[int, int]) -> Seen:
+        """Of no picture: the neutral element of `merge`."""
+        return cls(0, np.zeros(grid), (np.inf, -np.inf), (np.inf, -np.inf), 0)
+
+    def merge(self, other: Seen) -> Seen:
+        """Of both sets of pictures together."""
+        return Seen(
+            self.count + other.count,
+            self.total + other.total,
+            _both(self.brightness, other.brightness),
+            _both(self.contrast, other.contrast),
+            max(self.shift, other.shift),
+        )
+
+    @property
+    def mean(self) -> Float64:
+        """`(h, w)` mean thumbnail."""
+        return self.total / max(self.count, 1)
+
+    def reference(self) -> Reference:
+        """The same in a few numbers."""
+        mean = self.mean.round().clip(0, 255).astype(np.uint8)
+        return Reference(
+            base64.b64encode(mean.tobytes()).decode(),
+            _rounded(self.brightness),
+            _rounded(self.contrast),
+            self.shift,
+        )
+
+
+class Observed:
+    """Looks at good pictures while they pass by; of a size that does not depend on their number."""
+
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+        """All so far."""
 
     def add(self, frame: npt.NDArray[np.uint8]) -> None:
         """Count a good picture `(H, W, 3)` in: its mean, brightness and contrast (first pass)."""
-        small = thumbnail(frame, self.grid)
-        self._count += 1
-        self._sum += small
-        self._brightness = _wider(self._brightness, float(small.mean()))
-        self._contrast = _wider(self._contrast, float(small.std()))
+        small = thumbnail(frame, (self.seen.total.shape[0], self.seen.total.shape[1]))
+        bright, contrast = float(small.mean()), float(small.std())
+        self.seen = self.seen.merge(Seen(1, small, (bright, bright), (contrast, contrast), 0))
 
     def add_shift(self, frame: npt.NDArray[np.uint8]) -> None:
         """Count its translation against the mean in (second pass, when the mean is known)."""
-        moved = shift(thumbnail(frame, self.grid), self._sum / max(self._count, 1))
-        self._shift = max(self._shift, *map(abs, moved))
-
-    def reference(self) -> Reference:
-        """What was seen."""
-        mean = (self._sum / max(self._count, 1)).round().clip(0, 255).astype(np.uint8)
-        return Reference(
-            base64.b64encode(mean.tobytes()).decode(),
-            _rounded(self._brightness),
-            _rounded(self._contrast),
-            self._shift,
-        )
+        seen = self.seen
+        moved = shift(thumbnail(frame, (seen.total.shape[0], seen.total.shape[1])), seen.mean)
+        self.seen = replace(seen, shift=max(seen.shift, *map(abs, moved)))
 
 
 def thumbnail(frame: npt.NDArray[np.uint8], grid: tuple[int, int]) -> Float64:
@@ -158,8 +189,8 @@ def _inside(value: float, seen: tuple[float, float]) -> bool:
     return seen[0] - room <= value <= seen[1] + room
 
 
-def _wider(seen: tuple[float, float], value: float) -> tuple[float, float]:
-    return min(seen[0], value), max(seen[1], value)
+def _both(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def _rounded(seen: tuple[float, float]) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from padim_edge_artifact.names import FORMAT_VERSION
 from padim_edge_artifact.preprocessing import Preprocessing
 from padim_edge_artifact.roi import from_runs
 
-__all__ = ["Backbone", "Digests", "Metadata", "Reduction", "SelfTest", "from_json", "to_json"]
+__all__ = ["Backbone", "Digests", "Metadata", "Reduction", "SelfTest", "decode", "from_json", "to_json"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Reduction:
     """How the concatenated channels became D dimensions."""
 
     kind: str
-    """`random` (a choice of channels) or `semi-orthogonal` (a projection)."""
+    """`random` (a choice of channels), `semi-orthogonal` (a random projection) or `pca` (principal components)."""
     dims: int
     seed: int
     channels: tuple[int, ...] | None
@@ -123,6 +123,12 @@ class Metadata:
     """Directions that each Gaussian keeps by themselves; `None` where it is exact."""
     diagonal: bool = False
     """Whether each Gaussian keeps its variances only."""
+    revision: int = 1
+    """Counts the updates: 1 is what was exported, 2 the first update of it."""
+    parent: str | None = None
+    """Digest of the model that this is an update of, as in its `digests.model`."""
+    statistics: str | None = None
+    """Digest of the statistics that it was made from; see `Statistics.digest`."""
     format_version: int = FORMAT_VERSION
 
     @property
@@ -163,13 +169,17 @@ def from_json(text: str) -> Metadata:
             f"the model has format version {version!r}, this padim-edge reads version {FORMAT_VERSION}; install the "
             "padim-edge that wrote it, or export it again with this one"
         )
-    metadata = _decode(Metadata, data, "metadata")
+    metadata = decode(Metadata, data, "metadata")
     assert isinstance(metadata, Metadata)
     return metadata
 
 
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    """`value` as the annotated type `kind`; `where` names it in errors."""
+def decode(kind: Any, value: Any, where: str) -> Any:
+    """`value`, as JSON gave it, as the annotated type `kind`; `where` names it in errors.
+
+    Raises:
+        ArtifactError: A field is missing or of the wrong type.
+    """
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise ArtifactError(f"{where} is {value!r}, expected an object; export the model again")
@@ -177,18 +187,18 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         fields = {}
         for field in dataclasses.fields(kind):
             if field.name in value:
-                fields[field.name] = _decode(hints[field.name], value[field.name], f"{where}.{field.name}")
+                fields[field.name] = decode(hints[field.name], value[field.name], f"{where}.{field.name}")
             elif field.default is dataclasses.MISSING:
                 raise ArtifactError(f"{where} has no {field.name!r}; export the model again with this padim-edge")
         return kind(**fields)  # type: ignore[operator]  # a dataclass type is callable
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
-        return None if value is None else _decode(next(a for a in arguments if a is not type(None)), value, where)
+        return None if value is None else decode(next(a for a in arguments if a is not type(None)), value, where)
     if origin is tuple and isinstance(value, list):
         if arguments[-1] is Ellipsis:
-            return tuple(_decode(arguments[0], item, where) for item in value)
+            return tuple(decode(arguments[0], item, where) for item in value)
         if len(value) == len(arguments):
-            return tuple(_decode(each, item, where) for each, item in zip(arguments, value, strict=True))
+            return tuple(decode(each, item, where) for each, item in zip(arguments, value, strict=True))
     elif kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:  # False for NaN
         return float(value)
     elif kind in (bool, int, str) and type(value) is kind:

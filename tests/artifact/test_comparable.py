@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from padim_edge_artifact.comparable import Observed, Reference, compare, shift, thumbnail
+from padim_edge_artifact.comparable import Observed, Reference, Seen, compare, shift, thumbnail
 
 GRID = (16, 20)
 SIZE = (64, 80)
@@ -25,13 +25,13 @@ def frame(seed: int, *, level: float = 1.0, moved: tuple[int, int] = (0, 0)) -> 
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    observed = Observed(GRID)
+    observed = Observed(Seen.nothing(GRID))
     frames = [frame(i) for i in range(12)]
     for each in frames:
         observed.add(each)
     for each in frames:
         observed.add_shift(each)
-    return observed.reference()
+    return observed.seen.reference()
 
 
 @given(height=st.integers(4, 50), width=st.integers(4, 50), data=st.data())
@@ -71,13 +71,13 @@ def test_a_defect_is_neither(reference: Reference) -> None:
 
 def test_parts_that_never_lie_still_raise_no_warning_when_they_move() -> None:
     """The limit is what the good pictures did."""
-    observed = Observed(GRID)
+    observed = Observed(Seen.nothing(GRID))
     frames = [frame(i, moved=(12 * (i % 3 - 1), 0)) for i in range(12)]
     for each in frames:
         observed.add(each)
     for each in frames:
         observed.add_shift(each)
-    assert compare(frame(50, moved=(12, 0)), observed.reference(), GRID).warnings == ()
+    assert compare(frame(50, moved=(12, 0)), observed.seen.reference(), GRID).warnings == ()
 
 
 @pytest.mark.parametrize("plane", [np.zeros(GRID), np.full(GRID, 128.0)])
@@ -88,7 +88,7 @@ def test_a_plain_picture_has_no_shift(plane: np.ndarray) -> None:
 
 @pytest.mark.parametrize("grid", [(1, 1), (2, 3), (5, 1)])
 def test_tiny_grids_do_not_break_it(grid: tuple[int, int]) -> None:
-    observed = Observed(grid)
+    observed = Observed(Seen.nothing(grid))
     for look in (observed.add, observed.add_shift):
         look(frame(0))
-    assert compare(frame(1), observed.reference(), grid).warnings == ()
+    assert compare(frame(1), observed.seen.reference(), grid).warnings == ()

@@ -81,12 +81,13 @@ FULL_DISK = """
 import resource
 import sys
 from pathlib import Path
-import numpy as np
-from padim_edge_artifact import PadimEdgeError, Statistics
+sys.path += sys.argv[2:]
+from test_kept import SOME
+from padim_edge_artifact import PadimEdgeError, kept
 
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
 try:
-    Statistics(3, np.zeros((9, 20)), np.zeros((9, 20, 20)), (3, 3)).save(Path(sys.argv[1]))
+    kept.save(Path(sys.argv[1]), SOME)
 except PadimEdgeError as error:
     print(error)
 """
@@ -95,8 +96,12 @@ except PadimEdgeError as error:
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the full disk: writing fails in the middle, too."""
     pytest.importorskip("resource", reason="this system has no limit on the size of files")
+    here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path / "s.npz")], capture_output=True, text=True, check=False
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "s.npz"), str(here), str(here.parent)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "s.npz could not be written (File too large)" in done.stdout

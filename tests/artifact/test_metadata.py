@@ -45,6 +45,9 @@ SMALL = Metadata(
     pool_patches=True,
     rank=64,
     diagonal=False,
+    revision=2,
+    parent="ef",
+    statistics="fa",
 )
 
 SMALL_JSON = (
@@ -53,12 +56,12 @@ SMALL_JSON = (
     '"class_name":"bottle","created_by":"padim-edge 0.1.0","diagonal":false,'
     '"digests":{"data":"cd","data_bytes":4096,"data_file":"bottle.onnx.data","model":"ab"},'
     '"extrapolated":true,"false_alarm_rate":0.01,"format_version":1,'
-    '"grid":[56,60],"pictures":209,"pool_patches":true,"pooling":3,"precision":"fp32","preprocessing":{"crop":[224,240],'
+    '"grid":[56,60],"parent":"ef","pictures":209,"pool_patches":true,"pooling":3,"precision":"fp32","preprocessing":{"crop":[224,240],'
     '"interpolation":"bilinear","resize":[256,320]},"preset":"edge","rank":64,"reduction":{"channels":[1,5],"dims":2,'
     '"kind":"random","seed":7,"stage_dims":null},'
-    '"reference":{"brightness":[90.5,110.0],"contrast":[20.0,30.0],"mean":"AA==","shift":2},"ridge":0.01,'
+    '"reference":{"brightness":[90.5,110.0],"contrast":[20.0,30.0],"mean":"AA==","shift":2},"revision":2,"ridge":0.01,'
     '"roi":[1,2],"self_test":{"map_samples":[1.0,2.0],"score":3.25,'
-    '"tolerance":0.001},"sigma":4.0,"target":"cpu","threshold":12.5,"threshold_rule":"largest score"}'
+    '"tolerance":0.001},"sigma":4.0,"statistics":"fa","target":"cpu","threshold":12.5,"threshold_rule":"largest score"}'
 )
 """What format version 1 is: files in the field hold exactly this. Change it only together with FORMAT_VERSION."""
 
@@ -107,6 +110,9 @@ metadatas = st.builds(
     pool_patches=st.booleans(),
     rank=st.none() | whole,
     diagonal=st.booleans(),
+    revision=whole,
+    parent=st.none() | texts,
+    statistics=st.none() | texts,
 )
 
 
@@ -132,7 +138,14 @@ def changed(path: Path, value: Any) -> str:
 
 EVERY = list(paths(json.loads(SMALL_JSON)))
 FIELDS = [path for path in EVERY if isinstance(path[-1], str) and path != ("format_version",)]
-LATER = {"pool_patches": False, "rank": None, "diagonal": False}
+LATER = {
+    "pool_patches": False,
+    "rank": None,
+    "diagonal": False,
+    "revision": 1,
+    "parent": None,
+    "statistics": None,
+}
 """Fields of format version 1 that its first files do not have, and what they then are."""
 OPTIONAL = {("preprocessing", "crop"), ("preprocessing", "interpolation"), *((key,) for key in LATER)}
 """They have defaults."""

@@ -115,3 +115,12 @@ def test_the_scatter_is_symmetric_and_positive_semidefinite(scale: float) -> Non
     np.testing.assert_allclose(scatter, scatter.transpose(0, 2, 1), rtol=1e-12, atol=1e-9 * scale**2)
     eigenvalues = np.linalg.eigvalsh(scatter)
     assert eigenvalues.min() >= -1e-12 * eigenvalues.max()
+
+
+def test_merging_in_place_gives_the_same_and_takes_no_second_copy() -> None:
+    a, b = fit(draw(7, 4, 1)), fit(draw(5, 4, 2))
+    expected = a.merge(b)
+    found = a.merge(b, in_place=True)
+    assert_same(found, expected, 0)
+    assert found.scatter is a.scatter
+    assert found.mean is a.mean

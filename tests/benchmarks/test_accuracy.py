@@ -18,7 +18,7 @@ from benchmarks.accuracy import Judged, Model, also, precision, precisions, with
 from benchmarks.accuracy_table import COLUMNS, Cost, Row, markdown, table, targets_of
 from padim_edge.datasets import GOOD, Dataset, Item
 from padim_edge.evaluate import Evaluation, evaluate
-from padim_edge_export.precision import Precision
+from padim_edge_fuse.precision import Precision
 from padim_edge_runtime.images import Picture
 
 ENVIRONMENT = report.Environment("a cpu", 2, 4.0, "Linux", None, {"numpy": "2"}, "today", "c0ffee", 0.1)

@@ -9,9 +9,9 @@ import small_models
 from onnx import TensorProto, numpy_helper
 
 from padim_edge_artifact import PadimEdgeError, names
-from padim_edge_export import embedding, tensorrt_rules
-from padim_edge_export.embedding import EmbeddingGraph
 from padim_edge_export.half import halve
+from padim_edge_fuse import tensorrt_rules
+from padim_edge_fuse.graph import EmbeddingGraph, joined
 from padim_edge_runtime.providers import open_session
 
 ROUNDING = 2e-3
@@ -74,7 +74,7 @@ def test_the_parts_are_those_of_float32_but_for_rounding(graph: EmbeddingGraph) 
 
 def test_tensorrt_has_nothing_against_it(graph: EmbeddingGraph) -> None:
     assert tensorrt_rules.check(halve(graph).model) == ()
-    assert tensorrt_rules.check(embedding.joined(halve(graph))) == ()
+    assert tensorrt_rules.check(joined(halve(graph))) == ()
 
 
 @pytest.mark.parametrize(("value", "refused"), [(65504.0, False), (-65504.0, False), (65505.0, True), (-7e4, True)])

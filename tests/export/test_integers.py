@@ -18,9 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 from padim_edge import sample
 from padim_edge_artifact import names
 from padim_edge_artifact.metadata import Reduction
-from padim_edge_export import embedding, integers, rewrites, tensorrt_rules
-from padim_edge_export.embedding import EmbeddingGraph, Part
+from padim_edge_export import integers, rewrites
 from padim_edge_export.integers import LARGEST_WEIGHT, Range, probe, quantise
+from padim_edge_fuse import tensorrt_rules
+from padim_edge_fuse.graph import EmbeddingGraph, Part, joined
 from padim_edge_runtime.providers import open_session
 
 EIGHT_BITS = 0.15
@@ -125,7 +126,7 @@ def test_each_target_gets_the_types_that_it_takes(backbone: str) -> None:
         kinds = {values[made[name].input[0] if name in made else name].dtype for name in with_bias}
         assert kinds == {np.dtype(np.int32 if target == "cpu" else np.float32)}
         assert all((part.codes is None) == (target == "tensorrt") for part in graph.parts)
-        findings = tensorrt_rules.check(embedding.joined(graph))
+        findings = tensorrt_rules.check(joined(graph))
         assert (findings == ()) == (target == "tensorrt")
         assert graph.precision == "int8"
 

@@ -75,3 +75,38 @@ def test_impossible_numbers_of_dimensions_are_refused(dims: int) -> None:
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
     with pytest.raises(PadimEdgeError, match="random, semi-orthogonal"):
         reduction.draw("pca", CHANNELS, 10, 0)
+
+
+def _covariance(channels: int) -> np.ndarray:
+    half = np.random.default_rng(5).standard_normal((channels, channels))
+    return half @ half.T
+
+
+def test_principal_components_keep_the_most_variance_that_so_many_directions_can() -> None:
+    covariance = _covariance(12)
+    recorded, stages = reduction.principal(covariance, (2, 4, 6), 5)
+    matrix = np.concatenate([each.projection for each in stages], axis=1).astype(np.float64)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(5), atol=1e-6)
+    kept = np.trace(matrix @ covariance @ matrix.T)
+    assert kept == pytest.approx(np.sort(np.linalg.eigvalsh(covariance))[-5:].sum(), rel=1e-6)
+    variances = np.diag(matrix @ covariance @ matrix.T)
+    assert np.all(np.diff(variances) < 0)
+    assert (recorded.kind, recorded.dims, recorded.stage_dims) == ("pca", 5, None)
+
+
+def test_principal_components_of_each_stage_by_its_share() -> None:
+    covariance = _covariance(12)
+    recorded, stages = reduction.principal(covariance, (2, 4, 6), 6, (0.25, 0.5, 0.25))
+    assert recorded.stage_dims == tuple(len(each.projection) for each in stages) == (2, 3, 1)
+    own = np.linalg.eigvalsh(covariance[2:6, 2:6])
+    assert np.trace(stages[1].projection @ covariance[2:6, 2:6] @ stages[1].projection.T) == pytest.approx(
+        own[-3:].sum(), rel=1e-6
+    )
+
+
+def test_all_components_lose_nothing() -> None:
+    _, stages = reduction.principal(_covariance(6), (2, 4), 6)
+    matrix = np.concatenate([each.projection for each in stages], axis=1)
+    np.testing.assert_allclose(matrix.T @ matrix, np.eye(6), atol=1e-6)
+    with pytest.raises(PadimEdgeError, match="expected 1 to 6"):
+        reduction.principal(_covariance(6), (2, 4), 7)

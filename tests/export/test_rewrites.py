@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_artifact import names
 from padim_edge_export import rewrites
+from padim_edge_fuse.nodes import drop_unused
 from padim_edge_runtime.providers import open_session
 
 ROUNDING = 1e-5
@@ -344,7 +345,7 @@ def test_what_no_output_depends_on_is_dropped_and_nothing_else() -> None:
         w=weights(6, 3, 1, 1),
         v=weights(6, 3, 1, 1),
     )
-    rewrites.drop_unused(model.graph)
+    drop_unused(model.graph)
     assert [node.name for node in model.graph.node] == ["Conv0"]
     assert [each.name for each in model.graph.initializer] == ["w"]
 

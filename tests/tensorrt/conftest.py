@@ -13,8 +13,8 @@ import trt_rtx
 
 from padim_edge.build import build
 from padim_edge.presets import PRESETS
-from padim_edge_export import onnx_file
-from padim_edge_export.precision import Precision
+from padim_edge_fuse import onnx_file
+from padim_edge_fuse.precision import Precision
 
 FLAVOURS = {
     str(each): each

@@ -17,8 +17,8 @@ from padim_edge.datasets import Dataset, from_sample
 from padim_edge.presets import PRESETS, choose, parse_size
 from padim_edge_artifact import PadimEdgeError, Preprocessing
 from padim_edge_export import backbones, embedding
-from padim_edge_export.embedding import EmbeddingGraph
-from padim_edge_export.precision import Precision
+from padim_edge_fuse.graph import EmbeddingGraph
+from padim_edge_fuse.precision import Precision
 
 SMALL = dataclasses.replace(PRESETS["edge"], preprocessing=Preprocessing((96, 96)), dims=24)
 

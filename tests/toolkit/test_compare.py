@@ -17,12 +17,11 @@ from commands import run
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from padim_edge import footprint
 from padim_edge.compare import Comparison, Spread, compare, deltas
 from padim_edge.datasets import Dataset, Item, from_folder
 from padim_edge.evaluate import METRICS, evaluate
 from padim_edge_artifact import PadimEdgeError, names
-from padim_edge_runtime import Detector, images
+from padim_edge_runtime import Detector, footprint, images
 
 GOOD, BAD = 5, 4
 

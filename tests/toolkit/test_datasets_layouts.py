@@ -169,7 +169,7 @@ def test_the_first_layout_whose_sign_is_there_is_taken(tmp_path: Path) -> None:
         make(tmp_path / "part")
         found.append(Path(datasets.from_folder(tmp_path / "part", None).good[0].key).parent.as_posix())
     assert found == [".", "training/frames/01_001", "Data/Images/Normal", "train/ok", "train/good"]
-    assert len(LAYOUTS) == len(found) + 1  # and tables, which are no folders
+    assert len(LAYOUTS) == len(found) + 3  # and tables and videos, which are no folders, and folders of videos
 
 
 def test_an_empty_class_is_named_with_what_was_expected(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import small_models
 from padim_edge.lower import in_precision
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_export import integers, rewrites
-from padim_edge_export.embedding import EmbeddingGraph
 from padim_edge_export.integers import Range, probe
-from padim_edge_export.precision import Precision
+from padim_edge_fuse.graph import EmbeddingGraph
+from padim_edge_fuse.precision import Precision
 from padim_edge_runtime.providers import open_session
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)

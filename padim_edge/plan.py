@@ -1,0 +1,159 @@
+"""What a fit and its model will take, told before the work starts, and refused where it cannot fit."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact.kept import Kept
+from padim_edge_fuse.graph import EmbeddingGraph, of_kept
+from padim_edge_fuse.precision import Precision
+from padim_edge_fuse.whitening import exact_numbers, levels_of
+from padim_edge_runtime.fitting import BATCH, side_by_side
+
+__all__ = ["Needs", "available_memory", "model_bytes", "needs", "require"]
+
+_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
+
+_REST = 300_000
+"""Bytes of nodes, map constants and metadata with calibration scores; an upper bound."""
+
+_PROGRAM = 700_000_000
+"""Bytes of Python with torch, onnxruntime and the like."""
+
+_ALIVE = 4
+"""Activations of the largest size that onnxruntime holds at a time."""
+
+_SPARE = 0.95
+"""Share of the free memory that may be planned for."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes, rather too many than too few."""
+
+    statistics: int
+    """Mean and scatter of all patches, in float64."""
+    memory: int
+    """Peak of the whole process."""
+    model: int
+    """The model and its data file."""
+    patches: int
+    dims: int
+
+    def __str__(self) -> str:
+        return (
+            f"needs about {_size(self.memory)} of memory ({_size(self.statistics)} of them statistics of "
+            f"{self.patches} patches with {self.dims} dimensions); the model will take about {_size(self.model)}"
+        )
+
+
+def needs(kept: Kept, precision: Precision, pictures: int) -> Needs:
+    """Of a fit that begins with `kept`, and of the model made of it.
+
+    Args:
+        kept: As `gather.begin` gives it.
+        precision: Of the model.
+        pictures: Good pictures that it will be fitted on.
+    """
+    graph = of_kept(kept)
+    patches, dims = int(np.prod(graph.grid)), graph.dims
+    statistics = 8 * patches * dims * (dims + 1)
+    model = model_bytes(graph, precision, pictures)
+    vectors = 4 * BATCH * patches * dims
+    fitting = vectors + _largest_activation(graph) * _ALIVE * side_by_side(graph.size)
+    # The constants exist as they were computed, as they are written, and as onnxruntime lays them out.
+    constants = 4 * model // _BYTES[precision.name]
+    return Needs(statistics, _PROGRAM + statistics + max(fitting, 2 * constants + vectors), model, patches, dims)
+
+
+def require(found: Needs, output: Path) -> None:
+    """Refuse what cannot fit.
+
+    Args:
+        found: What is needed.
+        output: Of the model; its folder must have room.
+
+    Raises:
+        PadimEdgeError: With what is there, and the options that make it smaller.
+    """
+    memory = available_memory()
+    smaller = "fewer --dims, a smaller --size, --layers without the finest, or a machine with more"
+    if memory is not None and found.memory > _SPARE * memory:
+        raise PadimEdgeError(f"this {found}, and {_size(memory)} of memory are free here; choose {smaller} memory")
+    folder = output.resolve().parent
+    room = shutil.disk_usage(folder).free if folder.is_dir() else found.model
+    if found.model > room:
+        raise PadimEdgeError(
+            f"the model will take about {_size(found.model)}, and {_size(room)} are free on the disk of {folder}; "
+            f"choose --precision int8, --rank 32, {smaller} room"
+        )
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take: of the machine, or of its container; `None` where nobody says."""
+    found = [each for each in (_of_machine(), _of_container()) if each is not None]
+    return min(found, default=None)
+
+
+def _of_machine(path: Path = Path("/proc/meminfo")) -> int | None:
+    try:
+        lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError, IndexError):
+        return None
+
+
+def _of_container(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Of control groups, version 2: the limit less what is taken and cannot be given back."""
+    try:
+        limit = int((folder / "memory.max").read_text())
+        taken = int((folder / "memory.current").read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(0, limit - taken + int(stat.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return None
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _largest_activation(graph: EmbeddingGraph) -> int:
+    """Bytes of one picture's."""
+    model = onnx.shape_inference.infer_shapes(graph.model)
+    sizes = [
+        int(np.prod([each.dim_value or 1 for each in value.type.tensor_type.shape.dim]))
+        for value in model.graph.value_info
+    ]
+    return 4 * max(sizes, default=0)
+
+
+def model_bytes(graph: EmbeddingGraph, precision: Precision, pictures: int) -> int:
+    """Bytes that a model takes, rather too many than too few."""
+    weights = sum(numpy_helper.to_array(each).size for each in graph.model.graph.initializer)
+    each = _BYTES[precision.name]
+    # int8: biases, scales and what is not a convolution stay larger.
+    backbone = weights * each * (1.1 if precision.name == "int8" else 1)
+    patches, dims = int(np.prod(graph.grid)), graph.dims
+    means = 4 * sum(
+        int(np.prod(max(part.grid for part in group))) * sum(part.dims for part in group)
+        for group in levels_of(graph.parts)
+    )
+    if precision.diagonal:
+        head = 2 * 4 * patches * dims
+    else:
+        rank = precision.rank if precision.rank is not None else max(pictures - 1, 1)
+        low = patches * rank * dims
+        ranked = precision.rank is not None or low < exact_numbers(graph.parts)
+        head = (low if ranked else exact_numbers(graph.parts)) * each
+        head += 4 * patches * (dims + 1) if ranked else means
+        if precision.name == "int8":  # a scale and a bias a column
+            head += 2 * (4 * patches * rank if ranked else means)
+    return int(backbone + head + _REST)

@@ -1,0 +1,145 @@
+"""Several processes that fit shards of one data set: torch.distributed, started by torchrun.
+
+Every rank gets the same embedding graph, fits its own shard, and the statistics are merged exactly on rank 0: with n
+pictures in all, means are averaged, and each rank's scatter gets its own share of the spread of the means, before the
+scatters are added up (Chan, Golub, LeVeque 1979). Done by some patches at a time, so that no rank needs a second copy.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from padim_edge_artifact import PadimEdgeError, Statistics
+from padim_edge_artifact.comparable import Seen
+from padim_edge_artifact.kept import Kept
+
+__all__ = ["Ranks", "joined_by_torchrun", "wanted"]
+
+_PATCHES = 256
+"""Merged at a time; at D = 100 their scatters are 20 MB."""
+
+_PATIENCE = timedelta(hours=2)
+"""That a rank waits for the others: shards are of equal length, but not all machines are equally fast."""
+
+T = TypeVar("T")
+
+
+def wanted() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among its like."""
+
+    rank: int
+    """0 to world - 1; rank 0 writes."""
+    world: int
+    """How many there are."""
+
+    @property
+    def here(self) -> int:
+        """How many of them share this machine's memory."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """This rank's shard: one of `world` stretches of nearly equal length, in order."""
+        first, last = (len(items) * at // self.world for at in (self.rank, self.rank + 1))
+        return items[first:last]
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What `make` gives on rank 0, which alone calls it."""
+        box: list[Any] = [make() if self.rank == 0 else None]
+        with _told():
+            dist.broadcast_object_list(box, src=0)
+        found: T = box[0]
+        return found
+
+    def gathered(self, value: T) -> list[T]:
+        """Every rank's value, in the order of ranks; on all ranks."""
+        box: list[Any] = [None] * self.world
+        with _told():
+            dist.all_gather_object(box, value)
+        return box
+
+    def merged(self, own: Kept) -> Kept:
+        """The statistics of all shards on rank 0; on the others something of no use. `own` is written over."""
+        with _told():
+            statistics = _merged(own.statistics)
+        seen = Seen.nothing(own.statistics.grid)
+        for each in self.gathered(own.seen):
+            seen = seen.merge(each)
+        return replace(own, statistics=statistics, seen=seen)
+
+
+@contextmanager
+def joined_by_torchrun(backend: str = "gloo") -> Iterator[Ranks]:
+    """Meet the other ranks.
+
+    torchrun ends the other ranks where one fails; they then say so, and leave no unfinished file behind.
+
+    Raises:
+        PadimEdgeError: Another rank has gone, or they cannot meet.
+    """
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        dist.init_process_group(backend, timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise PadimEdgeError(
+            f"the ranks cannot meet ({_first_line(error)}); start them with torchrun --nproc-per-node K -m "
+            "padim_edge.fit"
+        ) from error
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def _terminated(*_: object) -> None:
+    raise PadimEdgeError(
+        "another rank has failed, so this one was ended; no file was written, and the same command with --resume goes "
+        "on"
+    )
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A rank that has gone, in one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PadimEdgeError(
+            f"another rank has gone ({_first_line(error)}); no file was written, and the same command with --resume "
+            "goes on"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def _merged(own: Statistics) -> Statistics:
+    counts = torch.tensor([own.count], dtype=torch.float64)
+    dist.all_reduce(counts)
+    total = int(counts.item())
+    mean = torch.from_numpy(own.mean * (own.count / max(total, 1)))
+    dist.all_reduce(mean)
+    away = own.mean - mean.numpy()
+    for start in range(0, len(own.mean), _PATCHES):
+        part = own.scatter[start : start + _PATCHES]
+        if own.count:
+            delta = away[start : start + _PATCHES] * np.sqrt(own.count)
+            part += delta[:, :, None] * delta[:, None, :]
+        dist.reduce(torch.from_numpy(part), dst=0)  # in place: the array is the tensor's memory
+    return Statistics(total, mean.numpy(), own.scatter, own.grid)

@@ -1,0 +1,271 @@
+"""Kept statistics as a file: what a model was fitted from, complete enough to go on with.
+
+A `.npz` (a zip of NumPy arrays, readable by `numpy.load`): the statistics, the embedding graph that gave the vectors,
+and the recipe. With it, machines that never meet can merge what they saw, and a model can learn from new pictures
+without its old ones and without torch. Written and read in pieces, so that wide embeddings need no second copy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+from padim_edge_artifact.comparable import Seen
+from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
+from padim_edge_artifact.files import replacing
+from padim_edge_artifact.metadata import Backbone, Reduction, decode
+from padim_edge_artifact.preprocessing import Preprocessing
+from padim_edge_artifact.statistics import Statistics
+
+__all__ = ["KEPT_VERSION", "CodesRecord", "Kept", "PartRecord", "Progress", "Recipe", "load", "merge", "save"]
+
+KEPT_VERSION = 2
+
+_CHUNK = 64
+"""Patches read or written at a time."""
+
+
+@dataclass(frozen=True)
+class CodesRecord:
+    """As `padim_edge_fuse.graph.Codes`."""
+
+    name: str
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """As `padim_edge_fuse.graph.Part`."""
+
+    name: str
+    dims: int
+    grid: tuple[int, int]
+    codes: CodesRecord | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything besides the pictures and the weights that decides what the statistics and the model are."""
+
+    class_name: str
+    created_by: str
+    """Name and version of the program that exported the embedding graph."""
+    preset: str
+    preprocessing: Preprocessing
+    backbone: Backbone
+    reduction: Reduction
+    pooling: int
+    pool_patches: bool
+    ridge: float
+    sigma: float
+    precision: str
+    """Of the backbone: `fp32`, `fp16` or `int8`."""
+    target: str
+    """`cpu` or `tensorrt`."""
+    parts: tuple[PartRecord, ...]
+    """Outputs of the embedding graph, finest first."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an interrupted fit has come."""
+
+    done: int
+    """Pictures that were looked at, in the order of the list, the unreadable ones included."""
+    pictures: str
+    """Digest of the list."""
+    unreadable: tuple[tuple[str, str], ...] = ()
+    """Name and sentence of each picture that could not be read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Statistics, and all that is needed to add to them or to make a model of them."""
+
+    recipe: Recipe
+    graph: bytes = field(repr=False)
+    """The embedding graph as ONNX: `image` -> the parts."""
+    statistics: Statistics
+    seen: Seen
+    progress: Progress | None = None
+    """Of a checkpoint; `None` of a finished fit."""
+
+    @property
+    def same(self) -> str:
+        """Digest of what must be equal where statistics are merged: the embedding graph and how pictures come in."""
+        recipe = self.recipe
+        found = hashlib.sha256(self.graph)
+        frame = dataclasses.asdict(recipe.preprocessing)
+        found.update(json.dumps([frame, [dataclasses.asdict(part) for part in recipe.parts]], sort_keys=True).encode())
+        return found.hexdigest()
+
+
+def merge(first: Kept, second: Kept, *, in_place: bool = False) -> Kept:
+    """Both sets of pictures together; the recipe is that of the first.
+
+    Args:
+        first: Of some pictures.
+        second: Of others.
+        in_place: Write over the arrays of the first.
+
+    Raises:
+        ArtifactError: They come from different embeddings.
+    """
+    if first.same != second.same:
+        raise ArtifactError(
+            f"the statistics come from different embeddings ({_words(first.recipe)}; and {_words(second.recipe)}); "
+            "fit both with the same options, weights and versions, best the second with --like FIRST"
+        )
+    statistics = first.statistics.merge(second.statistics, in_place=in_place)
+    return Kept(first.recipe, first.graph, statistics, first.seen.merge(second.seen))
+
+
+def _words(recipe: Recipe) -> str:
+    height, width = recipe.preprocessing.size
+    return (
+        f"{recipe.backbone.name} with weights {recipe.backbone.weights_digest[:12]}, {recipe.reduction.kind} "
+        f"{recipe.reduction.dims} seed {recipe.reduction.seed}, {height}x{width}, {recipe.precision}, "
+        f"by {recipe.created_by}"
+    )
+
+
+def save(path: Path, kept: Kept) -> None:
+    """Write the file; the same content always gives the same bytes, and nothing half-written stands there.
+
+    Raises:
+        PadimEdgeError: It cannot be written.
+    """
+    statistics, seen = kept.statistics, kept.seen
+    header = {
+        "version": KEPT_VERSION,
+        "count": statistics.count,
+        "grid": list(statistics.grid),
+        "recipe": dataclasses.asdict(kept.recipe),
+        "progress": None if kept.progress is None else dataclasses.asdict(kept.progress),
+    }
+    numbers = np.array([seen.count, *seen.brightness, *seen.contrast, seen.shift], np.float64)
+    small = {
+        "header": np.array(json.dumps(header, sort_keys=True)),
+        "graph": np.frombuffer(kept.graph, np.uint8),
+        "seen": numbers,
+        "thumbnails": seen.total,
+        "mean": statistics.mean,
+    }
+    rows, columns = np.tril_indices(statistics.dims)
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
+        for name, values in small.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                npy.write_array(file, np.asarray(values, order="C"), allow_pickle=False)
+        with archive.open("scatter.npy", "w", force_zip64=True) as file:
+            shape = (len(statistics.mean), len(rows))
+            npy.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+            for start in range(0, len(statistics.mean), _CHUNK):
+                file.write(np.ascontiguousarray(statistics.scatter[start : start + _CHUNK, rows, columns]).data)
+
+
+def load(path: Path) -> Kept:
+    """Read what `save` wrote.
+
+    Raises:
+        ArtifactError: The file is missing, damaged, not statistics, or of another version.
+    """
+    try:
+        with path.open("rb") as content, zipfile.ZipFile(content) as archive:
+            header: dict[str, Any] = json.loads(str(_array(archive, "header")))
+            version = header.get("version")
+            if version == KEPT_VERSION:
+                return _read(archive, header)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} does not exist; expected statistics kept by padim-edge") from None
+    except (  # RuntimeError: a damaged flag that says "encrypted" or "compressed in an unknown way"
+        AttributeError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        OSError,
+        PadimEdgeError,
+        RuntimeError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ArtifactError(
+            f"{path} is not a readable statistics file ({error}); expected the .npz that padim-edge kept"
+        ) from error
+    raise ArtifactError(
+        f"{path} holds statistics of version {version}, expected {KEPT_VERSION}; fit again with this padim-edge"
+    )
+
+
+def _read(archive: zipfile.ZipFile, header: dict[str, Any]) -> Kept:
+    rows, columns = (int(side) for side in header["grid"])
+    recipe, progress = decode(Recipe, header["recipe"], "recipe"), header["progress"]
+    mean, total, numbers = (_array(archive, name) for name in ("mean", "thumbnails", "seen"))
+    if mean.ndim != 2 or mean.dtype != np.float64 or numbers.shape != (6,) or total.shape != (rows, columns):
+        raise ValueError("its arrays have other shapes than its header says")
+    statistics = Statistics(int(header["count"]), mean, _scatter(archive, *mean.shape), (rows, columns))
+    seen = Seen(
+        int(numbers[0]),
+        total,
+        (float(numbers[1]), float(numbers[2])),
+        (float(numbers[3]), float(numbers[4])),
+        int(numbers[5]),
+    )
+    graph = _array(archive, "graph")
+    if graph.dtype != np.uint8:
+        raise ValueError("its graph is not made of bytes")
+    return Kept(
+        recipe,
+        graph.tobytes(),
+        statistics,
+        seen,
+        None if progress is None else decode(Progress, progress, "progress"),
+    )
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    with archive.open(f"{name}.npy") as file:
+        found: npt.NDArray[Any] = npy.read_array(file, allow_pickle=False)
+        if file.read(1):  # reading to the end is what checks the sum
+            raise ValueError(f"{name} is longer than its header says")
+        return found
+
+
+def _scatter(archive: zipfile.ZipFile, patches: int, dims: int) -> npt.NDArray[np.float64]:
+    """`(P, D, D)` from its lower triangles."""
+    rows, columns = np.tril_indices(dims)
+    with archive.open("scatter.npy") as file:
+        if npy.read_magic(file) != (1, 0):
+            raise ValueError("its scatter has another format")
+        shape, fortran, kind = npy.read_array_header_1_0(file)
+        if shape != (patches, len(rows)) or fortran or kind != np.dtype("<f8"):
+            raise ValueError("its scatter has another shape than its mean")
+        scatter = np.empty((patches, dims, dims))
+        for start in range(0, patches, _CHUNK):
+            part = scatter[start : start + _CHUNK]
+            packed = np.frombuffer(_exactly(file, len(part) * len(rows) * 8), "<f8").reshape(len(part), -1)
+            part[:, rows, columns] = packed
+            part[:, columns, rows] = packed
+        if file.read(1):
+            raise ValueError("its scatter is longer than its header says")
+    return scatter
+
+
+def _exactly(file: IO[bytes], count: int) -> bytes:
+    found = file.read(count)
+    if len(found) != count:
+        raise EOFError("its scatter is cut short")
+    return found

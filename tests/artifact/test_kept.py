@@ -1,0 +1,287 @@
+"""Saved statistics: loaded to the bit, or refused in one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+
+import golden as files
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from padim_edge_artifact import ArtifactError, Preprocessing, Statistics, kept
+from padim_edge_artifact.comparable import Seen
+from padim_edge_artifact.kept import KEPT_VERSION, CodesRecord, Kept, PartRecord, Progress, Recipe
+from padim_edge_artifact.metadata import Backbone, Reduction
+
+_RANDOM = np.random.default_rng(0)
+
+
+def symmetric(patches: int, dims: int) -> np.ndarray:
+    half = _RANDOM.standard_normal((patches, dims, dims))
+    return half + half.transpose(0, 2, 1)
+
+
+RECIPE = Recipe(
+    class_name="bottle",
+    created_by="padim-edge 0",
+    preset="edge",
+    preprocessing=Preprocessing((16, 24)),
+    backbone=Backbone("builtin", ("a", "b"), (2, 3), "drawn", "0" * 64, "Apache-2.0"),
+    reduction=Reduction("random", 3, 0, (0, 2, 4), None),
+    pooling=3,
+    pool_patches=False,
+    ridge=0.003,
+    sigma=4.0,
+    precision="int8",
+    target="cpu",
+    parts=(
+        PartRecord("part0", 1, (2, 3), CodesRecord("part0_codes", (0.25,), (7,))),
+        PartRecord("part1", 2, (1, 1), None),
+    ),
+)
+SOME = Kept(
+    RECIPE,
+    b"a graph",
+    Statistics(7, _RANDOM.standard_normal((6, 3)), symmetric(6, 3), (2, 3)),
+    Seen(7, _RANDOM.random((2, 3)), (10.0, 20.5), (1.0, 2.0), 1),
+    Progress(9, "of these", (("b.png", "b.png is torn"),)),
+)
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("statistics") / "whole.npz"
+    kept.save(path, SOME)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("statistics")
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ArtifactError) as caught:
+        kept.load(path)
+    assert path.name in str(caught.value)
+    return str(caught.value)
+
+
+def assert_equal(found: Kept, expected: Kept) -> None:
+    assert (found.recipe, found.graph, found.progress) == (expected.recipe, expected.graph, expected.progress)
+    assert (found.statistics.count, found.statistics.grid) == (expected.statistics.count, expected.statistics.grid)
+    assert np.array_equal(found.statistics.mean, expected.statistics.mean)
+    assert np.array_equal(found.statistics.scatter, expected.statistics.scatter)
+    assert np.array_equal(found.seen.total, expected.seen.total)
+    assert (found.seen.count, found.seen.brightness, found.seen.contrast, found.seen.shift) == (
+        expected.seen.count,
+        expected.seen.brightness,
+        expected.seen.contrast,
+        expected.seen.shift,
+    )
+
+
+def test_what_is_saved_is_loaded_to_the_bit(tmp_path: Path) -> None:
+    kept.save(tmp_path / "a.npz", SOME)
+    assert_equal(kept.load(tmp_path / "a.npz"), SOME)
+
+
+def test_nothing_seen_yet_survives_the_file(tmp_path: Path) -> None:
+    """Its lowest and highest brightness are infinite, which JSON does not know."""
+    nothing = Kept(RECIPE, b"g", Statistics.empty((2, 3), 3), Seen.nothing((2, 3)))
+    kept.save(tmp_path / "a.npz", nothing)
+    assert_equal(kept.load(tmp_path / "a.npz"), nothing)
+
+
+def test_more_patches_than_are_written_at_a_time(tmp_path: Path) -> None:
+    many = Statistics(4, _RANDOM.standard_normal((150, 5)), symmetric(150, 5), (10, 15))
+    kept.save(tmp_path / "a.npz", Kept(RECIPE, b"g", many, Seen.nothing((10, 15))))
+    assert np.array_equal(kept.load(tmp_path / "a.npz").statistics.scatter, many.scatter)
+
+
+def test_numpy_reads_it(content: bytes, tmp_path: Path) -> None:
+    """The format is documented as a `.npz`, so anybody's tools open it; the scatter is its lower triangle."""
+    (tmp_path / "a.npz").write_bytes(content)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+        rows, columns = np.tril_indices(3)
+        assert np.array_equal(arrays["scatter"], SOME.statistics.scatter[:, rows, columns])
+        assert json.loads(str(arrays["header"]))["recipe"]["class_name"] == "bottle"
+
+
+def test_the_same_statistics_give_the_same_bytes(content: bytes, tmp_path: Path) -> None:
+    """Also at another time of day: no date is inside."""
+    kept.save(tmp_path / "a.npz", SOME)
+    assert (tmp_path / "a.npz").read_bytes() == content
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_any_name_is_kept_as_it_is(tmp_path: Path) -> None:
+    """numpy would add .npz to it."""
+    kept.save(tmp_path / "bottle.statistics", SOME)
+    assert [path.name for path in tmp_path.iterdir()] == ["bottle.statistics"]
+
+
+def test_a_file_cut_anywhere_is_refused(content: bytes, scratch: Path) -> None:
+    path = scratch / "cut.npz"
+    for end in range(0, len(content), 23):
+        path.write_bytes(content[:end])
+        refusal(path)
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data())
+def test_a_changed_bit_is_refused_or_changes_nothing(content: bytes, scratch: Path, data: st.DataObject) -> None:
+    """The archive also holds dates and such, which say nothing."""
+    path = scratch / "flipped.npz"
+    position = data.draw(st.integers(0, len(content) - 1))
+    path.write_bytes(files.flipped(content, position, data.draw(st.integers(1, 255))))
+    try:
+        loaded = kept.load(path)
+    except ArtifactError:
+        return
+    assert_equal(loaded, SOME)
+
+
+def test_a_missing_file_a_folder_and_other_files_are_refused(tmp_path: Path) -> None:
+    assert "does not exist" in refusal(tmp_path / "missing.npz")
+    refusal(tmp_path)
+    for name, content in (("text.npz", b"hello"), ("empty.npz", b""), ("pickle.npz", b"\x80\x04N.")):
+        (tmp_path / name).write_bytes(content)
+        refusal(tmp_path / name)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    refusal(tmp_path / "array.npy")
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    refusal(tmp_path / "other.npz")
+
+
+def test_pickled_arrays_are_never_unpickled(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "exploded",)  # type: ignore[return-value]
+
+    arrays = whole_arrays()
+    arrays["mean"] = np.array([Bomb()] * 18, dtype=object).reshape(6, 3)
+    np.savez(tmp_path / "bomb.npz", **arrays)
+    refusal(tmp_path / "bomb.npz")
+    assert not (tmp_path / "exploded").exists()
+
+
+def whole_arrays(**header: object) -> dict[str, np.ndarray]:
+    """What a file holds, with other entries in its header."""
+    rows, columns = np.tril_indices(3)
+    first = {
+        "version": KEPT_VERSION,
+        "count": 7,
+        "grid": [2, 3],
+        "recipe": dataclasses.asdict(RECIPE),
+        "progress": None,
+    }
+    return {
+        "header": np.array(json.dumps({key: value for key, value in {**first, **header}.items() if value != "none"})),
+        "graph": np.frombuffer(b"a graph", np.uint8),
+        "seen": np.zeros(6),
+        "thumbnails": np.zeros((2, 3)),
+        "mean": SOME.statistics.mean,
+        "scatter": np.ascontiguousarray(SOME.statistics.scatter[:, rows, columns]),
+    }
+
+
+def test_the_arrays_of_the_next_tests_are_whole(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **whole_arrays())
+    assert kept.load(tmp_path / "a.npz").statistics.count == 7
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"version": KEPT_VERSION + 1},
+        {"version": 1},
+        {"version": "none"},
+        {"count": "none"},
+        {"grid": "none"},
+        {"grid": [2]},
+        {"grid": [3, 3]},
+        {"count": -1},
+        {"count": None},
+        {"recipe": {}},
+        {"recipe": None},
+        {"progress": 3},
+        {"progress": {"done": "many"}},
+    ],
+)
+def test_another_version_or_a_wrong_header_is_refused(tmp_path: Path, header: dict[str, object]) -> None:
+    np.savez(tmp_path / "header.npz", **whole_arrays(**header))
+    sentence = refusal(tmp_path / "header.npz")
+    if "version" in header:
+        version = None if header["version"] == "none" else header["version"]
+        assert f"version {version}, expected {KEPT_VERSION}" in sentence
+
+
+def test_a_header_that_is_no_object_is_refused(tmp_path: Path) -> None:
+    for text in ("[2]", '"header"', "2"):
+        np.savez(tmp_path / "header.npz", **{**whole_arrays(), "header": np.array(text)})
+        refusal(tmp_path / "header.npz")
+
+
+def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    whole = whole_arrays()
+    for name, array in (
+        ("mean", whole["mean"][:, :2]),
+        ("mean", whole["mean"][0]),
+        ("mean", whole["mean"][None]),
+        ("mean", whole["mean"].astype(np.float32)),
+        ("scatter", whole["scatter"][:5]),
+        ("scatter", whole["scatter"][:, :5]),
+        ("scatter", whole["scatter"].astype(np.float32)),
+        ("scatter", np.asfortranarray(whole["scatter"])),
+        ("thumbnails", np.zeros((3, 2))),
+        ("seen", np.zeros(5)),
+        ("graph", np.zeros(3)),
+    ):
+        np.savez(tmp_path / "shapes.npz", **{**whole, name: array})
+        refusal(tmp_path / "shapes.npz")
+    for name in whole:
+        np.savez(tmp_path / "missing.npz", **{key: array for key, array in whole.items() if key != name})
+        refusal(tmp_path / "missing.npz")
+
+
+def test_merging_adds_up_and_keeps_the_first_recipe() -> None:
+    other = dataclasses.replace(SOME, recipe=dataclasses.replace(RECIPE, class_name="bottle, line 2"), progress=None)
+    both = kept.merge(SOME, other)
+    assert both.recipe.class_name == "bottle"
+    assert both.statistics.count == both.seen.count == 14
+    assert both.progress is None
+    np.testing.assert_allclose(both.statistics.scatter, 2 * SOME.statistics.scatter, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"graph": b"another graph"},
+        {"recipe": dataclasses.replace(RECIPE, preprocessing=Preprocessing((32, 48), crop=(16, 24)))},
+        {"recipe": dataclasses.replace(RECIPE, parts=RECIPE.parts[::-1])},
+    ],
+)
+def test_statistics_of_another_embedding_are_not_merged(changed: dict[str, object]) -> None:
+    with pytest.raises(ArtifactError, match=r"different embeddings .* --like"):
+        kept.merge(SOME, dataclasses.replace(SOME, **changed))  # type: ignore[arg-type]
+
+
+def test_what_does_not_touch_the_vectors_may_differ() -> None:
+    other = dataclasses.replace(SOME, recipe=dataclasses.replace(RECIPE, ridge=0.1, created_by="padim-edge 9"))
+    assert kept.merge(SOME, other).statistics.count == 14
+
+
+def test_the_digest_tells_statistics_apart() -> None:
+    some = SOME.statistics
+    digests = {some.digest(), dataclasses.replace(some, count=8).digest()}
+    digests.add(dataclasses.replace(some, mean=some.mean + 1e-12).digest())
+    digests.add(dataclasses.replace(some, scatter=some.scatter * (1 + 1e-12)).digest())
+    assert len(digests) == 4
+    assert dataclasses.replace(some, mean=some.mean.copy()).digest() == some.digest()

@@ -1,0 +1,196 @@
+"""`fit`, `merge` and `export --statistics`: apart or together, in one process or several, the same statistics."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import run
+
+from padim_edge import sample
+from padim_edge_artifact import kept, read_verified
+from padim_edge_artifact.kept import Kept
+from padim_edge_runtime import Detector
+
+HOW = ("--class", "weave", "--backbone", "builtin", "--size", "64", "--dims", "20")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    sample.write("weave", folder, size=80, train=45, test_good=2, per_defect=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("whole") / "weave.npz"
+    run("fit", "--data", data, *HOW, "--output", path)
+    return path
+
+
+def halves(data: Path, folder: Path) -> tuple[Path, Path]:
+    """The good pictures in two folders."""
+    good = sorted((data / "weave" / "train" / "good").iterdir())
+    for name, part in (("a", good[:20]), ("b", good[20:])):
+        (folder / name).mkdir()
+        for path in part:
+            (folder / name / path.name).write_bytes(path.read_bytes())
+    return folder / "a", folder / "b"
+
+
+def away(a: Kept, b: Kept) -> float:
+    """Relative difference of mean and scatter, the larger one."""
+    pairs = ((a.statistics.mean, b.statistics.mean), (a.statistics.scatter, b.statistics.scatter))
+    return max(float(np.linalg.norm(x - y) / np.linalg.norm(y)) for x, y in pairs)
+
+
+def test_statistics_of_machines_that_never_meet_merge_to_the_whole(data: Path, whole: Path, tmp_path: Path) -> None:
+    a, b = halves(data, tmp_path)
+    how = HOW[2:]
+    run("fit", "--data", a, *how, "--output", tmp_path / "a.npz")
+    # The second machine needs neither the weights nor the options, only what the first one kept.
+    run("fit", "--data", b, "--like", tmp_path / "a.npz", "--output", tmp_path / "b.npz")
+    stdout, _ = run("merge", tmp_path / "a.npz", tmp_path / "b.npz", "--output", tmp_path / "c.npz", "--json")
+    told = json.loads(stdout)
+    assert told == {
+        "statistics": str(tmp_path / "c.npz"),
+        "bytes": (tmp_path / "c.npz").stat().st_size,
+        "pictures": 45,
+    }
+    assert away(kept.load(tmp_path / "c.npz"), kept.load(whole)) < 1e-6
+    stdout, _ = run("merge", tmp_path / "b.npz", tmp_path / "a.npz", "--output", tmp_path / "d.npz")
+    assert "45 good pictures from 2 files" in stdout
+    assert away(kept.load(tmp_path / "d.npz"), kept.load(tmp_path / "c.npz")) < 1e-12
+
+
+def test_a_model_comes_from_statistics(data: Path, whole: Path, tmp_path: Path) -> None:
+    run("export", "--data", data, *HOW, "--output", tmp_path / "built.onnx")
+    stdout, _ = run("export", "--data", data, "--statistics", whole, "--output", tmp_path / "made.onnx", "--json")
+    assert json.loads(stdout)["pictures"] == 45
+    built, made = (read_verified(tmp_path / f"{name}.onnx") for name in ("built", "made"))
+    assert built.digests.model == made.digests.model
+    assert Detector.load(tmp_path / "made.onnx", "cpu").self_test().passed
+    run("export", "--data", data, "--statistics", whole, "--rank", 5, "--output", tmp_path / "ranked.onnx")
+    assert read_verified(tmp_path / "ranked.onnx").rank == 5
+
+
+def test_fit_says_what_it_wrote_and_leaves_no_checkpoint(data: Path, tmp_path: Path) -> None:
+    stdout, _ = run("fit", "--data", data, *HOW, "--output", tmp_path / "s.npz", "--json")
+    told = json.loads(stdout)
+    assert told.keys() == {"statistics", "bytes", "pictures", "ranks", "seconds"}
+    assert (told["pictures"], told["ranks"]) == (45, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
+
+
+def test_principal_components_are_fitted_and_shipped(data: Path, tmp_path: Path) -> None:
+    run("export", "--data", data, *HOW, "--reduction", "pca", "--output", tmp_path / "m.onnx")
+    assert read_verified(tmp_path / "m.onnx").reduction.kind == "pca"
+    assert Detector.load(tmp_path / "m.onnx", "cpu").self_test().passed
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("fit",), "neither --class nor --data"),
+        (("fit", "--class", "bottle", "--output", "no/where.npz"), "does not exist; make it"),
+        (("fit", "--class", "bottle", "--like", "missing.npz"), "does not exist; expected statistics"),
+        (("fit", "--class", "bottle", "--reduction", "lda"), "there is no reduction 'lda'"),
+        (("merge", "a.npz", "--output", "b.npz"), "there is 1 file to merge"),
+        (("merge", "a.npz", "./a.npz", "--output", "b.npz"), "named twice"),
+        (("merge", "a.npz", "missing.npz", "--output", "b.npz"), "missing.npz does not exist"),
+        (("merge", "a.npz", "copy.npz", "--output", "b.npz"), "holds the same pictures as"),
+        (("merge", "a.npz", "half.npz", "--output", "b.npz"), "unfinished fit; finish it with --resume"),
+        (("export", "--class", "bottle", "--statistics", "a.npz", "--dims", 7), "--statistics fixes --dims"),
+        (("export", "--class", "all", "--statistics", "a.npz"), "takes one class at a time"),
+    ],
+)
+def test_bad_options_are_one_sentence(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[object, ...], sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.npz", "copy.npz"):
+        (tmp_path / name).write_bytes(whole.read_bytes())
+    if "half.npz" in command:
+        found = kept.load(whole)
+        half = Kept(found.recipe, found.graph, found.statistics, found.seen, kept.Progress(3, "x"))
+        kept.save(tmp_path / "half.npz", half)
+    _, stderr = run(*command, code=1)
+    assert sentence in stderr
+    assert not (tmp_path / "b.npz").exists()
+
+
+def torchrun(*arguments: object) -> list[str]:
+    """Two processes on this machine."""
+    two = ("--standalone", "--nproc-per-node", "2", "-m", "padim_edge.fit")
+    return [sys.executable, "-m", "torch.distributed.run", *two, *map(str, arguments)]
+
+
+@pytest.mark.slow
+def test_two_ranks_give_what_one_process_gives(data: Path, whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "two.npz"
+    asked = torchrun("--data", data, *HOW, "--output", path, "--json")
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["pictures"], told["ranks"]) == (45, 2)
+    two, one = kept.load(path), kept.load(whole)
+    assert two.same == one.same
+    assert away(two, one) < 1e-6
+    assert two.seen.reference() == one.seen.reference()
+    assert [each.name for each in tmp_path.iterdir()] == ["two.npz"]
+
+
+@pytest.mark.slow
+def test_a_killed_rank_is_told_and_leaves_no_file_and_resume_goes_on(data: Path, whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "two.npz"
+    asked = torchrun("--data", data, *HOW, "--output", path)
+    # The second rank is stopped at its first picture, as by a machine that fails.
+    patient = {**os.environ, "PADIM_EDGE_TEST_STALL": "1", "PYTHONPATH": str(_stalling(tmp_path))}
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=patient) as process:
+        victim = _wait_for(tmp_path / "stalled")
+        os.kill(victim, signal.SIGKILL)
+        stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert stdout == ""
+    told = [line for line in stderr.splitlines() if line.startswith("padim-edge: ")]
+    assert any("another rank has" in line and "no file was written" in line for line in told), stderr
+    assert not path.exists()
+    assert not [each for each in tmp_path.iterdir() if each.name.endswith(".tmp")]
+    done = subprocess.run([*asked, "--resume"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert away(kept.load(path), kept.load(whole)) < 1e-6
+
+
+def _stalling(folder: Path) -> Path:
+    """A folder for PYTHONPATH in which the second rank waits at its first picture, and says who it is."""
+    (place := folder / "site").mkdir()
+    (place / "sitecustomize.py").write_text(
+        f"""
+import os, time
+if os.environ.get("RANK") == "1" and os.environ.get("PADIM_EDGE_TEST_STALL"):
+    import padim_edge_runtime.images as images
+    def stall(*_):
+        with open({str(folder / "stalled.tmp")!r}, "w") as file:
+            file.write(str(os.getpid()))
+        os.replace({str(folder / "stalled.tmp")!r}, {str(folder / "stalled")!r})
+        time.sleep(600)
+    images.prepare = stall
+"""
+    )
+    return place
+
+
+def _wait_for(path: Path) -> int:
+    deadline = time.monotonic() + 120
+    while not path.is_file():
+        assert time.monotonic() < deadline, "the second rank never came to its first picture"
+        time.sleep(0.1)
+    return int(path.read_text())

@@ -1,0 +1,196 @@
+"""Data sets of videos: which are found, what is said of damaged ones, and a model made of one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import run
+from PIL import Image
+from videos import SIZE, av, number_of, picture, write
+
+from padim_edge import datasets
+from padim_edge_artifact import ImageError, PadimEdgeError, read_verified
+
+FIRST = {"movflags": "+faststart"}
+"""The index of an MP4 before its frames, so that it is there where the end is not."""
+
+
+def numbers(items: tuple[datasets.Item, ...]) -> list[int]:
+    return [number_of(np.asarray(item.read().image)) for item in items]
+
+
+def shorten(path: Path, share: float) -> Path:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+def test_all_frames_of_a_video_are_good_pictures(tmp_path: Path) -> None:
+    path = write(tmp_path / "belt: 50% ü.MP4", count=12)  # FFmpeg would take the colon for a protocol
+    dataset = datasets.from_folder(path, None)
+    assert datasets.class_names(path) == (dataset.class_name,) == ("belt: 50% ü",)
+    assert datasets.from_folder(path, "belt").class_name == "belt"
+    assert (dataset.test, dataset.notes) == ((), ())
+    assert numbers(dataset.good) == list(range(12))
+    assert {(item.kind, item.mask) for item in dataset.good} == {(datasets.GOOD, None)}
+    assert dataset.good[7].name == f"frame 7 of {path}"
+    assert dataset.good[7].key == "belt: 50% ü.MP4/7"
+
+
+def test_videos_in_a_folder_are_one_class_and_pictures_come_first(tmp_path: Path) -> None:
+    folder = tmp_path / "scene"
+    folder.mkdir()
+    write(folder / "b.mkv", count=4)
+    write(folder / "a.avi", count=3)
+    (folder / ".hidden.mp4").write_bytes(b"")
+    dataset = datasets.from_folder(folder, None)
+    assert datasets.class_names(folder) == (dataset.class_name,) == ("scene",)
+    assert [item.key for item in dataset.good] == ["a.avi/0", "a.avi/1", "a.avi/2", *(f"b.mkv/{n}" for n in range(4))]
+    assert numbers(dataset.good) == [0, 1, 2, 0, 1, 2, 3]
+    Image.fromarray(picture(1)).save(folder / "preview.png")
+    assert [item.key for item in datasets.from_folder(folder, None).good] == ["preview.png"]
+
+
+def test_the_training_videos_of_shanghaitech_need_not_be_extracted(tmp_path: Path) -> None:
+    videos, clip = tmp_path / "training/videos", tmp_path / "testing/frames/01_0014"
+    for folder in (videos, clip, tmp_path / "testing/test_frame_mask"):
+        folder.mkdir(parents=True)
+    write(videos / "01_001.avi", count=3)
+    write(videos / "01_002.avi", count=2)
+    for number in range(2):
+        Image.fromarray(picture(number)).save(clip / f"{number:03}.png")
+    np.save(tmp_path / "testing/test_frame_mask/01_0014.npy", np.array([0, 1], np.int8))
+    dataset = datasets.from_folder(tmp_path, "campus")
+    assert [item.key for item in dataset.good][2:4] == ["training/videos/01_001.avi/2", "training/videos/01_002.avi/0"]
+    assert numbers(dataset.good) == [0, 1, 2, 0, 1]
+    assert [item.kind for item in dataset.test] == ["good", "anomaly"]
+    extracted = tmp_path / "training/frames/01_001"
+    extracted.mkdir(parents=True)
+    Image.fromarray(picture(5)).save(extracted / "000.png")
+    assert numbers(datasets.from_folder(tmp_path, "campus").good) == [5]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "container", "said"),
+    [
+        ("a.mp4", "mpeg4", FIRST, r"breaks off, so only \d+ of its 40 frames are used"),
+        ("a.mov", "libx264", FIRST, r"breaks off, so only \d+ of its 40 frames are used"),
+        ("a.mkv", "libx264", {}, r"breaks off, so only the first \d\.\d of its 1\.6 seconds are used"),
+        ("a.webm", "libvpx-vp9", {}, r"breaks off, so only the first \d\.\d of its 1\.6 seconds are used"),
+    ],
+)
+def test_a_video_that_breaks_off_gives_what_is_there_and_a_note(
+    tmp_path: Path, name: str, codec: str, container: dict[str, str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / name, codec, 40, container=container)
+    assert datasets.from_folder(path, None).notes == ()
+    dataset = datasets.from_folder(shorten(path, 0.7), None)
+    found = numbers(dataset.good)
+    assert 5 < len(found) < 40
+    assert found[:5] == [0, 1, 2, 3, 4]
+    assert found == sorted(set(found))  # with gaps at the end, since B-frames lie behind what follows them
+    (note,) = dataset.notes
+    assert re.search(said, note)
+    assert capfd.readouterr() == ("", "")  # nor does FFmpeg speak
+
+
+def sound(path: Path) -> None:
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 16000
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+
+
+def picture_file(path: Path) -> None:
+    Image.fromarray(picture(0)).save(path, "PNG")
+
+
+NO_VIDEOS = {
+    "empty": (lambda path: path.write_bytes(b""), r"is empty \(0 bytes\); expected a whole \.avi, \.mkv"),
+    "text": (lambda path: path.write_text("no video\n" * 99), r"cannot be opened as a video \(Invalid data"),
+    "without its end": (lambda path: shorten(write(path), 0.5), "cannot be opened as a video"),
+    "without frames": (
+        lambda path: shorten(write(path, "libx264", container=FIRST), 0.1),
+        "no frame that can be decod",
+    ),
+    "picture": (picture_file, "is no video of a known kind; expected a whole"),
+    "playlist": (
+        lambda path: path.write_text("#EXTM3U\n#EXTINF:9,\nother.mp4\n#EXT-X-ENDLIST\n"),
+        "cannot be opened|no video",
+    ),
+    "sound": (sound, "holds no pictures; expected a video"),
+}
+
+
+@pytest.mark.parametrize("make", NO_VIDEOS)
+def test_what_is_no_video_gets_one_sentence(tmp_path: Path, make: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.mp4"
+    NO_VIDEOS[make][0](path)
+    with pytest.raises(ImageError, match=rf"{path} .*({NO_VIDEOS[make][1]})") as caught:
+        datasets.from_folder(path, None)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_video_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> None:
+    write(tmp_path / "b.mp4", count=3)
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    (tmp_path / "c.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    dataset = datasets.from_folder(tmp_path, None)
+    assert numbers(dataset.good) == [0, 1, 2]
+    assert [note[: note.index(";")] for note in dataset.notes] == [
+        f"left out: {tmp_path / 'a.mp4'} cannot be opened as a video (Invalid data found when processing input)",
+        f"left out: {tmp_path / 'c.mp4'} does not exist",
+    ]
+    (tmp_path / "b.mp4").unlink()
+    with pytest.raises(PadimEdgeError, match=r"a\.mp4 cannot be opened"):
+        datasets.from_folder(tmp_path, None)
+
+
+def test_a_video_that_vanishes_is_an_error_of_its_frames(tmp_path: Path) -> None:
+    dataset = datasets.from_folder(write(tmp_path / "a.mp4"), None)
+    (tmp_path / "a.mp4").unlink()
+    with pytest.raises(ImageError, match=r"a\.mp4 does not exist"):
+        dataset.good[3].read()
+
+
+def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.mp4", count=3)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(PadimEdgeError, match=r'takes PyAV.*pip install "padim-edge\[video\]"'):
+        datasets.from_folder(path, None)
+
+
+def test_pyav_is_imported_for_videos_only(tmp_path: Path) -> None:
+    for number in range(2):
+        Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
+    code = (
+        "import sys, pathlib; from padim_edge_runtime.cli import app; from padim_edge import datasets; "
+        "datasets.from_folder(pathlib.Path(sys.argv[1]), None).good[0].read(); print('av' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_model_is_made_of_what_is_there_of_a_video(tmp_path: Path) -> None:
+    path = shorten(write(tmp_path / "belt.mp4", "libx264", 40, container=FIRST), 0.8)
+    there = 0
+    for item in datasets.from_folder(path, None).good:
+        with contextlib.suppress(ImageError):
+            there += item.read().image.size == SIZE
+    options = ("--backbone", "builtin", "--size", 64, "--dims", 10, "--json", "--output", tmp_path / "belt.onnx")
+    stdout, stderr = run("export", "--data", path, *options)
+    assert 20 < json.loads(stdout)["pictures"] == there < 40
+    assert "belt.mp4 breaks off, so only" in stderr
+    assert read_verified(tmp_path / "belt.onnx").class_name == "belt"
+    path.write_bytes(b"no video")
+    _, stderr = run("export", "--data", path, *options, code=1)
+    assert "belt.mp4 cannot be opened as a video" in stderr

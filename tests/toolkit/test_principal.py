@@ -1,0 +1,73 @@
+"""Principal components: those of all patches' vectors, streamed; and what ships with them is PaDiM, too."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+from small_models import dataset, judged, small, trunk_of, weave
+
+from padim_edge import principal
+from padim_edge.build import build
+from padim_edge.presets import Preset
+from padim_edge_artifact import PadimEdgeError
+from padim_edge_export import reduction
+from padim_edge_runtime import Detector, images
+
+GOOD = weave(14)
+TRUNK = trunk_of("builtin")
+
+
+def frames(pictures: list, preset: Preset) -> np.ndarray:
+    return np.stack([images.prepare(each, preset.preprocessing) for each in pictures])
+
+
+def all_vectors(pictures: list, preset: Preset) -> np.ndarray:
+    """`(N, C, h, w)` of the reference, nothing reduced and nothing pooled."""
+    whole = np.eye(sum(TRUNK.description.channels))
+    return reference.embedding(TRUNK, frames(pictures, preset), whole, 1)
+
+
+@pytest.mark.parametrize("name", ["paper", "edge", "accurate"])
+def test_the_components_are_those_of_all_patches_at_once(name: str) -> None:
+    preset = small(name)
+    recorded, stages = principal.draw(TRUNK, preset, frames(GOOD, preset))
+    vectors = all_vectors(GOOD, preset).transpose(0, 2, 3, 1).reshape(-1, sum(TRUNK.description.channels))
+    covariance = np.cov(vectors, rowvar=False)
+    expected, wanted = reduction.principal(covariance, TRUNK.description.channels, preset.dims, preset.shares)
+    assert recorded == expected
+    for found, each in zip(stages, wanted, strict=True):
+        # Directions of nearly equal variance may turn into each other; what is kept in all must agree.
+        kept = (np.trace(m @ _own(covariance, stages, found) @ m.T) for m in (found.projection, each.projection))
+        assert next(kept) == pytest.approx(next(kept), rel=1e-4)
+
+
+def _own(covariance: np.ndarray, stages: tuple, stage: reduction.StageReduction) -> np.ndarray:
+    place = next(i for i, each in enumerate(stages) if each is stage)
+    bounds = np.cumsum((0, *TRUNK.description.channels))
+    return covariance[bounds[place] : bounds[place + 1], bounds[place] : bounds[place + 1]]
+
+
+@pytest.mark.parametrize("name", ["paper", "edge", "accurate"])
+def test_what_ships_agrees_with_the_reference(name: str, tmp_path: Path) -> None:
+    preset = dataclasses.replace(small(name), reduction="pca")
+    _, stages = principal.draw(TRUNK, preset, frames(GOOD, preset))
+    matrix = reference.reduction_matrix(stages, TRUNK.description.channels, joint=preset.shares is None)
+
+    def embed(pictures: list) -> np.ndarray:
+        shape = frames(pictures, preset)
+        return reference.embedding(TRUNK, shape, matrix, preset.pooling, pool_patches=preset.pool_patches)
+
+    expected = reference.distance(reference.fit(embed(GOOD), preset.ridge), embed(judged()))
+    built = build(dataset(GOOD), tmp_path / "m.onnx", preset, TRUNK)
+    found = Detector.load(built.model, "cpu")(frames(judged(), preset))
+    np.testing.assert_allclose(found.patch_distance, expected, rtol=1e-3)
+    assert (built.metadata.reduction.kind, built.metadata.reduction.channels) == ("pca", None)
+
+
+def test_without_pictures_there_are_no_components() -> None:
+    with pytest.raises(PadimEdgeError, match="no readable picture to take principal components of"):
+        principal.draw(TRUNK, small("edge"), [])
