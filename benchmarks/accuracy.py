@@ -24,7 +24,7 @@ from benchmarks import accuracy_table, report
 from benchmarks.accuracy_table import Cost, Row, title
 from benchmarks.rivals import Missing, reason
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_export.precision import TARGETS, Precision
+from padim_edge_fuse.precision import TARGETS, Precision
 
 if TYPE_CHECKING:
     from padim_edge.datasets import Dataset

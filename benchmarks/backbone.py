@@ -16,7 +16,7 @@ from torch import nn
 from padim_edge_artifact import PadimEdgeError, names
 from padim_edge_export import backbones
 from padim_edge_export.backbones import Trunk
-from padim_edge_export.embedding import OPSET
+from padim_edge_fuse.graph import OPSET
 
 __all__ = ["last_stage_only", "load", "stage_outputs"]
 

@@ -89,10 +89,11 @@ def main() -> None:
 def embed(data: Path, class_name: str, trunk: Trunk, preset: Preset) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
     """`(P, N, D)` embeddings of all good pictures, from the embedding graph through onnxruntime; and the grid."""
     from padim_edge import datasets
-    from padim_edge.fit import BATCH, batches
     from padim_edge_artifact import names
     from padim_edge_export import embedding
+    from padim_edge_fuse.graph import joined
     from padim_edge_runtime import images
+    from padim_edge_runtime.fitting import BATCH, batches
     from padim_edge_runtime.providers import open_session
 
     graph = embedding.build(
@@ -105,7 +106,7 @@ def embed(data: Path, class_name: str, trunk: Trunk, preset: Preset) -> tuple[np
         pool_patches=preset.pool_patches,
         shares=preset.shares,
     )
-    session = open_session(embedding.joined(graph).SerializeToString(), "cpu").session
+    session = open_session(joined(graph).SerializeToString(), "cpu").session
     good = datasets.from_folder(data, class_name).good
     frames = (images.prepare(item.read().image, preset.preprocessing) for item in good)
     parts = [
@@ -128,8 +129,8 @@ def fit(vectors: npt.NDArray[np.float32], grid: tuple[int, int]) -> Statistics:
 
 def distances(vectors: npt.NDArray[np.float32], statistics: Statistics, preset: Preset) -> npt.NDArray[np.float64]:
     """`(N, h, w)` distances of embeddings `(P, N, D)`."""
-    from padim_edge_export.embedding import Part
-    from padim_edge_export.whitening import squared_distance, whiten
+    from padim_edge_fuse.graph import Part
+    from padim_edge_fuse.whitening import squared_distance, whiten
 
     form = whiten(statistics, preset.ridge, [Part("all", statistics.dims, statistics.grid)])
     return np.sqrt(squared_distance(form, vectors, statistics.grid)).T.reshape(-1, *statistics.grid)
@@ -139,9 +140,9 @@ def splits(
     class_name: str, vectors: npt.NDArray[np.float32], grid: tuple[int, int], preset: Preset, count: int
 ) -> list[Row]:
     """Fit and calibrate on one half, judge the other half, `count` times."""
-    from padim_edge.calibrate import leave_one_out
     from padim_edge_artifact.calibration import calibrate
-    from padim_edge_export.fused import map_matrices
+    from padim_edge_fuse.fused import map_matrices
+    from padim_edge_fuse.leave_one_out import leave_one_out
 
     rows, columns = map_matrices(preset.preprocessing.size, grid, preset.sigma)
     generator = np.random.default_rng(0)
@@ -165,7 +166,7 @@ def splits(
 
 def against_refits(vectors: npt.NDArray[np.float32], grid: tuple[int, int], preset: Preset, count: int) -> float:
     """Largest relative difference of a patch distance, over `count` pictures each left out of a real refit."""
-    from padim_edge.calibrate import leave_one_out
+    from padim_edge_fuse.leave_one_out import leave_one_out
 
     pictures = vectors.shape[1]
     closed = leave_one_out(distances(vectors, fit(vectors, grid), preset), pictures)

@@ -165,7 +165,7 @@ def run(
     from benchmarks.backbone import load
     from padim_edge.build import build
     from padim_edge.presets import PRESETS
-    from padim_edge_export.precision import Precision
+    from padim_edge_fuse.precision import Precision
     from padim_edge_runtime.providers import open_session
 
     batches = [int(each) for each in options.batch]

@@ -185,6 +185,7 @@ def _models(name: str, trunk: Trunk, preset: Preset, folder: Path, pictures: int
     from padim_edge_artifact import names
     from padim_edge_artifact.comparable import compare
     from padim_edge_export import embedding
+    from padim_edge_fuse.graph import joined
     from padim_edge_runtime import Detector
     from padim_edge_runtime.providers import open_session
 
@@ -203,7 +204,7 @@ def _models(name: str, trunk: Trunk, preset: Preset, folder: Path, pictures: int
     )
     frame = _frame(preset)
     feed = {names.IMAGE: frame[None]}
-    session = open_session(embedding.joined(graph).SerializeToString(), "cpu", threads=threads).session
+    session = open_session(joined(graph).SerializeToString(), "cpu", threads=threads).session
     detector = Detector.load(built.model, "cpu", threads=threads)
     return {
         Variant(name, preset.name, EMBEDDING): _run(session, [names.EMBEDDING], feed),

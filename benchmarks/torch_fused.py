@@ -18,7 +18,7 @@ from padim_edge.presets import Preset
 from padim_edge_artifact import Statistics
 from padim_edge_export import reduction
 from padim_edge_export.backbones import Trunk
-from padim_edge_export.fused import map_matrices
+from padim_edge_fuse.fused import map_matrices
 
 __all__ = ["TorchFused"]
 

@@ -23,9 +23,9 @@ from torchvision.models import resnet18, wide_resnet50_2
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from padim_edge_artifact import PadimEdgeError, names
-from padim_edge_export import grids
 from padim_edge_export.backbones import BACKBONES, BUILTIN_WEIGHTS
-from padim_edge_export.embedding import IR_VERSION, OPSET
+from padim_edge_fuse import grids
+from padim_edge_fuse.graph import IR_VERSION, OPSET
 
 __all__ = ["NETWORKS", "Network", "Normalise", "bilinear", "export", "load", "map_matrices", "stage_sizes"]
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks.methods import coreset
 from benchmarks.methods.parts import BATCH, Float32, Frame, OneGraph, Parts
-from padim_edge.fit import batches
 from padim_edge_artifact import PadimEdgeError, names
+from padim_edge_runtime.fitting import batches
 from padim_edge_runtime.progress import bar
 from padim_edge_runtime.providers import open_session
 

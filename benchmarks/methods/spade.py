@@ -35,8 +35,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.methods.parts import BATCH, Float32, Frame, Parts, write
-from padim_edge.fit import batches
 from padim_edge_artifact import PadimEdgeError, names
+from padim_edge_runtime.fitting import batches
 from padim_edge_runtime.providers import open_session
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmarks.methods.features import Network, Normalise, export, stage_sizes
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_export.embedding import IR_VERSION, OPSET
+from padim_edge_fuse.graph import IR_VERSION, OPSET
 
 __all__ = ["distances", "pyramid"]
 

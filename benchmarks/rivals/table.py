@@ -62,21 +62,23 @@ class Method:
         return self.artifact or self.name
 
 
-def ours(preset: str, precision: str = "fp32", rank: int | None = None) -> Method:
-    """A model of `padim_edge.build.build`, for the CPU."""
+def ours(preset: str, precision: str = "fp32", rank: int | None = None, backbone: str = "resnet18") -> Method:
+    """A model of `padim_edge.build.build`, for the CPU; `builtin` with the weights that ship."""
 
     def make(source: Source, folder: Path) -> None:
         from benchmarks.backbone import load
         from padim_edge.build import build
         from padim_edge.presets import PRESETS
-        from padim_edge_export.precision import Precision
+        from padim_edge_fuse.precision import Precision
 
-        trunk = load("resnet18", source.weights, folder)
+        trunk = load(backbone, source.weights if backbone == "resnet18" else None, folder)
         chosen = Precision(precision, rank=rank)
         build(dataset(source), folder / "model.onnx", PRESETS[preset], trunk, precision=chosen)
 
-    name = f"ours-{preset}-{precision}" + ("" if rank is None else f"-rank{rank}")
-    label = f"padim-edge ({preset}, {precision}" + (")" if rank is None else f", rank {rank})")
+    own = backbone != "resnet18"
+    name = "ours-" + "-".join([backbone] * own + [preset, precision]) + ("" if rank is None else f"-rank{rank}")
+    label = f"padim-edge {backbone} " if own else "padim-edge "
+    label += f"({preset}, {precision}" + (")" if rank is None else f", rank {rank})")
     return Method(name, "ours", "ours", make, _OURS, label, preset=preset)
 
 
@@ -120,12 +122,15 @@ def _fitted(name: str, label: str, method: str, network: str = "resnet18") -> Me
         good = frames(dataset(source).good, whole)
         methods.fit(method, good, loaded, whole.size, threads=_threads()).save(folder)
 
-    return Method(name, "rival", "methods", make, ("benchmarks/methods", "padim_edge/fit.py"), label)
+    return Method(
+        name, "rival", "methods", make, ("benchmarks/methods", "runtime/padim_edge_runtime/fitting.py"), label
+    )
 
 
 _ROWS = (
     Method("bare-backbone", "floor", "bare", _make_bare, ("export", "benchmarks/backbone.py"), "ResNet-18 alone"),
     *(ours(preset, precision) for preset in ("paper", "edge", "accurate") for precision in ("fp32", "fp16", "int8")),
+    *(ours(preset, precision, backbone="builtin") for preset in ("edge", "accurate") for precision in ("fp32", "int8")),
     _anomalib("anomalib-onnx", "anomalib-onnx", "ONNX"),
     _anomalib("anomalib-openvino", "anomalib-openvino", "OpenVINO's choice", OPENVINO),
     _anomalib("anomalib-openvino-f32", "anomalib-openvino", "OpenVINO", OPENVINO, precision="f32"),

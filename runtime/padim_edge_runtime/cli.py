@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from padim_edge_runtime.judge import Judged, Unreadable
     from padim_edge_runtime.profile import Profile
 
-__all__ = ["DEVICE_HELP", "JsonOption", "ModelArgument", "app", "main", "print_json", "tell_extrapolated", "warn"]
+__all__ = [
+    "DEVICE_HELP",
+    "JsonOption",
+    "ModelArgument",
+    "app",
+    "main",
+    "print_json",
+    "print_trtexec",
+    "tell_extrapolated",
+    "warn",
+]
 
 COMMAND_GROUP = "padim_edge.commands"
 """Entry points of this group are called with the app, to add commands to it."""
@@ -207,13 +217,22 @@ def _summarise(judged: list[Judged | Unreadable], times: Profile) -> int:
 
 
 @app.command()
-def inspect(model: ModelArgument, as_json: JsonOption = False) -> None:
+def inspect(
+    model: ModelArgument,
+    trtexec: Annotated[
+        int | None, typer.Option(metavar="BATCH", help="Print the calls of trtexec that build an engine instead.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Say what a model is: class, backbone, preprocessing, pictures, threshold, licence."""
     import dataclasses
 
     from padim_edge_artifact.container import read_metadata
 
     metadata = read_metadata(model)
+    if trtexec is not None:
+        print_trtexec(model, metadata, trtexec)
+        return
     if as_json:
         print_json(dataclasses.asdict(metadata))
         return
@@ -227,6 +246,8 @@ def inspect(model: ModelArgument, as_json: JsonOption = False) -> None:
     rows = {
         "class": metadata.class_name,
         "made by": f"{metadata.created_by}, format version {metadata.format_version}",
+        "revision": str(metadata.revision)
+        + (f", an update of the model with digest {metadata.parent[:12]}" if metadata.parent else ""),
         "preset": f"{metadata.preset}, {metadata.numbers}",
         "input": f"uint8 RGB (N, {height}, {width}, 3); resize to {preprocessing.resize[0]}x{preprocessing.resize[1]} "
         f"{preprocessing.interpolation}{crop}",
@@ -294,41 +315,12 @@ def verify(
         raise PadimEdgeError("the model answers differently here than where it was made; see the lines above")
 
 
-@app.command()
-def recalibrate(
-    model: ModelArgument,
-    good: Annotated[list[Path], typer.Argument(metavar="GOOD_FOLDER...", help="Good pictures it was not fitted on.")],
-    false_alarm_rate: Annotated[
-        float, typer.Option(help="Share of good pictures that may raise an alarm; sets the threshold.")
-    ] = 0.01,
-    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
-    as_json: JsonOption = False,
-) -> None:
-    """Set a model's threshold anew, from good pictures that it was not fitted on. Nothing else in it changes."""
-    from padim_edge_artifact.container import read_metadata
-    from padim_edge_runtime import images, progress
-    from padim_edge_runtime.recalibrate import recalibrate as run
+def print_trtexec(model: Path, metadata: Metadata, batch: int) -> None:
+    """The calls of trtexec, each below the version that it is for, so that a shell takes all of it."""
+    from padim_edge_runtime.trtexec import calls
 
-    before = read_metadata(model).threshold
-    files = [path for path, _ in images.find(good)]
-    with progress.bar("judging", len(files)) as advance:
-        after, unreadable = run(model, files, false_alarm_rate=false_alarm_rate, device=device, progress=advance)
-    for sentence in unreadable:
-        warn(f"left out: {sentence}")
-    tell_extrapolated(after)
-    if as_json:
-        print_json(
-            {
-                "model": str(model),
-                "pictures": after.calibration.pictures,
-                "false_alarm_rate": after.false_alarm_rate,
-                "extrapolated": after.extrapolated,
-                "threshold_before": before,
-                "threshold": after.threshold,
-            }
-        )
-        return
-    typer.echo(f"{model}: threshold {after.threshold:.2f}, before {before:.2f}; {after.calibration.pictures} pictures")
+    for version_, call in calls(model, metadata, batch).items():
+        typer.echo(f"# TensorRT {version_}\n{call}")
 
 
 def tell_extrapolated(metadata: Metadata) -> None:
@@ -349,6 +341,16 @@ def _add_toolkit() -> None:
             warn(f"the commands of {entry.value} are missing ({error}); install padim-edge again")
 
 
+def _add_own() -> None:
+    # These import the options above.
+    from padim_edge_runtime.cli_device import bench, doctor
+    from padim_edge_runtime.cli_learn import recalibrate, update
+
+    for command in (recalibrate, update, doctor, bench):
+        app.command()(command)
+
+
+_add_own()
 _add_toolkit()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["bar"]
+__all__ = ["bar", "none"]
 
 
 @contextmanager
@@ -33,3 +33,9 @@ def bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total)
         yield lambda steps: progress.advance(task, steps)
+
+
+@contextmanager
+def none(_: str, __: int | None) -> Iterator[Callable[[int], None]]:
+    """No bar: for a process whose work another one shows."""
+    yield lambda _: None

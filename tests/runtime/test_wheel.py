@@ -16,6 +16,8 @@ import golden as files
 import pictures
 import pytest
 
+from padim_edge_artifact import kept
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
@@ -81,12 +83,12 @@ def run(program: Path, *arguments: object, cwd: Path) -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT, check=False)
 
 
-def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_its_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
     tops = {name.split("/")[0] for name in names}
-    packages = {"padim_edge_artifact", "padim_edge_runtime"}
+    packages = {"padim_edge_artifact", "padim_edge_fuse", "padim_edge_runtime"}
     (info,) = tops - packages
     assert re.fullmatch(r"padim_edge_runtime-[\d.a-z]+\.dist-info", info)
     assert packages < tops
@@ -112,6 +114,42 @@ def test_the_environment_holds_no_toolkit(environment: Path, bench: Path) -> Non
     )
     done = run(environment / "python", "-c", script, cwd=bench)
     assert json.loads(done.stdout) == ["numpy", "PIL", "onnxruntime", "typer"], done.stderr
+
+
+@pytest.fixture(scope="module")
+def learner(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the extra that `update` needs."""
+    folder = tmp_path_factory.mktemp("learner") / "venv"
+    uv("venv", "--python", sys.executable, folder, cwd=folder.parent)
+    programs = folder / ("Scripts" if sys.platform == "win32" else "bin")
+    uv("pip", "install", "--python", programs / "python", f"{wheel}[cpu,update]", cwd=folder.parent)
+    return programs
+
+
+def test_a_device_learns_without_torch(learner: Path, environment: Path, tmp_path: Path) -> None:
+    import small_models  # these two are the workstation's
+
+    from padim_edge.build import build
+
+    preset, images = small_models.small("edge"), small_models.weave(30)
+    with small_models.export_once("builtin", preset):
+        built = build(
+            small_models.dataset(images[:20]), tmp_path / "part.onnx", preset, small_models.trunk_of("builtin"), seed=3
+        )
+    kept.save(tmp_path / "part.npz", built.kept)
+    (tmp_path / "new").mkdir()
+    for i, image in enumerate(images[20:]):
+        image.save(tmp_path / "new" / f"{i}.png")
+    done = run(environment / "padim-edge", "update", "part.onnx", "new", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "install padim-edge-runtime[update]" in done.stderr
+    done = run(learner / "padim-edge", "update", "part.onnx", "new", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["pictures"] == 30
+    done = run(learner / "padim-edge", "verify", "part-r2.onnx", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["devices"]["cpu"]["passed"] is True
+    done = run(learner / "python", "-c", "import torch", cwd=tmp_path)
+    assert "No module named 'torch'" in done.stderr
 
 
 def test_the_command_judges(environment: Path, bench: Path) -> None:

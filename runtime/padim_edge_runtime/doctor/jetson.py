@@ -1,0 +1,71 @@
+"""Jetson boards: which one, with which JetPack, and where its onnxruntime comes from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Jetson", "capability_of", "find"]
+
+_RELEASE = re.compile(r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)")
+
+_JETPACKS = {35: "5", 36: "6", 38: "7", 39: "7"}
+"""Major version of JetPack by that of Jetson Linux."""
+
+_SOURCES = {
+    "5": "build onnxruntime-gpu from source, or move to JetPack 6; this padim-edge needs Python 3.10",
+    "6": "install onnxruntime-gpu from the Jetson AI Lab index, path jp6/cu126, for Python 3.10",
+    "7": "install onnxruntime-gpu from the Jetson AI Lab index, path sbsa/cu13x, or build it from source with "
+    "CMAKE_CUDA_ARCHITECTURES={architecture}; the wheel on PyPI has no kernels for this board",
+}
+
+_BOARDS = (("thor", "11.0"), ("orin", "8.7"), ("xavier", "7.2"), ("nano", "5.3"), ("tx2", "6.2"))
+"""Compute capability by a word of the model's name."""
+
+
+@dataclass(frozen=True)
+class Jetson:
+    """One board."""
+
+    model: str
+    release: str
+    """Of Jetson Linux, such as 36.4.3."""
+    jetpack: str | None
+    """Its major version; `None` where it is not known."""
+
+    @property
+    def capability(self) -> str | None:
+        """Compute capability, such as 8.7."""
+        return capability_of(self.model)
+
+    @property
+    def source(self) -> str:
+        """Where to get onnxruntime for it."""
+        if self.jetpack is None:
+            return "find the onnxruntime-gpu that was built for its JetPack; wheels on PyPI have no kernels for Jetsons"
+        return _SOURCES[self.jetpack].format(architecture=(self.capability or "87").replace(".", ""))
+
+
+def find(root: Path = Path("/")) -> Jetson | None:
+    """The board that this is, if it is one.
+
+    Args:
+        root: Where `etc` and `proc` lie; another one for tests.
+    """
+    try:
+        text = (root / "etc/nv_tegra_release").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = _RELEASE.search(text)
+    release = f"{found[1]}.{found[2]}" if found else "unknown"
+    try:
+        model = (root / "proc/device-tree/model").read_text(encoding="utf-8", errors="replace").strip("\0\n ")
+    except OSError:
+        model = "Jetson"
+    return Jetson(model, release, _JETPACKS.get(int(found[1])) if found else None)
+
+
+def capability_of(model: str) -> str | None:
+    """Of a board by its name."""
+    return next((capability for word, capability in _BOARDS if word in model.lower()), None)
