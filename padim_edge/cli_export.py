@@ -12,6 +12,7 @@ from padim_edge.cli_options import (
     BackboneOption,
     DataOption,
     DimsOption,
+    FrameOption,
     LayersOption,
     PerturbOption,
     PresetOption,
@@ -22,6 +23,7 @@ from padim_edge.cli_options import (
     class_names,
     method,
     open_dataset,
+    tell_stretched,
 )
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli import DEVICE_HELP, JsonOption, print_json, print_trtexec, tell_extrapolated, warn
@@ -56,6 +58,7 @@ def export(
     reduction: ReductionOption = None,
     dims: DimsOption = None,
     size: SizeOption = None,
+    frame: FrameOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the reduction, and of --perturb.")] = 0,
     false_alarm_rate: Annotated[
         float, typer.Option(help="Share of good pictures that may raise an alarm; sets the threshold.")
@@ -90,8 +93,17 @@ def export(
     from padim_edge_runtime import progress
 
     if statistics is not None:
-        given = {"--backbone": backbone, "--layers": layers, "--reduction": reduction, "--dims": dims, "--size": size}
-        fixed = [name for name, value in {**given, "--budget": budget, "--precision": precision}.items() if value]
+        given = {
+            "--backbone": backbone,
+            "--layers": layers,
+            "--reduction": reduction,
+            "--dims": dims,
+            "--size": size,
+            "--frame": frame,
+            "--budget": budget,
+            "--precision": precision,
+        }
+        fixed = [name for name, value in given.items() if value]
         if fixed:
             raise PadimEdgeError(f"--statistics fixes {fixed[0]}; leave it out, or fit again with it")
     numbers = Precision(precision or "fp32", target, rank, diagonal)
@@ -146,9 +158,11 @@ def export(
             reduction=reduction,
             dims=dims,
             size=size,
+            frame=frame,
         )
     told = []
     for dataset, path in zip(loaded, paths, strict=True):
+        tell_stretched(dataset, chosen)
         if limit is not None:
             numbers = budgets.choose(limit, chosen, trunk, len(dataset.good), target=target)
         built = build(

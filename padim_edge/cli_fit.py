@@ -13,6 +13,7 @@ from padim_edge.cli_options import (
     BackboneOption,
     DataOption,
     DimsOption,
+    FrameOption,
     LayersOption,
     PerturbOption,
     PresetOption,
@@ -22,6 +23,7 @@ from padim_edge.cli_options import (
     WeightsOption,
     method,
     open_dataset,
+    tell_stretched,
 )
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli import DEVICE_HELP, JsonOption, print_json, warn
@@ -46,6 +48,7 @@ def fit(
     reduction: ReductionOption = None,
     dims: DimsOption = None,
     size: SizeOption = None,
+    frame: FrameOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the reduction, and of --perturb.")] = 0,
     like: Annotated[
         Path | None,
@@ -95,7 +98,9 @@ def fit(
                 reduction=reduction,
                 dims=dims,
                 size=size,
+                frame=frame,
             )
+        tell_stretched(dataset, chosen)
         return gather.begin(dataset, chosen, trunk, precision=numbers, seed=seed, device=device, report=progress.bar)
 
     with _ranks() as ranks:

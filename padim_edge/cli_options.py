@@ -18,6 +18,7 @@ __all__ = [
     "BackboneOption",
     "DataOption",
     "DimsOption",
+    "FrameOption",
     "LayersOption",
     "PerturbOption",
     "PresetOption",
@@ -28,6 +29,7 @@ __all__ = [
     "class_names",
     "method",
     "open_dataset",
+    "tell_stretched",
 ]
 
 DataOption = Annotated[
@@ -77,6 +79,14 @@ SizeOption = Annotated[
     str | None, typer.Option(metavar="N|HxW", help="Size in pixels to bring the whole frame to, without a crop.")
 ]
 
+FrameOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HxW",
+        help="Take the camera's raw frames of this size, as 1080x1920: the model then resizes by itself.",
+    ),
+]
+
 
 def class_names(data: Path | None, asked: str | None) -> tuple[str | None, ...]:
     """The classes that `--class` means."""
@@ -101,6 +111,18 @@ def open_dataset(data: Path | None, name: str | None, *, test: bool, perturb: st
     return dataset
 
 
+def tell_stretched(dataset: Dataset, preset: Preset) -> None:
+    """Remark on stderr that the good pictures have another size than the camera's frames."""
+    from padim_edge.datasets.items import first_size
+
+    camera, size = preset.preprocessing.camera, first_size(dataset)
+    if camera is not None and size is not None and size != camera[::-1]:
+        warn(
+            f"{dataset.class_name}: the pictures have {size[1]}x{size[0]} pixels (height x width) and not the "
+            f"{camera[0]}x{camera[1]} of --frame; they are stretched to that first, so fit on the camera's own frames"
+        )
+
+
 def method(
     data: Path | None,
     *,
@@ -111,6 +133,7 @@ def method(
     reduction: str | None,
     dims: int | None,
     size: str | None,
+    frame: str | None = None,
 ) -> tuple[Preset, Trunk]:
     """The preset and the backbone that the options mean.
 
@@ -119,14 +142,15 @@ def method(
     """
     from dataclasses import replace
 
-    from padim_edge.presets import choose
+    from padim_edge.presets import choose, parse_frame
     from padim_edge_export import backbones
 
     network = backbone or ("resnet18" if data else "builtin")
     named = None if layers is None else tuple(name.strip() for name in layers.split(",") if name.strip())
     # The preset comes first: a wrong size is told without minutes of download.
     kept = backbones.default_dims(network) if dims is None else dims
-    chosen = choose(preset, dims=kept, size=size, reduction=reduction)
+    camera = None if frame is None else parse_frame(frame)
+    chosen = choose(preset, dims=kept, size=size, reduction=reduction, camera=camera)
     trunk = backbones.load(network, weights, named)
     if dims is None:  # a network's usual number may be more than these layers have
         chosen = replace(chosen, dims=min(kept, sum(trunk.description.channels)))

@@ -20,7 +20,7 @@ from padim_edge.presets import Preset
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing, Statistics, kept
 from padim_edge_artifact.comparable import Observed, Seen
 from padim_edge_artifact.kept import Kept, Progress, Recipe
-from padim_edge_export import embedding
+from padim_edge_export import camera, embedding
 from padim_edge_export.backbones import Trunk
 from padim_edge_fuse.graph import joined, of_kept, records
 from padim_edge_fuse.precision import Precision
@@ -77,7 +77,7 @@ def begin(
     drawn = None
     if preset.reduction == "pca":
         with report("principal components", len(dataset.good)) as advance:
-            passing = frames(dataset.good, preset.preprocessing, {})
+            passing = frames(dataset.good, preset.preprocessing.on_host, {})
             drawn = principal.draw(trunk, preset, passing, device=device, progress=advance)
     with report("exporting the backbone", None):
         graph = embedding.build(
@@ -93,8 +93,9 @@ def begin(
         )
     with report(f"preparing {precision.name}", None):
         step = max(1, len(dataset.good) // OBSERVED)
-        tried = frames(dataset.good[::step][:OBSERVED], preset.preprocessing, {})
+        tried = frames(dataset.good[::step][:OBSERVED], preset.preprocessing.on_host, {})
         graph = in_precision(graph, precision, tried, device)
+    graph = camera.baked(graph, preset.preprocessing)  # only now: grey levels are whole in float32 alone
     recipe = Recipe(
         class_name=dataset.class_name,
         created_by=f"padim-edge {version('padim-edge')}",

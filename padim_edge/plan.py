@@ -67,7 +67,8 @@ def needs(kept: Kept, precision: Precision, pictures: int) -> Needs:
     statistics = 8 * patches * dims * (dims + 1)
     model = model_bytes(graph, precision, pictures)
     vectors = 4 * BATCH * patches * dims
-    fitting = vectors + _largest_activation(graph) * _ALIVE * side_by_side(graph.size)
+    pictures = 3 * 3 * BATCH * int(np.prod(graph.size))  # a batch, and two that are decoded ahead
+    fitting = vectors + pictures + _largest_activation(graph) * _ALIVE * side_by_side(graph.size)
     # The constants exist as they were computed, as they are written, and as onnxruntime lays them out.
     constants = 4 * model // _BYTES[precision.name]
     return Needs(statistics, _PROGRAM + statistics + max(fitting, 2 * constants + vectors), model, patches, dims)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from padim_edge_artifact import PadimEdgeError, Preprocessing
 
-__all__ = ["PRESETS", "REDUCTIONS", "Preset", "choose", "parse_size"]
+__all__ = ["PRESETS", "REDUCTIONS", "Preset", "choose", "parse_frame", "parse_size"]
 
 REDUCTIONS = ("random", "semi-orthogonal", "pca")
 """`random` channels (PaDiM), a random projection, or the principal components of the good pictures' features."""
@@ -72,7 +72,14 @@ PRESETS = {
 }
 
 
-def choose(name: str, *, dims: int | None = None, size: str | None = None, reduction: str | None = None) -> Preset:
+def choose(
+    name: str,
+    *,
+    dims: int | None = None,
+    size: str | None = None,
+    reduction: str | None = None,
+    camera: tuple[int, int] | None = None,
+) -> Preset:
     """A preset, with other dimensions or another size where they are given.
 
     Args:
@@ -80,6 +87,7 @@ def choose(name: str, *, dims: int | None = None, size: str | None = None, reduc
         dims: Embedding dimensions.
         size: `256` or `256x512` (height x width): the whole frame is brought to it and nothing is cropped.
         reduction: One of `REDUCTIONS`.
+        camera: (height, width) in pixels of the raw frames that the model shall resize by itself.
 
     Raises:
         PadimEdgeError: No such preset or reduction, or not a size.
@@ -93,6 +101,8 @@ def choose(name: str, *, dims: int | None = None, size: str | None = None, reduc
         if reduction not in REDUCTIONS:
             raise PadimEdgeError(f"there is no reduction {reduction!r}; choose one of {', '.join(REDUCTIONS)}")
         preset = replace(preset, reduction=reduction)
+    if camera is not None:
+        preset = replace(preset, preprocessing=replace(preset.preprocessing, camera=camera))
     if size is None:
         return preset
     sides = re.fullmatch(r"(\d+)(?:x(\d+))?", size)
@@ -100,6 +110,19 @@ def choose(name: str, *, dims: int | None = None, size: str | None = None, reduc
     if min(height, width) < 32 or max(height, width) > 4096:
         raise PadimEdgeError(f"--size is {size!r}, expected 32 to 4096 pixels a side, as in 256 or 256x512")
     return replace(preset, preprocessing=replace(preset.preprocessing, resize=(height, width), crop=None))
+
+
+def parse_frame(text: str) -> tuple[int, int]:
+    """(height, width) in pixels, from `1080x1920`.
+
+    Raises:
+        PadimEdgeError: Not a size.
+    """
+    sides = re.fullmatch(r"(\d+)x(\d+)", text)
+    height, width = (int(sides[1]), int(sides[2])) if sides else (0, 0)
+    if min(height, width) < 8 or max(height, width) > 16384:
+        raise PadimEdgeError(f"--frame is {text!r}, expected height x width in pixels, 8 to 16384, as in 1080x1920")
+    return height, width
 
 
 def parse_size(text: str) -> int:

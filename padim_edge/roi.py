@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge.datasets import Dataset
-from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
+from padim_edge.datasets.items import first_size
+from padim_edge_artifact import PadimEdgeError, Preprocessing
 from padim_edge_runtime import images
 
 __all__ = ["read_roi"]
@@ -24,18 +25,13 @@ def read_roi(path: Path, preprocessing: Preprocessing, dataset: Dataset) -> npt.
         PadimEdgeError: It cannot be read, nothing in it is white, or its aspect is not that of the good pictures.
     """
     mask = images.read(path).image.convert("L")
-    for item in dataset.good:
-        try:
-            width, height = item.read().image.size
-        except ImageError:
-            continue  # the fit names it
-        if abs(mask.width * height / (mask.height * width) - 1) > ASPECT_TOLERANCE:
-            raise PadimEdgeError(
-                f"the region of interest {path} has {mask.width}x{mask.height} pixels, expected the aspect of the "
-                f"pictures, such as {width}x{height}; draw it on one of them"
-            )
-        break
-    inspected = images.prepare(mask.convert("RGB"), preprocessing)[..., 0] >= 128
+    size = first_size(dataset)
+    if size is not None and abs(mask.width * size[1] / (mask.height * size[0]) - 1) > ASPECT_TOLERANCE:
+        raise PadimEdgeError(
+            f"the region of interest {path} has {mask.width}x{mask.height} pixels, expected the aspect of the "
+            f"pictures, such as {size[0]}x{size[1]}; draw it on one of them"
+        )
+    inspected = images.prepare(mask.convert("RGB"), preprocessing.on_host)[..., 0] >= 128
     if not inspected.any():
         raise PadimEdgeError(
             f"the region of interest {path} is empty (nothing of it is white where the model looks); paint white what "

@@ -108,7 +108,7 @@ def page(evaluation: Evaluation, detector: Detector, model: Path) -> ClassReport
             "preset": f"{metadata.preset}, {metadata.precision}",
             "backbone": f"{metadata.backbone.name}, {metadata.backbone.weights}",
             "embedding": f"{metadata.reduction.dims} dimensions, {metadata.reduction.kind}",
-            "input": f"{metadata.size[0]} x {metadata.size[1]} pixels",
+            "input": f"{metadata.input_size[0]} x {metadata.input_size[1]} pixels",
             "good pictures": str(metadata.pictures),
             "calibrated on": f"{metadata.calibration.pictures} {metadata.threshold_rule}",
             "ran on": detector.device,

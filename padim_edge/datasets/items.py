@@ -24,6 +24,7 @@ __all__ = [
     "choose",
     "class_folders",
     "contradictions",
+    "first_size",
     "folders",
     "item",
     "masks_by_stem",
@@ -81,6 +82,16 @@ def item(path: Path, kind: str, mask: Path | None, key: str) -> Item:
     return Item(
         str(path), kind, partial(images.read, path), partial(read_mask, mask) if with_mask and mask else None, key
     )
+
+
+def first_size(dataset: Dataset) -> tuple[int, int] | None:
+    """(width, height) in pixels of the first good picture that can be read; the fit names the others."""
+    for each in dataset.good:
+        try:
+            return each.read().image.size
+        except ImageError:
+            continue
+    return None
 
 
 def pictures(folder: Path) -> list[Path]:

@@ -144,8 +144,13 @@ class Metadata:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the model's input in pixels."""
+        """(H, W) in pixels of the frame that the model judges, and of its map."""
         return self.preprocessing.size
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(H, W) of the graph's input in pixels; other than `size` where the graph resizes the camera's frames."""
+        return self.preprocessing.input_size
 
 
 def to_json(metadata: Metadata) -> str:

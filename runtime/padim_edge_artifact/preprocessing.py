@@ -1,11 +1,12 @@
 """How a picture of any size becomes the model's frame, and how the frame's coordinates return to the picture.
 
-Only the geometry lives here; the pixels are moved by `padim_edge_runtime.images`, for fitting and for judging alike.
+Either the host does it, or the graph, which then takes the camera's frames as they are. Only the geometry lives here;
+the pixels are moved by `padim_edge_runtime.images` for fitting and for judging alike, or by `padim_edge_export.camera`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from padim_edge_artifact.errors import ArtifactError
 
@@ -44,10 +45,16 @@ class Preprocessing:
     """(height, width) of the centre crop in pixels; `None` keeps the whole frame."""
     interpolation: str = "bicubic"
     """One of `INTERPOLATIONS`, with Pillow's antialiasing when the picture shrinks."""
+    camera: tuple[int, int] | None = None
+    """(height, width) in pixels of the camera's raw frames where the graph itself resizes and crops; `None` where the
+    host does."""
 
     def __post_init__(self) -> None:
-        if min(self.resize) < 1 or (self.crop is not None and min(self.crop) < 1):
-            raise ArtifactError(f"preprocessing has the sizes {self.resize} and {self.crop}, expected positive ones")
+        sizes = [each for each in (self.resize, self.crop, self.camera) if each is not None]
+        if min(map(min, sizes)) < 1:
+            raise ArtifactError(
+                f"preprocessing has the sizes {', '.join(map(str, sizes))} pixels, expected positive ones"
+            )
         if self.crop is not None and (self.crop[0] > self.resize[0] or self.crop[1] > self.resize[1]):
             raise ArtifactError(
                 f"preprocessing crops {self.crop} out of {self.resize}, expected a crop that fits inside"
@@ -59,8 +66,18 @@ class Preprocessing:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the model's input in pixels."""
+        """(H, W) in pixels of the frame that the model judges, and of its map."""
         return self.crop or self.resize
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(H, W) in pixels of what goes into the graph: that frame, or the camera's where the graph resizes."""
+        return self.camera or self.size
+
+    @property
+    def on_host(self) -> Preprocessing:
+        """The same with all of it on the host."""
+        return replace(self, camera=None)
 
     @property
     def offset(self) -> tuple[int, int]:

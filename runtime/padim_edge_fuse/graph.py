@@ -134,4 +134,4 @@ def of_kept(kept: Kept) -> EmbeddingGraph:
         for each in kept.recipe.parts
     )
     recipe = kept.recipe
-    return EmbeddingGraph(model, parts, recipe.reduction, recipe.preprocessing.size, recipe.precision)
+    return EmbeddingGraph(model, parts, recipe.reduction, recipe.preprocessing.input_size, recipe.precision)

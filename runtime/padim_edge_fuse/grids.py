@@ -9,9 +9,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["bicubic", "gaussian", "mean_pool", "nearest"]
+__all__ = ["FIXED_POINT", "antialiased", "bicubic", "gaussian", "mean_pool", "nearest"]
 
 Float64 = npt.NDArray[np.float64]
+
+FIXED_POINT = 22
+"""Bits behind the point of the weights that Pillow gives 8-bit pixels (32, less 8 for the pixel and 2 for sums that
+overshoot)."""
 
 
 def nearest(outputs: int, inputs: int) -> Float64:
@@ -44,6 +48,31 @@ def bicubic(outputs: int, inputs: int) -> Float64:
         far = a * (t**3 - 5 * t**2 + 8 * t - 4)
         weight = np.where(t <= 1, near, far)
         np.add.at(matrix, (np.arange(outputs), index.clip(0, inputs - 1)), weight)
+    return matrix
+
+
+def antialiased(outputs: int, inputs: int, interpolation: str) -> Float64:
+    """`(outputs, inputs)`: the weights, whole numbers of 2**-FIXED_POINT, with which Pillow resizes 8-bit pixels.
+
+    `bicubic` (Keys' cubic convolution with a = -0.5) or `bilinear` (a triangle), widened to shrink, cut off at the
+    border and normalised. Pillow makes whole grey levels of the sums, halves rounded up and clipped, behind each of its
+    two passes; `padim_edge_runtime.images` makes the horizontal one first.
+    """
+    scale = inputs / outputs
+    width = max(scale, 1.0)
+    reach = {"bicubic": 2.0, "bilinear": 1.0}[interpolation] * width
+    matrix = np.zeros((outputs, inputs))
+    for i in range(outputs):
+        center = (i + 0.5) * scale
+        taps = np.arange(max(0, int(center - reach + 0.5)), min(inputs, int(center + reach + 0.5)))
+        t = np.abs((taps - center + 0.5) / width)
+        if interpolation == "bilinear":
+            weight = np.maximum(1 - t, 0)
+        else:
+            weight = np.where(t < 1, (1.5 * t - 2.5) * t**2 + 1, ((2.5 - 0.5 * t) * t - 4) * t + 2)
+            weight[t >= 2] = 0
+        weight = weight / weight.sum() * 2.0**FIXED_POINT
+        matrix[i, taps] = np.trunc(weight + np.copysign(0.5, weight))
     return matrix
 
 

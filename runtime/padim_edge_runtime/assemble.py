@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_artifact import Metadata, PadimEdgeError, names, self_test
+from padim_edge_artifact import Metadata, PadimEdgeError, Preprocessing, names, self_test
 from padim_edge_artifact.calibration import Calibration, calibrate
 from padim_edge_artifact.comparable import Observed, Seen
 from padim_edge_artifact.kept import Kept
@@ -106,7 +106,7 @@ def assemble(
             observed = Observed(kept.seen)
             to_map = map_stage(size, graph.grid, recipe.sigma, inspected)
             without = _Without(session, statistics.count, form, graph, precision, device)
-            passing = batches(_seen(frames, observed.add_shift), side_by_side(size))
+            passing = batches(_seen(frames, observed.add_shift), side_by_side(recipe.preprocessing.input_size))
             scores = _leave_one_out_scores(without, passing, to_map, advance)
         if not len(scores):
             raise PadimEdgeError("none of the good pictures can be read; expected some of those that were fitted on")
@@ -137,7 +137,7 @@ def assemble(
                 reference=observed.seen.reference(),
                 roi=None if inspected is None else to_runs(inspected),
                 digests=Digests("", None, None, 0),
-                self_test=_self_test(session, size, TOLERANCES[precision.name]),
+                self_test=_self_test(session, recipe.preprocessing, TOLERANCES[precision.name]),
                 revision=1 if before is None else before.revision + 1,
                 parent=None if before is None else before.digests.model,
                 statistics=statistics.digest(),
@@ -212,7 +212,8 @@ def _leave_one_out_scores(
     return np.concatenate(scores)
 
 
-def _self_test(session: Any, size: tuple[int, int], tolerance: float) -> SelfTest:
-    outputs = session.run([names.SCORE, names.ANOMALY_MAP], {names.IMAGE: self_test.picture(size)[None]})
-    samples = outputs[1][0][self_test.sample_points(size)]
+def _self_test(session: Any, preprocessing: Preprocessing, tolerance: float) -> SelfTest:
+    feed = {names.IMAGE: self_test.picture(preprocessing.input_size)[None]}
+    outputs = session.run([names.SCORE, names.ANOMALY_MAP], feed)
+    samples = outputs[1][0][self_test.sample_points(preprocessing.size)]
     return SelfTest(float(outputs[0][0]), tuple(float(value) for value in samples), tolerance)

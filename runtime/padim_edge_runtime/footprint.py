@@ -142,7 +142,7 @@ def costs(
 def _judging(detector: Detector) -> Call:
     from padim_edge_artifact.self_test import picture
 
-    frame = picture(detector.metadata.size)  # what is in it changes neither time nor memory
+    frame = picture(detector.metadata.input_size)  # what is in it changes neither time nor memory
     return lambda: detector(frame)
 
 
@@ -299,7 +299,7 @@ def main() -> None:
     import_onnxruntime()
     _say_and_wait()
     detector = Detector.load(model, device, threads=int(threads) or None)
-    frame = picture(detector.metadata.size)
+    frame = picture(detector.metadata.input_size)
     for _ in range(PICTURES):
         detector(frame)
     _say_and_wait()

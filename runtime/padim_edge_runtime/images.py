@@ -122,15 +122,22 @@ def read(path: Path, *, keep_grey: bool = False) -> Picture:
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """`(H, W, 3)` uint8: the picture, RGB or grey (L), in the model's frame."""
-    height, width = preprocessing.resize
-    if image.size != (width, height):
-        image = image.resize((width, height), _RESAMPLING[preprocessing.interpolation])
+    """`(H, W, 3)` uint8: the picture, RGB or grey (L), as the graph takes it (`Preprocessing.input_size`)."""
+    # A model that resizes by itself gets pictures of another size than its camera's as if that had taken them.
+    height, width = preprocessing.camera or preprocessing.resize
+    # One axis at a time, since Pillow 13 takes them in another order than older ones where a picture gets much lower,
+    # and rounds in between: the device must not see another picture than the workstation did.
+    for size in ((width, image.height), (width, height)):
+        if image.size != size:
+            image = image.resize(size, _RESAMPLING[preprocessing.interpolation])
     if image.mode != "RGB":  # only now: channels are resized alike, and one of them takes less time than three
         image = image.convert("RGB")
-    top, left = preprocessing.offset
-    height, width = preprocessing.size
-    return np.ascontiguousarray(np.asarray(image)[top : top + height, left : left + width])
+    pixels = np.asarray(image)
+    if preprocessing.camera is None:
+        top, left = preprocessing.offset
+        height, width = preprocessing.size
+        pixels = pixels[top : top + height, left : left + width]
+    return np.ascontiguousarray(pixels)
 
 
 def upright_rgb(image: Image.Image, name: str, *, keep_grey: bool = False) -> Picture:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from padim_edge_artifact import ImageError, Metadata, PadimEdgeError
 from padim_edge_artifact.comparable import compare
 from padim_edge_artifact.files import replacing
+from padim_edge_artifact.preprocessing import Box
 from padim_edge_runtime import images
 from padim_edge_runtime.detector import Detector
 from padim_edge_runtime.overlay import overlay
@@ -192,7 +193,9 @@ def _draw(
 
 def in_pixels(shift: tuple[int, int], metadata: Metadata, width: int, height: int) -> tuple[int, int]:
     """(x, y) in pixels of the picture, from (rows, columns) in patches."""
-    box, (h, w) = metadata.preprocessing.judged_box(width, height), metadata.grid
+    # The thumbnails are of what goes into the graph: where that crops, too, they hold the whole picture.
+    preprocessing, (h, w) = metadata.preprocessing, metadata.grid
+    box = preprocessing.judged_box(width, height) if preprocessing.camera is None else Box(0, 0, width, height)
     return round(shift[1] * box.width / w), round(shift[0] * box.height / h)
 
 

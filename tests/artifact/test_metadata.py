@@ -56,7 +56,7 @@ SMALL_JSON = (
     '"class_name":"bottle","created_by":"padim-edge 0.1.0","diagonal":false,'
     '"digests":{"data":"cd","data_bytes":4096,"data_file":"bottle.onnx.data","model":"ab"},'
     '"extrapolated":true,"false_alarm_rate":0.01,"format_version":1,'
-    '"grid":[56,60],"parent":"ef","pictures":209,"pool_patches":true,"pooling":3,"precision":"fp32","preprocessing":{"crop":[224,240],'
+    '"grid":[56,60],"parent":"ef","pictures":209,"pool_patches":true,"pooling":3,"precision":"fp32","preprocessing":{"camera":null,"crop":[224,240],'
     '"interpolation":"bilinear","resize":[256,320]},"preset":"edge","rank":64,"reduction":{"channels":[1,5],"dims":2,'
     '"kind":"random","seed":7,"stage_dims":null},'
     '"reference":{"brightness":[90.5,110.0],"contrast":[20.0,30.0],"mean":"AA==","shift":2},"revision":2,"ridge":0.01,'

@@ -82,3 +82,18 @@ def test_impossible_preprocessing_is_refused(
 ) -> None:
     with pytest.raises(ArtifactError, match="preprocessing"):
         Preprocessing(resize, crop, interpolation)
+
+
+def test_where_the_graph_resizes_the_camera_decides_what_goes_in_and_nothing_else() -> None:
+    host = Preprocessing((256, 256), (224, 224))
+    graph = Preprocessing((256, 256), (224, 224), camera=(1080, 1920))
+    assert host.input_size == host.size == graph.size == (224, 224)
+    assert graph.input_size == (1080, 1920)
+    assert graph.judged_box(1920, 1080) == host.judged_box(1920, 1080)
+    assert graph.on_host == host
+    assert host.on_host == host
+
+
+def test_a_camera_without_pixels_is_refused() -> None:
+    with pytest.raises(ArtifactError, match="expected positive ones"):
+        Preprocessing((256, 256), camera=(0, 1920))

@@ -281,3 +281,13 @@ def test_the_judged_box_is_where_the_frames_pixels_come_from() -> None:
     assert frame[1:-1, 1:-1].min() == 255
     outside = images.prepare(Image.fromarray(255 - pixels), preprocessing)
     assert outside[1:-1, 1:-1].max() == 0
+
+
+@pytest.mark.parametrize("size", [(300, 60), (60, 300), (64, 400), (97, 131), (33, 35)])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_order_of_the_two_axes_is_ours_and_not_pillows(size: tuple[int, int], mode: str) -> None:
+    """Pillow 13 shrinks tall pictures vertically first, older ones never; the frame must be the same on both."""
+    image = Image.fromarray(pictures.noise(3, size)).convert(mode)
+    wide = image.resize((40, size[0]), Image.Resampling.BICUBIC)
+    wanted = np.asarray(wide.resize((40, 30), Image.Resampling.BICUBIC).convert("RGB"))
+    np.testing.assert_array_equal(images.prepare(image, Preprocessing((30, 40))), wanted)

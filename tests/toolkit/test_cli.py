@@ -17,7 +17,7 @@ from commands import run
 from PIL import Image
 
 from padim_edge import sample
-from padim_edge_artifact import Statistics, read_verified
+from padim_edge_artifact import kept, read_verified
 from padim_edge_runtime.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +80,22 @@ def test_evaluate_says_what_it_found_to_people(model: Path, data: Path) -> None:
 def test_statistics_are_kept_on_request(data: Path, tmp_path: Path) -> None:
     where = ("--output", tmp_path / "b.onnx", "--keep-statistics", tmp_path / "b.npz")
     run("export", "--class", "bottle", "--data", data, "--backbone", "builtin", "--dims", 10, *where)
-    assert Statistics.load(tmp_path / "b.npz").count == 24
+    assert kept.load(tmp_path / "b.npz").statistics.count == 24
+
+
+def test_a_model_for_raw_frames_says_so_and_where_pictures_are_of_another_size(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "b.onnx"
+    options = ("--class", "bottle", "--data", data, "--backbone", "builtin", "--dims", 10, "--output", output)
+    _, stderr = run("export", *options, "--frame", "120x160")
+    assert "96x96 pixels (height x width) and not the 120x160 of --frame" in stderr
+    stdout, _ = run("inspect", output)
+    assert "uint8 RGB (N, 120, 160, 3); resize in the graph to 224x224 bicubic" in stdout
+    stdout, _ = run("verify", output, "--json", "--device", "cpu")
+    assert json.loads(stdout)["devices"]["cpu"]["passed"] is True
+    _, stderr = run("export", *options, "--frame", "96x96")
+    assert "--frame" not in stderr
+    _, stderr = run("export", *options, "--frame", "1080", code=1)
+    assert "--frame is '1080', expected height x width" in stderr
 
 
 def test_few_pictures_work_and_are_warned_of(tmp_path: Path) -> None:

@@ -1,0 +1,206 @@
+"""A model that takes the camera's raw frames sees what the host would have made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pictures
+import pytest
+import small_models
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from PIL import Image
+
+from padim_edge.build import build
+from padim_edge.presets import parse_frame
+from padim_edge_artifact import PadimEdgeError, Preprocessing, kept
+from padim_edge_artifact.metadata import Reduction
+from padim_edge_export import camera
+from padim_edge_fuse import grids, tensorrt_rules
+from padim_edge_fuse.graph import EmbeddingGraph
+from padim_edge_fuse.precision import Precision
+from padim_edge_runtime import Detector, images
+from padim_edge_runtime.judge import judge
+from padim_edge_runtime.providers import open_session
+from padim_edge_runtime.update import update
+
+SIZES = st.tuples(st.integers(8, 150), st.integers(8, 150))
+
+
+def nothing_but_pixels(size: tuple[int, int], kind: int = TensorProto.FLOAT) -> EmbeddingGraph:
+    """A graph that gives its pixels back."""
+    nodes = [helper.make_node("Identity", ["image"], ["pixels"])]
+    if kind == TensorProto.FLOAT:
+        nodes = [
+            helper.make_node("Cast", ["image"], ["cast"], to=kind),
+            helper.make_node("Identity", ["cast"], ["pixels"]),
+        ]
+    shape = ["N", *size, 3]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("pixels", kind, shape)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return EmbeddingGraph(model, (), Reduction("random", 1, 0, None, None), size)
+
+
+def seen(preprocessing: Preprocessing, frames: np.ndarray, kind: int = TensorProto.FLOAT) -> np.ndarray:
+    """What a graph sees of raw frames."""
+    baked = camera.baked(nothing_but_pixels(preprocessing.size, kind), preprocessing)
+    onnx.checker.check_model(baked.model, full_check=True)
+    assert baked.size == preprocessing.camera
+    return open_session(baked.model.SerializeToString(), "cpu").session.run(None, {"image": frames})[0]
+
+
+def host(preprocessing: Preprocessing, frame: np.ndarray) -> np.ndarray:
+    return images.prepare(Image.fromarray(frame), preprocessing.on_host)
+
+
+@st.composite
+def ways(draw: st.DrawFn) -> Preprocessing:
+    resize = draw(SIZES)
+    crop = draw(st.none() | st.tuples(st.integers(1, resize[0]), st.integers(1, resize[1])))
+    return Preprocessing(resize, crop, draw(st.sampled_from(["bicubic", "bilinear"])), draw(SIZES))
+
+
+@settings(max_examples=60, deadline=None)
+@given(ways(), st.integers(0, 99))
+def test_the_graph_resizes_and_crops_as_pillow_does(preprocessing: Preprocessing, seed: int) -> None:
+    frames = np.stack([pictures.noise(seed + i, preprocessing.camera) for i in range(2)])
+    found = seen(preprocessing, frames)
+    wanted = np.stack([host(preprocessing, frame) for frame in frames]).astype(np.float32)
+    assert found.shape == wanted.shape
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("sides", [(1080, 224), (1920, 224), (64, 64), (30, 100), (7, 9)])
+def test_every_row_of_the_resize_is_a_mean(sides: tuple[int, int], interpolation: str) -> None:
+    matrix = grids.antialiased(sides[1], sides[0], interpolation) / 2**grids.FIXED_POINT
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(matrix, matrix[::-1, ::-1], atol=1e-6)
+    if sides[0] == sides[1]:
+        np.testing.assert_array_equal(matrix, np.eye(sides[0]))
+
+
+def test_frames_that_fit_already_are_cut_and_not_touched() -> None:
+    preprocessing = Preprocessing((72, 80), (64, 64), camera=(72, 80))
+    frame = pictures.noise(1, (72, 80))
+    np.testing.assert_array_equal(seen(preprocessing, frame[None])[0], host(preprocessing, frame))
+
+
+def test_a_graph_that_reads_whole_pixels_gets_whole_pixels() -> None:
+    """As int8 for the CPU does."""
+    preprocessing = Preprocessing((40, 40), camera=(90, 70))
+    found = seen(preprocessing, pictures.noise(2, (90, 70))[None], TensorProto.UINT8)
+    assert found.dtype == np.uint8
+
+
+def test_without_a_camera_nothing_changes() -> None:
+    graph = nothing_but_pixels((8, 8))
+    assert camera.baked(graph, Preprocessing((8, 8))) is graph
+
+
+CAMERA = (120, 100)
+
+
+@cache
+def shots(count: int, first: int = 0) -> list[Image.Image]:
+    return [pictures.good(first + i, CAMERA) for i in range(count)]
+
+
+def built(folder: Path, precision: Precision, preset: str = "edge", *, raw: bool = True) -> Path:
+    """A model for these frames, that resizes or that has them resized."""
+    chosen = small_models.small(preset)
+    baked = dataclasses.replace(
+        chosen, preprocessing=dataclasses.replace(chosen.preprocessing, camera=CAMERA if raw else None)
+    )
+    path = folder / f"{'raw' if raw else 'host'}.onnx"
+    with small_models.export_once("builtin", chosen):
+        result = build(
+            small_models.dataset(shots(30)), path, baked, small_models.trunk_of("builtin"), seed=3, precision=precision
+        )
+    kept.save(path.with_suffix(".npz"), result.kept)
+    return path
+
+
+@pytest.mark.parametrize("preset", ["edge", "paper"])
+@pytest.mark.parametrize(
+    "precision", [Precision(), Precision("fp16"), Precision("int8"), Precision("int8", "tensorrt")], ids=str
+)
+def test_raw_frames_score_as_resized_ones(precision: Precision, preset: str, tmp_path: Path) -> None:
+    raw, resized = (Detector.load(built(tmp_path, precision, preset, raw=raw), "cpu") for raw in (True, False))
+    assert raw.metadata.input_size == CAMERA
+    assert raw.metadata.size == resized.metadata.size == (64, 64)
+    assert raw.self_test().passed
+    judged = [*shots(3, first=50), pictures.defective(60, CAMERA)[0]]
+    for picture in judged:
+        a, b = (each(each.prepare(picture)) for each in (raw, resized))
+        np.testing.assert_array_equal(a.anomaly_map, b.anomaly_map)
+        assert a.anomalous == b.anomalous
+        # Pixels as a camera gives them need no host at all.
+        np.testing.assert_array_equal(raw(np.asarray(picture)).score, a.score)
+    assert raw.metadata.threshold == resized.metadata.threshold
+
+
+@pytest.mark.parametrize(
+    "precision", [Precision("fp32", "tensorrt"), Precision("fp16", "tensorrt"), Precision("int8", "tensorrt")], ids=str
+)
+def test_tensorrt_takes_it(precision: Precision, tmp_path: Path) -> None:
+    model = onnx.load(built(tmp_path, precision))
+    assert tensorrt_rules.check(model) == ()
+    assert model.graph.node[0].op_type == "Cast"
+
+
+def test_regions_lie_in_the_picture_and_nothing_seems_moved(tmp_path: Path) -> None:
+    detector = Detector.load(built(tmp_path, Precision()), "cpu")
+    picture, (left, top, width, height) = pictures.defective(61, CAMERA)
+    picture.resize((200, 240)).save(tmp_path / "large.png")
+    (found,) = judge(detector, [(tmp_path / "large.png", Path("large.png"))])
+    assert found.anomalous
+    assert found.warnings == ()
+    x, y, w, h = max(found.regions, key=lambda region: region.peak).box
+    assert x < 2 * (left + width / 2) < x + w
+    assert y < 2 * (top + height / 2) < y + h
+
+
+def test_other_frames_are_refused_and_the_size_is_named(tmp_path: Path) -> None:
+    detector = Detector.load(built(tmp_path, Precision()), "cpu")
+    with pytest.raises(PadimEdgeError, match=r"expected uint8 \(N, 120, 100, 3\)"):
+        detector(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_an_update_goes_on_taking_raw_frames(tmp_path: Path) -> None:
+    model = built(tmp_path, Precision())
+    files = []
+    for i, picture in enumerate(shots(10, first=100)):
+        files.append(tmp_path / f"{i}.png")
+        picture.save(files[-1])
+    update(
+        model,
+        files,
+        statistics=model.with_suffix(".npz"),
+        output=tmp_path / "next.onnx",
+        output_statistics=tmp_path / "next.npz",
+    )
+    after = Detector.load(tmp_path / "next.onnx", "cpu")
+    assert after.metadata.input_size == CAMERA
+    assert after.metadata.pictures == 40
+    assert after(np.asarray(pictures.defective(62, CAMERA)[0])).anomalous
+
+
+@pytest.mark.parametrize("text", ["1080", "1080 x 1920", "x", "7x9", "100x20000", "-1x5", ""])
+def test_what_is_no_size_of_a_frame_is_refused(text: str) -> None:
+    with pytest.raises(PadimEdgeError, match="as in 1080x1920"):
+        parse_frame(text)
+
+
+def test_a_size_is_height_and_width() -> None:
+    assert parse_frame("1080x1920") == (1080, 1920)
