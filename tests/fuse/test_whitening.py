@@ -23,6 +23,7 @@ from padim_edge_fuse.whitening import (
     diagonal,
     exact_numbers,
     form_of,
+    inverse_of_lower,
     levels_of,
     low_rank,
     squared_distance,
@@ -272,3 +273,12 @@ def test_statistics_that_are_not_those_of_pictures_are_refused(form, value: floa
 def test_a_rank_that_leaves_nothing_out_or_keeps_nothing_is_refused(rank: int) -> None:
     with pytest.raises(PadimEdgeError, match="expected 1 to 6"):
         low_rank(heads.statistics_of(heads.draw(FLAT, 20, 0)), 0.01, rank)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 15, 16, 17, 33, 100])
+def test_the_inverse_of_a_triangle_is_one_and_is_a_triangle(dims: int) -> None:
+    draw = np.random.default_rng(dims).standard_normal((5, dims, 2 * dims))
+    lower = np.linalg.cholesky(draw @ draw.transpose(0, 2, 1) / dims + 0.003 * np.eye(dims))
+    inverse = inverse_of_lower(lower)
+    assert not np.triu(inverse, 1).any()
+    np.testing.assert_allclose(lower @ inverse, np.broadcast_to(np.eye(dims), lower.shape), atol=1e-12)
