@@ -166,7 +166,9 @@ def run(
     from padim_edge.build import build
     from padim_edge.presets import PRESETS
     from padim_edge_fuse.precision import Precision
+    from padim_edge_runtime import Detector
     from padim_edge_runtime.providers import open_session
+    from padim_edge_runtime.tensorrt import Batches
 
     batches = [int(each) for each in options.batch]
     trunk = load(options.backbone, options.weights, folder)
@@ -186,7 +188,7 @@ def run(
                 exact, expected = built, on_cpu
             for device in devices:
                 try:
-                    judge = _session(open_session(built.model, device).session)
+                    judge = _session(Detector.load(built.model, device, batches=Batches.of(batches)).session)
                     about = {"device": device, "engine": "onnxruntime", "preset": name, "precision": precision}
                     rows += measure(judge, pixels, on_cpu, batches, options.rounds, built.bytes, about)
                 except PadimEdgeError as error:

@@ -54,7 +54,7 @@ def evaluate(
         raise PadimEdgeError(f"the folder of {report} does not exist; make it or choose another one")
     evaluations, pages = [], []
     for model in models:
-        detector = Detector.load(model, device)
+        detector = Detector.load(model, device, tell=warn)
         name = class_name or detector.metadata.class_name
         dataset = open_dataset(data, name, test=True, perturb=perturb, seed=seed)
         with progress.bar(f"evaluating {name}", len(dataset.test)) as advance:

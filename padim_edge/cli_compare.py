@@ -65,15 +65,15 @@ def compare(
     dataset = datasets.from_sample(name, test=True) if data is None else datasets.from_folder(data, name)
     for note in dataset.notes:
         warn(f"{dataset.class_name}: {note}")
-    detectors = Detector.load(a, device, threads=threads), Detector.load(b, device, threads=threads)
+    before, after = (Detector.load(each, device, threads=threads, tell=warn) for each in (a, b))
     with progress.bar(f"comparing on {name}", len(dataset.test or dataset.good)) as advance:
-        comparison = run(*detectors, dataset, advance)
+        comparison = run(before, after, dataset, advance)
     for sentence in comparison.unreadable:
         warn(f"left out: {sentence}")
     if comparison.a is not None and comparison.a.without_mask:
         warn(f"{comparison.a.without_mask} anomalous pictures have no mask; they count in the image metrics only")
     with progress.bar("timing", rounds) as advance:
-        cost_a, cost_b = costs((a, b), detectors, rounds, threads=threads, progress=advance)
+        cost_a, cost_b = costs((a, b), (before, after), rounds, threads=threads, progress=advance)
     if as_json:
         print_json(to_json(comparison, (cost_a, cost_b)))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def device(request: pytest.FixtureRequest) -> str:
     """Where the golden models run."""
     return str(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """TensorRT's engines, where there is a TensorRT, are kept there and not beside the golden models."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PADIM_EDGE_CACHE", str(tmp_path_factory.mktemp("engines")))
+        yield
 
 
 @pytest.fixture(scope="session")

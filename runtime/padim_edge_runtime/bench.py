@@ -43,6 +43,8 @@ class Bench:
     """Where it really ran."""
     refused: tuple[str, ...]
     """Why `auto` passed over better devices."""
+    placement: str
+    """Which nodes of the graph ran where, in words."""
     numbers: str
     """Precision, target and form."""
     size: tuple[int, int]
@@ -51,9 +53,9 @@ class Bench:
     cores: int
     onnxruntime: str
     load_ms: float
-    """Reading, checking every byte, and opening."""
+    """Reading, checking every byte, and opening; TensorRT builds its engine in it, where none is kept."""
     first_ms: float
-    """The first call, which is longer: TensorRT builds its engine in it, where none is cached."""
+    """The first call, which is longer: memory is taken, and CUDA searches for the fastest convolutions."""
     calls: int
     p50_ms: float
     p95_ms: float
@@ -79,6 +81,7 @@ def bench(
     seconds: float = 5.0,
     threads: int | None = None,
     progress: Callable[[int], object] = lambda _: None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Bench:
     """Measure.
 
@@ -89,18 +92,20 @@ def bench(
         seconds: For single pictures; every batch size gets a quarter of it.
         threads: CPU threads; `None` leaves it to onnxruntime.
         progress: Called with 1 after each of the `len(batches) + 2` parts.
+        tell: As for `Detector.load`.
 
     Raises:
         ArtifactError: The model is refused.
-        DeviceError: The device is not there, or fails while it runs.
+        DeviceError: The device is not there, takes no batch of such a size, or fails while it runs.
     """
     from padim_edge_runtime.providers import import_onnxruntime
 
     before = sensors.temperatures()
     start = time.perf_counter()
-    detector = Detector.load(model, device, threads=threads)
+    detector = Detector.load(model, device, threads=threads, tell=tell)
     loaded = time.perf_counter()
-    frame = picture(detector.metadata.size)  # what is in it changes neither time nor memory
+    detector.require(max(batches, default=1))  # now, and not when all but the last one were measured
+    frame = picture(detector.metadata.input_size)  # what is in it changes neither time nor memory
     detector(frame)
     first = time.perf_counter()
     watch = _Watch()
@@ -121,8 +126,9 @@ def bench(
         model=model.name,
         device=detector.device,
         refused=detector.refused,
+        placement=detector.placement,
         numbers=detector.metadata.numbers,
-        size=detector.metadata.size,
+        size=detector.metadata.input_size,
         machine=f"{platform.system()} {platform.machine()}",
         cores=cores(),
         onnxruntime=str(import_onnxruntime().__version__),

@@ -117,7 +117,9 @@ def infer(
     min_area: Annotated[
         int, typer.Option(min=0, help="Do not report regions of less area, in square pixels of the picture.")
     ] = 0,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say why better devices were passed over.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say why better devices were passed over, and what runs where.")
+    ] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Say at the end where the time went, on stderr.")] = False,
 ) -> None:
     """Judge pictures: score, decision, regions. Exit code 1 when any picture could not be read."""
@@ -131,10 +133,12 @@ def infer(
         raise PadimEdgeError(f"--threshold is {threshold}, expected a distance of 0 or more")
     files = images.find(pictures)
     at_once = side_by_side(len(files))
-    detector = Detector.load(model, device, threads=1 if at_once > 1 else None)
+    detector = Detector.load(model, device, threads=1 if at_once > 1 else None, tell=warn)
     if verbose:
         for reason in detector.refused:
             warn(reason)
+        if detector.device != "cpu":
+            warn(detector.placement)
     judged: list[Judged | Unreadable] = []
     with ExitStack() as stack:
         rows = None
@@ -222,25 +226,29 @@ def inspect(
     trtexec: Annotated[
         int | None, typer.Option(metavar="BATCH", help="Print the calls of trtexec that build an engine instead.")
     ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say why better devices are passed over.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a model is: class, backbone, preprocessing, pictures, threshold, licence."""
     import dataclasses
 
     from padim_edge_artifact.container import read_metadata
+    from padim_edge_runtime.here import runs_here
 
     metadata = read_metadata(model)
     if trtexec is not None:
         print_trtexec(model, metadata, trtexec)
         return
+    here = runs_here(model, metadata)
     if as_json:
-        print_json(dataclasses.asdict(metadata))
+        print_json(dataclasses.asdict(metadata) | {"runs_here": {"device": here.device, "refused": here.refused}})
         return
     preprocessing, reduction = metadata.preprocessing, metadata.reduction
-    (height, width), (h, w) = metadata.size, metadata.grid
+    (height, width), (h, w) = metadata.input_size, metadata.grid
     crop = (
         f", centre crop {preprocessing.crop[0]}x{preprocessing.crop[1]}" if preprocessing.crop else ", nothing cropped"
     )
+    where = "in the graph " if preprocessing.camera else ""
     per_stage = f" ({' + '.join(map(str, reduction.stage_dims))} by stage)" if reduction.stage_dims else ""
     stored = model.stat().st_size + metadata.digests.data_bytes
     rows = {
@@ -249,8 +257,8 @@ def inspect(
         "revision": str(metadata.revision)
         + (f", an update of the model with digest {metadata.parent[:12]}" if metadata.parent else ""),
         "preset": f"{metadata.preset}, {metadata.numbers}",
-        "input": f"uint8 RGB (N, {height}, {width}, 3); resize to {preprocessing.resize[0]}x{preprocessing.resize[1]} "
-        f"{preprocessing.interpolation}{crop}",
+        "input": f"uint8 RGB (N, {height}, {width}, 3); resize {where}to {preprocessing.resize[0]}x"
+        f"{preprocessing.resize[1]} {preprocessing.interpolation}{crop}",
         "backbone": f"{metadata.backbone.name} {', '.join(metadata.backbone.layers)}",
         "weights": f"{metadata.backbone.weights}; sha256 {metadata.backbone.weights_digest[:12]}",
         "weights' licence": metadata.backbone.licence,
@@ -267,9 +275,12 @@ def inspect(
         + (", below it a Pareto tail is used" if metadata.extrapolated else ""),
         "size": f"{stored / 1e6:.1f} MB"
         + (f", with {metadata.digests.data_file}" if metadata.digests.data_file else ""),
+        "runs here on": here.words,
     }
     for name, value in rows.items():
         typer.echo(f"{name:>17}  {value}")
+    for reason in here.refused if verbose else ():
+        warn(reason)
 
 
 @app.command()
@@ -286,7 +297,7 @@ def verify(
     results: dict[str, dict[str, Any]] = {}
     for each in DEVICES if device is None else (device,):
         try:
-            detector = Detector.load(model, each)
+            detector = Detector.load(model, each, tell=warn)
             outcome = detector.self_test()
         except DeviceError as error:
             if device is not None or each == "cpu":
@@ -343,10 +354,10 @@ def _add_toolkit() -> None:
 
 def _add_own() -> None:
     # These import the options above.
-    from padim_edge_runtime.cli_device import bench, doctor
+    from padim_edge_runtime.cli_device import bench, doctor, warm
     from padim_edge_runtime.cli_learn import recalibrate, update
 
-    for command in (recalibrate, update, doctor, bench):
+    for command in (recalibrate, update, doctor, warm, bench):
         app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""The commands about this machine: `doctor` and `bench`. Heavy imports stand inside, as in `cli`."""
+"""The commands about this machine: `doctor`, `warm` and `bench`. Heavy imports stand inside, as in `cli`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from padim_edge_runtime.cli import DEVICE_HELP, JsonOption, ModelArgument, print
 if TYPE_CHECKING:
     from padim_edge_runtime.bench import Bench
 
-__all__ = ["bench", "doctor"]
+__all__ = ["bench", "doctor", "warm"]
 
 _MARKS = {"fine": "ok  ", "note": "note", "failed": "CURE"}
 
@@ -46,12 +46,9 @@ def bench(
     from padim_edge_runtime import progress
     from padim_edge_runtime.bench import bench as run
 
-    words = [word.strip() for word in batch.split(",") if word.strip()]
-    if not words or not all(word.isdecimal() and 1 <= int(word) <= 1024 for word in words):
-        raise PadimEdgeError(f"--batch is {batch!r}, expected numbers from 1 to 1024, as in 1,2,4")
-    sizes = [int(word) for word in words]
+    sizes = _sizes(batch)
     with progress.bar("measuring", len(sizes) + 2) as advance:
-        found = run(model, device, batches=sizes, seconds=seconds, threads=threads, progress=advance)
+        found = run(model, device, batches=sizes, seconds=seconds, threads=threads, progress=advance, tell=warn)
     if as_json:
         print_json(found.to_json())
         return
@@ -61,11 +58,49 @@ def bench(
         typer.echo(f"{name:>17}  {value}")
 
 
+def warm(
+    model: ModelArgument,
+    device: Annotated[str, typer.Option(help="tensorrt; the other devices need no warming.")] = "tensorrt",
+    batch: Annotated[
+        str, typer.Option(metavar="1,8", help="Tune for the first of these sizes, and take batches up to the largest.")
+    ] = "1,8",
+    as_json: JsonOption = False,
+) -> None:
+    """Build TensorRT's engine for a model on this machine ahead: infer, bench and verify then begin at once."""
+    from padim_edge_artifact import DeviceError
+    from padim_edge_runtime import progress, tensorrt
+    from padim_edge_runtime.providers import DEVICES
+
+    batches = tensorrt.Batches.of(_sizes(batch))
+    if device not in DEVICES:
+        raise DeviceError(f"--device is {device!r}, expected tensorrt, for which alone something is built ahead")
+    if device != "tensorrt":
+        warn(f"there is nothing to build ahead for {device}; only tensorrt needs an engine")
+        return
+    with progress.bar("building the engine", tensorrt.STEPS) as advance:
+        done = tensorrt.warm(model, batches, progress=advance)
+    if as_json:
+        print_json(done.to_json())
+        return
+    when = "was there" if done.build_seconds is None else f"built in {done.build_seconds:.1f} s"
+    typer.echo(f"engine for batches of 1 to {batches.largest}, tuned for {batches.tuned}: {when}")
+    typer.echo(f"{done.folder}, {done.bytes / 1e6:.1f} MB; the model loads in {done.load_seconds:.1f} s now")
+
+
+def _sizes(text: str) -> list[int]:
+    """Batch sizes, from text such as `1,2,4`."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isdecimal() and 1 <= int(word) <= 1024 for word in words):
+        raise PadimEdgeError(f"--batch is {text!r}, expected numbers from 1 to 1024, as in 1,2,4")
+    return [int(word) for word in words]
+
+
 def _lines(found: Bench) -> list[tuple[str, str]]:
     height, width = found.size
     lines = [
         ("model", f"{found.model}, {found.numbers}, {height}x{width}"),
         ("device", f"{found.device}; {found.machine}, {found.cores} cores, onnxruntime {found.onnxruntime}"),
+        ("nodes", found.placement),
         ("load; first call", f"{found.load_ms:.1f} ms; {found.first_ms:.1f} ms"),
         (
             "one picture",

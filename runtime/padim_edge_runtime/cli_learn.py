@@ -30,7 +30,9 @@ def recalibrate(
     before = read_metadata(model).threshold
     files = [path for path, _ in images.find(good)]
     with progress.bar("judging", len(files)) as advance:
-        after, unreadable = run(model, files, false_alarm_rate=false_alarm_rate, device=device, progress=advance)
+        after, unreadable = run(
+            model, files, false_alarm_rate=false_alarm_rate, device=device, progress=advance, tell=warn
+        )
     for sentence in unreadable:
         warn(f"left out: {sentence}")
     tell_extrapolated(after)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +13,7 @@ import numpy.typing as npt
 
 from padim_edge_artifact import ArtifactError, DeviceError, ImageError, Metadata, names, read_verified
 from padim_edge_artifact.self_test import picture, sample_points
-from padim_edge_runtime import images, providers
+from padim_edge_runtime import images, providers, tensorrt
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,15 +65,29 @@ class Detector:
     """Why `auto` passed over better devices, one sentence each."""
     session: Any
     """The onnxruntime session."""
+    placement: str = ""
+    """Which nodes of the graph run where, in words."""
+    largest: int | None = None
+    """Batch size that it takes at most; `None` for any. TensorRT's engines have one."""
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", *, threads: int | None = None) -> Detector:
+    def load(
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        *,
+        threads: int | None = None,
+        batches: tensorrt.Batches | None = None,
+        tell: Callable[[str], object] = lambda _: None,
+    ) -> Detector:
         """Load a model file.
 
         Args:
             path: The `.onnx` file; its `.data` file, if it has one, must be beside it.
             device: `auto`, `cpu`, `cuda` or `tensorrt`; all but `auto` are strict.
             threads: CPU threads for one picture; `None` leaves it to onnxruntime.
+            batches: Sizes that an engine of TensorRT shall take; `None` takes those of `padim-edge warm`, or 1 to 8.
+            tell: Given a sentence before TensorRT builds an engine, which may take minutes.
 
         Raises:
             ArtifactError: The file is missing, damaged, foreign, or of another format version.
@@ -79,12 +95,13 @@ class Detector:
         """
         path = Path(path)
         metadata = read_verified(path)
-        opened = providers.open_session(path, device, threads=threads)
+        engines = partial(tensorrt.engine, path, metadata, batches, tell)
+        opened = providers.open_session(path, device, threads=threads, engines=engines)
         _check_contract(opened.session, metadata, path)
-        return cls(metadata, opened.device, opened.refused, opened.session)
+        return cls(metadata, opened.device, opened.refused, opened.session, opened.placement, opened.largest)
 
     def prepare(self, image: Image.Image | str | Path) -> npt.NDArray[np.uint8]:
-        """A picture of any size and mode as `(H, W, 3)` uint8 in the model's frame.
+        """A picture of any size and mode as `(H, W, 3)` uint8, as the model takes it (`Metadata.input_size`).
 
         Raises:
             ImageError: The picture cannot be read, or has floating point or 32-bit pixels.
@@ -104,15 +121,21 @@ class Detector:
 
         Raises:
             ImageError: Another dtype or shape.
-            DeviceError: The device failed while it ran.
+            DeviceError: The device failed while it ran, or takes no batch of this size.
         """
         batch = pictures[None] if pictures.ndim == 3 else pictures
-        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != (*self.metadata.size, 3) or not len(batch):
-            height, width = self.metadata.size
+        if (
+            batch.dtype != np.uint8
+            or batch.ndim != 4
+            or batch.shape[1:] != (*self.metadata.input_size, 3)
+            or not len(batch)
+        ):
+            height, width = self.metadata.input_size
             raise ImageError(
                 f"the pictures are {pictures.dtype} {pictures.shape}, expected uint8 (N, {height}, {width}, 3) in RGB; "
                 "bring them to that with Detector.prepare"
             )
+        self.require(len(batch))
         try:
             outputs = self.session.run(list(names.OUTPUTS), {names.IMAGE: np.ascontiguousarray(batch)})
         except Exception as error:  # onnxruntime's exceptions have no common base besides Exception
@@ -131,10 +154,22 @@ class Detector:
             device=self.device,
         )
 
+    def require(self, batch: int) -> None:
+        """Refuse a batch size that the device was not prepared for: an engine of TensorRT never grows in mid-run.
+
+        Raises:
+            DeviceError: It is larger than `largest`.
+        """
+        if self.largest is not None and batch > self.largest:
+            raise DeviceError(
+                f"a batch of {batch} is too large for the engine, which was built for 1 to {self.largest}; build "
+                f"another one with padim-edge warm MODEL --device {self.device} --batch 1,{batch}"
+            )
+
     def self_test(self) -> SelfTestOutcome:
         """Judge the self-test picture and compare with what the metadata says."""
         expected = self.metadata.self_test
-        result = self(picture(self.metadata.size))
+        result = self(picture(self.metadata.input_size))
         samples = result.anomaly_map[0][sample_points(self.metadata.size)]
         found = np.array([result.score[0], *samples], np.float64)
         wanted = np.array([expected.score, *expected.map_samples])
@@ -147,7 +182,7 @@ def _check_contract(session: Any, metadata: Metadata, path: Path) -> None:
     """The graph's own inputs and outputs against what the metadata and the format promise."""
     (height, width), (h, w) = metadata.size, metadata.grid
     promised = {
-        names.IMAGE: ("tensor(uint8)", [height, width, 3]),
+        names.IMAGE: ("tensor(uint8)", [*metadata.input_size, 3]),
         names.SCORE: ("tensor(float)", []),
         names.ANOMALY_MAP: ("tensor(float)", [height, width]),
         names.PATCH_DISTANCE: ("tensor(float)", [h, w]),

@@ -31,6 +31,7 @@ def recalibrate(
     false_alarm_rate: float,
     device: str = "auto",
     progress: Callable[[int], object] = lambda _: None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> tuple[Metadata, tuple[str, ...]]:
     """Set the threshold of a model from held-out good pictures.
 
@@ -40,6 +41,7 @@ def recalibrate(
         false_alarm_rate: Share of good pictures that may raise an alarm, in (0, 1).
         device: Where to judge them.
         progress: Called with the number of pictures done since the last call.
+        tell: As for `Detector.load`.
 
     Returns:
         The new metadata, and one sentence for each picture that could not be read.
@@ -49,7 +51,7 @@ def recalibrate(
         PadimEdgeError: The model or the device is refused, or the file cannot be written.
     """
     check_rate(false_alarm_rate)
-    detector = Detector.load(path, device)
+    detector = Detector.load(path, device, tell=tell)
     scores: list[float] = []
     unreadable: list[str] = []
 

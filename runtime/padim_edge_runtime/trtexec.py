@@ -31,7 +31,7 @@ def calls(model: Path, metadata: Metadata, largest: int = 1) -> dict[str, str]:
         )
     if largest < 1:
         raise PadimEdgeError(f"the batch size is {largest}, expected 1 or more")
-    height, width = metadata.size
+    height, width = metadata.input_size
 
     def shape(batch: int) -> str:
         return f"{names.IMAGE}:{batch}x{height}x{width}x3"

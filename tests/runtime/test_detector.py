@@ -20,7 +20,8 @@ from padim_edge_runtime.regions import find_regions
 BATCH = {"cpu": 1e-5}
 """Relative: a batch may be summed in another order than one picture (float32); measured 4e-7 on x86."""
 GPU_BATCH = 2e-3
-"""The same on GPUs, where another convolution in TF32 may be chosen for another batch."""
+"""The same on GPUs, where another algorithm may be chosen for another batch; an estimate from before TF32 was switched
+off, not measured yet."""
 
 MODELS = (files.WHOLE, files.CROPPED)
 

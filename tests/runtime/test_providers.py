@@ -2,70 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import types
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import commands
+import fake_onnxruntime
+import pictures
 import pytest
 
 from padim_edge_artifact import ArtifactError, DeviceError
+from padim_edge_artifact.self_test import picture
 from padim_edge_runtime import Detector, providers
-
-
-class FakeSession:
-    """Stands in for an onnxruntime session."""
-
-    def __init__(self, providers: list[str]) -> None:
-        self.providers = providers
-        self.fallback = True
-
-    def get_providers(self) -> list[str]:
-        return self.providers
-
-    def disable_fallback(self) -> None:
-        self.fallback = False
-
-
-class FakeOnnxruntime(types.ModuleType):
-    """An onnxruntime that lists some providers, of which some work.
-
-    Args:
-        listed: Keys of `DEVICES` that it was compiled with.
-        working: Those of them that this machine has drivers for.
-        raising: Those that raise instead of going on with the CPU.
-    """
-
-    def __init__(self, listed: str, working: str = "cpu", raising: str = "") -> None:
-        super().__init__("onnxruntime")
-        self.__version__ = "9.9"
-        self.listed, self.working, self.raising = listed.split(), working.split(), raising.split()
-        self.asked: list[dict[str, Any]] = []
-        self.SessionOptions = types.SimpleNamespace
-
-    def get_available_providers(self) -> list[str]:
-        return [providers.DEVICES[name] for name in self.listed]
-
-    def InferenceSession(self, source: object, options: object, **keywords: Any) -> FakeSession:  # noqa: N802
-        self.asked.append({"source": source, "options": options, **keywords})
-        device = next(name for name, each in providers.DEVICES.items() if each == keywords["providers"][0])
-        if device in self.raising:
-            raise RuntimeError(f"{device}\n   cannot start")
-        if device in self.working:
-            return FakeSession([*keywords["providers"], providers.DEVICES["cpu"]])
-        os.write(1, b"*** EP Error: libcudnn.so.9 not found ***\n")  # as native code does
-        return FakeSession([providers.DEVICES["cpu"]])
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def install(listed: str, working: str = "cpu", raising: str = "") -> FakeOnnxruntime:
-        module = FakeOnnxruntime(listed, working, raising)
-        monkeypatch.setitem(sys.modules, "onnxruntime", module)
-        return module
-
-    return install
+    return partial(fake_onnxruntime.install, monkeypatch)
 
 
 MODEL = Path("model.onnx")
@@ -95,6 +52,26 @@ def test_a_device_that_falls_back_silently_is_refused_with_its_own_words(
     with pytest.raises(DeviceError, match=r"not usable here \(.*libcudnn\.so\.9 not found"):
         providers.open_session(MODEL, device)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("raising", ["", "cuda"])
+def test_a_missing_library_is_named_without_the_noise_around_it(
+    fake: Any, raising: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As onnxruntime 1.31 prints it, in red; TensorRT's provider also raises, and CUDA's does not."""
+    ort = fake("cuda cpu", raising=raising)
+    session = ort.InferenceSession
+
+    def noisy(*arguments: Any, **keywords: Any) -> Any:
+        os.write(2, b"\x1b[1;31m2026-11-27 [E:onnxruntime] Failed to load library /x/libonnxruntime_providers_cuda.so ")
+        os.write(2, b"with error: libcublasLt.so.13: cannot open shared object file: No such file or directory\n\x1b[m")
+        return session(*arguments, **keywords)
+
+    monkeypatch.setattr(ort, "InferenceSession", noisy)
+    with pytest.raises(DeviceError) as caught:
+        providers.open_session(MODEL, "cuda")
+    reason = "libcublasLt.so.13: cannot open shared object file"
+    assert str(caught.value) == f"the device 'cuda' is not usable here ({reason}); see padim-edge doctor"
 
 
 def test_a_device_that_raises_is_refused_in_one_line(fake: Any) -> None:
@@ -146,7 +123,165 @@ def test_a_strict_device_refuses_nothing_and_never_changes_in_mid_run(fake: Any,
 def test_tensorrt_leaves_to_cuda_what_it_cannot_do(fake: Any) -> None:
     ort = fake("tensorrt cuda cpu", "tensorrt cuda cpu")
     providers.open_session(MODEL, "tensorrt")
-    assert ort.asked[0]["providers"] == [providers.DEVICES["tensorrt"], providers.DEVICES["cuda"]]
+    assert [name for name, _ in ort.asked[0]["providers"]] == [providers.DEVICES["tensorrt"], providers.DEVICES["cuda"]]
+    ort = fake("tensorrt cpu", "tensorrt cpu")
+    providers.open_session(MODEL, "tensorrt")
+    assert [name for name, _ in ort.asked[0]["providers"]] == [providers.DEVICES["tensorrt"]]
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_cuda_computes_float32_in_float32_wherever_it_computes(fake: Any, device: str) -> None:
+    ort = fake("tensorrt cuda cpu", "tensorrt cuda cpu")
+    providers.open_session(MODEL, device)
+    assert dict(ort.asked[0]["providers"])[providers.DEVICES["cuda"]] == {"use_tf32": "0"}
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_libraries_of_pip_are_loaded_before_a_gpu_is_tried_and_what_that_prints_is_dropped(
+    fake: Any, device: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ort = fake("tensorrt cuda cpu")
+    calls = []
+
+    def preload() -> None:
+        calls.append(len(ort.asked))
+        print("Failed to load libcudnn.so.9")
+        os.write(2, b"native noise")
+        raise RuntimeError("no such folder")
+
+    ort.preload_dlls = preload
+    with pytest.raises(DeviceError, match="not usable here") as caught:
+        providers.open_session(MODEL, device)
+    assert calls == [0]
+    assert "Failed to load" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+    providers.open_session(MODEL, "cpu")
+    assert calls == [0]
+
+
+def test_python_may_write_to_stderr_while_a_session_opens(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As a progress bar does while TensorRT builds; native noise is caught all the same."""
+    monkeypatch.setattr(sys, "stderr", open(2, "w", closefd=False))  # noqa: SIM115
+    noise: list[str] = []
+    ours = sys.stderr
+    with providers._captured(noise):
+        os.write(2, b"native")
+        sys.stderr.write("50 %")
+    assert sys.stderr is ours
+    assert noise == ["native"]
+    assert capfd.readouterr().err == "50 %"
+
+
+@pytest.mark.parametrize(
+    ("device", "assigned", "told"),
+    [
+        ("cuda", {"cuda": 40}, "all 40 nodes on cuda"),
+        ("cuda", {"cuda": 38, "cpu": 2}, "2 of 40 nodes on cpu (Conv)"),
+        (
+            "tensorrt",
+            {"cuda": 3, "cpu": 1, "tensorrt": 36},
+            "3 of 40 nodes on cuda (Conv); 1 of 40 nodes on cpu (Conv)",
+        ),
+        ("tensorrt", {}, "this onnxruntime does not tell which nodes run where"),
+        ("cuda", None, "this onnxruntime does not tell which nodes run where"),
+    ],
+)
+def test_nodes_that_run_elsewhere_are_told(fake: Any, device: str, assigned: dict[str, int] | None, told: str) -> None:
+    ort = fake("tensorrt cuda cpu", "tensorrt cuda cpu", assigned=assigned)
+    opened = providers.open_session(MODEL, device)
+    assert opened.placement == told
+    assert ort.asked[0]["options"].entries == {"session.record_ep_graph_assignment_info": "1"}
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_device_that_takes_no_node_is_refused_though_its_provider_is_there(fake: Any, device: str) -> None:
+    fake("tensorrt cuda cpu", "tensorrt cuda cpu", assigned={"cpu": 40})
+    with pytest.raises(DeviceError, match=r"does not take the model \(it would run 40 of 40 nodes on cpu"):
+        providers.open_session(MODEL, device)
+    opened = providers.open_session(MODEL, "auto")
+    assert opened.device == "cpu"
+    assert len(opened.refused) == 2
+
+
+def test_the_real_onnxruntime_tells_where_nodes_run(golden: Path) -> None:
+    ort = providers.import_onnxruntime()
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = ort.InferenceSession(golden, options, providers=["CPUExecutionProvider"])
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        pytest.skip(f"onnxruntime {ort.__version__} does not tell which nodes run where")
+    told = providers._placement(session, "cpu")
+    assert told.startswith("all ")
+    assert int(told.split()[1]) > 20
+    assert told.endswith(" nodes on cpu")
+    with pytest.raises(DeviceError, match=r"it would run \d+ of \d+ nodes on cpu \(Add, Cast, "):
+        providers._placement(session, "cuda")
+
+
+class Failing:
+    """An inner session whose second call fails as a GPU does."""
+
+    def __init__(self, real: Any) -> None:
+        self.real, self.calls = real, 0
+
+    def run(self, *arguments: Any) -> Any:
+        from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
+
+        self.calls += 1
+        if self.calls == 2:
+            raise EPFail("CUDA failure 700: an illegal memory access was encountered")
+        return self.real.run(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+def test_a_device_that_fails_in_mid_run_is_an_error_and_nothing_takes_its_place(
+    golden: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """onnxruntime's own Python code would print on stdout and go on with another provider, for good."""
+    detector = Detector.load(golden, "cpu")
+    session = detector.session
+    before = session.get_providers()
+    session._sess = failing = Failing(session._sess)
+    frame = picture(detector.metadata.size)
+    detector(frame)
+    with pytest.raises(DeviceError, match=r"'cpu' failed while it ran \(.*CUDA failure 700"):
+        detector(frame)
+    assert failing.calls == 2
+    assert session._sess is failing
+    assert session.get_providers() == before
+    assert capfd.readouterr() == ("", "")
+    # With its fallback on, it does all that, so this test says something.
+    failing.calls = 1
+    session._fallback_providers = before
+    session.enable_fallback()
+    detector(frame)
+    assert session._sess is not failing
+    assert "Falling back" in capfd.readouterr().out
+
+
+def test_infer_stops_with_one_sentence_where_the_device_fails_in_mid_run(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(4):
+        pictures.good(i).save(tmp_path / f"{i}.png")
+    load = Detector.load
+
+    def failing(*arguments: Any, **keywords: Any) -> Detector:
+        detector = load(*arguments, **keywords)
+        detector.session._sess = Failing(detector.session._sess)
+        return detector
+
+    monkeypatch.setattr(Detector, "load", failing)
+    stdout, stderr = commands.run("infer", golden, tmp_path, "--device", "cpu", "--json", code=1)
+    assert all(json.loads(line)["path"] for line in stdout.splitlines())
+    assert len(stdout.splitlines()) < 4
+    (sentence,) = stderr.splitlines()
+    assert "failed while it ran" in sentence
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_missing_onnxruntime_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch, golden: Path) -> None:

@@ -1,0 +1,67 @@
+"""Every flavour that can be asked for by name: four backbones, two presets and three precisions for TensorRT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+import small_models
+import trt_rtx
+
+from padim_edge.build import build
+from padim_edge_fuse import tensorrt_rules
+from padim_edge_fuse.precision import Precision
+
+pytestmark = pytest.mark.slow
+
+BACKBONES = ("resnet18", "mobilenet_v3_large", "efficientnet_b5", "wide_resnet50_2")
+PRESETS = ("paper", "edge")
+PRECISIONS = ("fp32", "fp16", "int8")
+
+FACTORS = {
+    "fp32": {onnx.TensorProto.FLOAT},
+    "fp16": {onnx.TensorProto.FLOAT16},
+    "int8": {onnx.TensorProto.INT8, onnx.TensorProto.FLOAT},
+}
+"""Types of the convolutions' weights; in int8 the first convolution stays in float32."""
+
+
+@pytest.fixture(scope="module", params=[(name, preset) for name in BACKBONES for preset in PRESETS], ids="-".join)
+def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small models by precision, of drawn weights; the backbone is exported once for all of them."""
+    backbone, name = request.param
+    preset, folder = small_models.small(name), tmp_path_factory.mktemp("flavours")
+    pictures = small_models.dataset(small_models.weave(24))
+    made = {}
+    with small_models.export_once(backbone, preset), small_models.rounded_to_nearest():
+        for precision in PRECISIONS:
+            made[precision] = folder / f"{backbone}-{name}-{precision}.onnx"
+            numbers = Precision(precision, "tensorrt")
+            build(pictures, made[precision], preset, small_models.trunk_of(backbone), seed=3, precision=numbers)
+    return made
+
+
+def test_no_flavour_breaks_a_rule(models: dict[str, Path]) -> None:
+    for precision, path in models.items():
+        model = onnx.load(path, load_external_data=False)
+        assert tensorrt_rules.check(model) == (), path.name
+        assert weights_of(model) == FACTORS[precision], path.name
+
+
+def weights_of(model: onnx.ModelProto) -> set[int]:
+    """Types in which the convolutions' weights are kept."""
+    kept = {each.name: each.data_type for each in model.graph.initializer}
+    behind = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    names = [node.input[1] for node in model.graph.node if node.op_type == "Conv"]
+    return {kept[behind.get(name, name)] for name in names}
+
+
+def test_tensorrt_builds_every_flavour(
+    judge: Callable[[list[Path]], list[trt_rtx.Verdict]], models: dict[str, Path]
+) -> None:
+    for path, verdict in zip(models.values(), judge(list(models.values())), strict=True):
+        assert verdict.built, (path.name, verdict)
+        assert not verdict.errors, (path.name, verdict)
+        assert verdict.engine_bytes > 0
