@@ -24,7 +24,8 @@ BLANK_DIGEST = "0" * 64
 """Stands in place of the model digest while the digest is taken."""
 
 _METADATA_PROPS = 14
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18
+"""Bytes read at a time: they stay in the processor's cache, where the digest reads them again."""
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -101,9 +102,10 @@ def replace_metadata(path: Path, metadata: Metadata) -> Metadata:
 def data_digest(path: Path) -> str:
     """SHA-256 of a file, 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    chunk = memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(chunk):
+            digest.update(chunk[:count])
     return digest.hexdigest()
 
 

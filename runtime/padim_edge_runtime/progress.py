@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,10 @@ def bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
         description: What is being done, such as "fitting".
         total: Number of steps, `None` where it is not known.
     """
+    if not sys.stderr.isatty():
+        yield lambda _: None  # without rich, whose import takes longer than judging a picture
+        return
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
+import dataclasses
 import json
-import struct
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from commands import run
 
-from padim_edge_runtime.doctor import elf, graphics, jetson, trial
+from padim_edge_runtime.doctor import installer, jetson, trial
 from padim_edge_runtime.doctor import look as doctor
 from padim_edge_runtime.doctor.findings import FAILED, FINE, NOTE, Finding, Report, guarded
 from padim_edge_runtime.doctor.look import distributions, examine
@@ -80,7 +81,8 @@ def test_both_packages_at_once_are_named_and_cured(monkeypatch: pytest.MonkeyPat
     (found,) = doctor._onnxruntime(HERE, None)
     assert found.verdict == FAILED
     assert "onnxruntime 1.31.1, onnxruntime-gpu 1.31.1: several" in found.value
-    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in str(found.cure)
+    assert "uninstall -y onnxruntime onnxruntime-gpu" in str(found.cure)
+    assert 'install "padim-edge-runtime[cpu]"' in str(found.cure)
     report = Report((found,), ("cpu",))
     assert not report.healthy
     assert report.verdict == "models run on cpu; to be cured: onnxruntime"
@@ -99,8 +101,14 @@ def test_plugins_and_tools_are_no_second_onnxruntime(monkeypatch: pytest.MonkeyP
     ("there", "tried_out", "words", "cure"),
     [
         ({}, Trial(None, None, (), (), {}, "cannot be imported"), "no distribution: cannot", "padim-edge-runtime[cpu]"),
-        ({"onnxruntime": "1"}, Trial(None, None, (), (), {}, "is hollow"), "is hollow", "padim-edge-runtime[cpu]"),
-        ({"onnxruntime-gpu": "1"}, HERE, "but the module is of onnxruntime", "pip uninstall -y onnxruntime-gpu"),
+        ({"onnxruntime": "1"}, Trial(None, None, (), (), {}, "is hollow"), "is hollow", "uninstall -y onnxruntime"),
+        (
+            {"onnxruntime-gpu": "1"},
+            Trial(None, None, (), (), {}, "is hollow"),
+            "is hollow",
+            'install "padim-edge-runtime[gpu]"',
+        ),
+        ({"onnxruntime-gpu": "1"}, HERE, "but the module is of onnxruntime", "uninstall -y onnxruntime-gpu"),
     ],
 )
 def test_a_broken_onnxruntime_is_cured(
@@ -122,11 +130,99 @@ def test_a_module_without_a_distribution_is_fine(monkeypatch: pytest.MonkeyPatch
 
 def test_what_is_named_and_does_not_load_is_told_with_its_reason() -> None:
     listed = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
-    half = Trial("1.31.1", "onnxruntime-gpu", listed, ("cpu",), {"cuda": "libcublasLt.so.13 is missing"}, None)
-    found = by_name(list(doctor._devices(half)))
+    half = Trial("1.31.1", "onnxruntime-gpu", listed, ("cpu",), {"cuda": "it is out of order"}, None)
+    found = by_name(list(doctor._devices(half, None)))
     assert found["device cpu"].verdict == FINE
     assert found["device cuda"].verdict == NOTE
-    assert "named by onnxruntime, but not usable: libcublasLt.so.13" in found["device cuda"].value
+    assert "named by onnxruntime, but not usable: it is out of order" in found["device cuda"].value
+    # With a GPU, something is wrong; TensorRT need not be there.
+    found = by_name(list(doctor._devices(dataclasses.replace(half, capabilities=("8.9",)), None)))
+    assert found["device cuda"].verdict == FAILED
+    assert found["device tensorrt"].verdict == NOTE
+
+
+def test_a_gpu_that_the_cpu_package_cannot_use_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "distributions", lambda: {"onnxruntime": "1.31.1"})
+    with_gpu = dataclasses.replace(HERE, capabilities=("8.9",))
+    found = by_name(list(doctor._devices(with_gpu, None)))["device cuda"]
+    assert found.verdict == NOTE
+    assert re.search(r"uninstall -y onnxruntime\b.*, then .*padim-edge-runtime\[gpu\]", str(found.cure))
+    assert by_name(list(doctor._devices(HERE, None)))["device cuda"].cure is None
+
+
+def test_a_device_that_ends_the_interpreter_is_told_and_the_others_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parent's side, against a child of the test's own that dies of CUDA."""
+    child = """
+import json, os, sys
+def say(**what): print(json.dumps(what), flush=True)
+say(step="import"); say(version="1", package=None, listed=["CUDAExecutionProvider", "CPUExecutionProvider"])
+say(step="cpu"); say(usable=["cpu"])
+print("words of native code")
+if "cuda" not in sys.argv: say(step="cuda"); os.abort()
+say(step="tensorrt"); say(refused={"tensorrt": "not here"})
+say(step="libraries"); say(missing=["libcuda.so.1"])
+if "driver" not in sys.argv: say(step="driver"); os.abort()
+"""
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda words, **how: real([sys.executable, "-c", child, *words[3:]], **how))
+    found = tried()
+    assert (found.usable, found.ended, found.failure) == (("cpu",), ("cuda",), None)
+    assert found.refused == {"tensorrt": "not here", "cuda": "trying it ended the interpreter with signal 6"}
+    assert (found.missing, found.capabilities) == (("libcuda.so.1",), ())
+    cuda = by_name(list(doctor._devices(found, None)))["device cuda"]
+    assert (cuda.verdict, cuda.cure) == (FAILED, "use --device cpu, not auto")
+
+
+def test_a_module_that_was_built_for_numpy_1_is_cured(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = """
+import sys
+print('{"step": "import"}')
+print('{"failure": "onnxruntime cannot be imported ()"}')
+print("AttributeError: _ARRAY_API not found", file=sys.stderr)
+"""
+    real = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda _, **how: real([sys.executable, "-c", child], **how))
+    monkeypatch.setattr(doctor, "distributions", lambda: {"onnxruntime": "1.18.0"})
+    (found,) = doctor._onnxruntime(tried(), None)
+    assert found.value == "onnxruntime 1.18.0: it was built for NumPy 1, and here is NumPy 2"
+    assert '"numpy<2"' in str(found.cure)
+
+
+def test_without_a_second_interpreter_there_is_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    report = examine()
+    assert "no second interpreter can be started" in str(by_name(list(report.findings))["onnxruntime"].value)
+    assert report.verdict == "no model runs here; to be cured: onnxruntime"
+
+
+def test_the_current_folder_is_not_mistaken_for_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise SystemExit('not me')")
+    (tmp_path / "numpy").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert tried().usable[-1] == "cpu"
+
+
+def test_an_unfinished_installation_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "broken-1.dist-info").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert distributions()
+
+
+@pytest.mark.parametrize(
+    ("found", "has_pip", "expected"),
+    [
+        ("bin", True, "pip install x"),
+        ("elsewhere", True, "bin/python -m pip install x"),
+        ("elsewhere", False, "uv pip install x --python "),
+    ],
+)
+def test_cures_name_the_pip_of_this_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: str, has_pip: bool, expected: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.setattr(installer.shutil, "which", lambda _: str(tmp_path / found / "pip"))
+    monkeypatch.setattr(installer.util, "find_spec", lambda _: object() if has_pip else None)
+    assert expected in installer.pip("install x")
 
 
 @pytest.mark.parametrize(
@@ -157,122 +253,13 @@ def test_jetsons_are_known_by_their_release(
     assert (board.model, board.release, board.jetpack, board.capability) == (model, release, jetpack, capability)
     assert source in board.source
     (found,) = doctor._jetson(board, HERE)
-    assert (found.verdict, found.cure) == (NOTE, board.source)
+    assert found.verdict == NOTE
+    assert re.fullmatch(rf".*uninstall -y onnxruntime.*, then {re.escape(board.source)}", str(found.cure))
     assert jetson.find(tmp_path / "proc") is None
-
-
-def missing(*names: str) -> graphics.Load:
-    def load(name: str) -> object:
-        if name in names:
-            raise OSError(f"{name}: cannot open shared object file")
-        return object()
-
-    return load
-
-
-@pytest.fixture
-def providers(tmp_path: Path) -> Path:
-    """A folder of a GPU package."""
-    for device, names in (
-        ("cuda", ("libcublasLt.so.13", "libcurand.so.10", "libcuda.so.1", "libstdc++.so.6", "libc.so.6")),
-        ("tensorrt", ("libnvinfer.so.10", "libcudnn.so.9", "libonnxruntime_providers_shared.so")),
-    ):
-        (tmp_path / f"libonnxruntime_providers_{device}.so").write_bytes(shared_library(names))
-    return tmp_path
-
-
-def shared_library(names: tuple[str, ...]) -> bytes:
-    """The least of an ELF file that names what it needs."""
-    strings, starts = b"\0", []
-    for name in names:
-        starts.append(len(strings))
-        strings += name.encode() + b"\0"
-    dynamic = b"".join(struct.pack("<QQ", 1, start) for start in starts) + struct.pack("<QQ", 0, 0)
-    at_strings = 64
-    at_dynamic = at_strings + len(strings)
-    table = at_dynamic + len(dynamic)
-    head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, 62, 1, 0, 0, table, 0, 64, 0, 0, 64, 3, 0)
-    sections = bytes(64)
-    sections += struct.pack("<IIQQQQIIQQ", 0, 3, 0, 0, at_strings, len(strings), 0, 0, 1, 0)
-    sections += struct.pack("<IIQQQQIIQQ", 0, 6, 0, 0, at_dynamic, len(dynamic), 1, 0, 8, 16)
-    return head + strings + dynamic + sections
-
-
-def test_needed_libraries_are_read_from_the_file(providers: Path) -> None:
-    assert graphics.libraries(providers) == {
-        "cuda": ("libcublasLt.so.13", "libcurand.so.10", "libcuda.so.1"),
-        "tensorrt": ("libnvinfer.so.10", "libcudnn.so.9"),
-    }
-    (providers / "libonnxruntime_providers_cuda.so").write_bytes(b"rubbish")
-    with pytest.raises(ValueError, match="no shared library of 64 bits"):
-        elf.needed(providers / "libonnxruntime_providers_cuda.so")
-
-
-def test_the_file_reader_agrees_with_a_real_library() -> None:
-    """Python's own extension modules ask for the C library."""
-    import _ctypes
-
-    path = Path(_ctypes.__file__)
-    if sys.platform != "linux" or path.suffix != ".so":
-        pytest.skip("there is no ELF file here to read")
-    assert any(name.startswith("libc.so") for name in elf.needed(path))
-
-
-def test_missing_libraries_are_named_with_what_brings_them(providers: Path) -> None:
-    load = missing("libcurand.so.10", "libcuda.so.1", "libnvinfer.so.10", "libcudnn.so.9")
-    found = by_name(
-        list(graphics.examine("1.31.1", "x86_64", None, load=load, folder=providers, devices=lambda: ("8.9",)))
-    )
-    cuda, tensorrt = found["libraries for cuda"], found["libraries for tensorrt"]
-    assert cuda.verdict == tensorrt.verdict == FAILED
-    assert cuda.value == "missing: libcurand.so.10, libcuda.so.1"
-    assert cuda.cure == 'pip install "onnxruntime-gpu[cuda,cudnn]"; install NVIDIA\'s driver'
-    assert "tensorrt-cu13-libs==10.*" in str(tensorrt.cure)
-    assert "nvidia-cudnn-cu13" in str(tensorrt.cure)
-    # Where there is no GPU, nothing is to be cured.
-    found = by_name(list(graphics.examine("1.31.1", "x86_64", None, load=load, folder=providers, devices=tuple)))
-    assert found["libraries for cuda"].verdict == NOTE
-    whole = graphics.examine("1.31.1", "x86_64", None, load=missing(), folder=providers, devices=tuple)
-    assert by_name(list(whole))["libraries for cuda"].verdict == FINE
-
-
-@pytest.mark.parametrize(
-    ("machine", "capability", "lacking"),
-    [
-        ("x86_64", "8.9", False),
-        ("x86_64", "8.7", False),
-        ("x86_64", "10.0", True),
-        ("x86_64", "6.1", True),
-        ("aarch64", "8.7", True),
-        ("aarch64", "12.1", False),
-    ],
-)
-def test_a_gpu_without_kernels_is_told(providers: Path, machine: str, capability: str, lacking: bool) -> None:
-    found = by_name(
-        list(graphics.examine("1.31.1", machine, None, load=missing(), folder=providers, devices=lambda: (capability,)))
-    )
-    assert ("kernels" in found) == lacking
-    if lacking:
-        assert capability in found["kernels"].value
-        assert found["kernels"].verdict == FAILED
-
-
-def test_the_driver_is_asked_for_capabilities() -> None:
-    class Driver:
-        def cuInit(self, _: int) -> int:  # noqa: N802  NVIDIA's name
-            return 0
-
-        def cuDeviceGetCount(self, count: object) -> int:  # noqa: N802
-            ctypes.cast(count, ctypes.POINTER(ctypes.c_int))[0] = 2  # type: ignore[arg-type]
-            return 0
-
-        def cuDeviceGetAttribute(self, value: object, attribute: int, device: int) -> int:  # noqa: N802
-            answer = {75: (9, 8), 76: (0, 6)}[attribute][device]
-            ctypes.cast(value, ctypes.POINTER(ctypes.c_int))[0] = answer  # type: ignore[arg-type]
-            return 0
-
-    assert graphics.capabilities(lambda _: Driver()) == ("9.0", "8.6")
-    assert graphics.capabilities(missing("libcuda.so.1")) == ()
+    (tmp_path / "etc" / "nv_tegra_release").unlink()  # as in a container
+    there = jetson.find(tmp_path)
+    assert there is not None
+    assert (there.model, there.jetpack, there.capability) == (model, None, capability)
 
 
 def test_telemetry_that_was_switched_on_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,5 +292,11 @@ def test_nothing_usable_ends_with_exit_code_one(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_guard_keeps_what_was_found_apart() -> None:
-    assert guarded("x", lambda: [Finding("a", "b")]) == [Finding("a", "b")]
+    def half() -> Iterator[Finding]:
+        yield Finding("a", "b")
+        raise RuntimeError("c")
+
+    first, second = guarded("x", half)
+    assert first == Finding("a", "b")
+    assert (second.name, second.value) == ("x", "could not be looked at (RuntimeError: c)")
     assert trial.SECONDS >= 60

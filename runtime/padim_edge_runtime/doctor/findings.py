@@ -56,9 +56,11 @@ class Report:
 
 
 def guarded(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """What `look` finds; where it fails, that is the finding."""
+    """What `look` finds; where it fails, that is a finding, too."""
+    found: list[Finding] = []
     try:
-        return list(look())
+        found.extend(look())  # keeps what came before the failure
     except Exception as error:  # noqa: BLE001  a doctor who dies of the patient's illness helps nobody
         reason = f"{type(error).__name__}: {error}"[:200]
-        return [Finding(name, f"could not be looked at ({reason})", NOTE)]
+        found.append(Finding(name, f"could not be looked at ({reason})", NOTE))
+    return found

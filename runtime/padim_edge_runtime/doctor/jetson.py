@@ -13,6 +13,9 @@ _RELEASE = re.compile(r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)")
 _JETPACKS = {35: "5", 36: "6", 38: "7", 39: "7"}
 """Major version of JetPack by that of Jetson Linux."""
 
+_CUDA = {"5": 11, "6": 12, "7": 13}
+"""Major version of CUDA by that of JetPack."""
+
 _SOURCES = {
     "5": "build onnxruntime-gpu from source, or move to JetPack 6; this padim-edge needs Python 3.10",
     "6": "install onnxruntime-gpu from the Jetson AI Lab index, path jp6/cu126, for Python 3.10",
@@ -40,6 +43,11 @@ class Jetson:
         return capability_of(self.model)
 
     @property
+    def cuda(self) -> int | None:
+        """Major version of its CUDA."""
+        return _CUDA.get(self.jetpack or "")
+
+    @property
     def source(self) -> str:
         """Where to get onnxruntime for it."""
         if self.jetpack is None:
@@ -53,17 +61,20 @@ def find(root: Path = Path("/")) -> Jetson | None:
     Args:
         root: Where `etc` and `proc` lie; another one for tests.
     """
-    try:
-        text = (root / "etc/nv_tegra_release").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    text, model = _read(root / "etc/nv_tegra_release"), _read(root / "proc/device-tree/model").strip("\0\n ")
+    if not text and "jetson" not in model.lower():  # a container has the board's name only
         return None
     found = _RELEASE.search(text)
     release = f"{found[1]}.{found[2]}" if found else "unknown"
-    try:
-        model = (root / "proc/device-tree/model").read_text(encoding="utf-8", errors="replace").strip("\0\n ")
-    except OSError:
-        model = "Jetson"
+    model = model or "Jetson"
     return Jetson(model, release, _JETPACKS.get(int(found[1])) if found else None)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def capability_of(model: str) -> str | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from padim_edge_runtime.doctor import graphics, jetson
 from padim_edge_runtime.doctor.findings import FAILED, FINE, NOTE, Finding, Report, guarded
+from padim_edge_runtime.doctor.installer import pip
 from padim_edge_runtime.doctor.trial import Trial, tried
 from padim_edge_runtime.prefetch import cores
 
@@ -34,9 +35,9 @@ def examine() -> Report:
         *guarded("interpreter", _interpreter),
         *guarded("packages", _packages),
         *guarded("onnxruntime", partial(_onnxruntime, trial, board)),
-        *guarded("devices", partial(_devices, trial)),
+        *guarded("devices", partial(_devices, trial, board)),
         *guarded("Jetson", partial(_jetson, board, trial)),
-        *guarded("GPU", partial(graphics.examine, trial.version, platform.machine(), board)),
+        *guarded("GPU", partial(_gpu, trial, board)),
         *guarded("machine", _machine),
         *guarded("telemetry", _telemetry),
     ]
@@ -46,61 +47,115 @@ def examine() -> Report:
 def _interpreter() -> Iterator[Finding]:
     version, where = platform.python_version(), f"{platform.system()} {platform.machine()}"
     libc = " ".join(platform.libc_ver()).strip()
-    old = sys.version_info[:2] < _OLDEST
+    cure = None
+    if sys.version_info[:2] < _OLDEST:
+        cure = "install Python 3.10 or newer"
+    elif sys.maxsize < 2**32:  # as on a Raspberry Pi with a system of 32 bits, even below a kernel of 64
+        where += ", 32 bits"
+        cure = "install a system of 64 bits: onnxruntime has no wheels for 32"
     yield Finding(
         "interpreter",
         f"{platform.python_implementation()} {version}, {where}{f', {libc}' if libc else ''}",
-        FAILED if old else FINE,
-        "install Python 3.10 or newer" if old else None,
+        FAILED if cure else FINE,
+        cure,
     )
 
 
 def _packages() -> Iterator[Finding]:
     for name in ("padim-edge-runtime", "numpy", "pillow", "typer"):
         try:
-            yield Finding(name, metadata.version(name))
+            yield Finding(name, str(metadata.version(name)))
         except metadata.PackageNotFoundError:
-            yield Finding(name, "not installed", FAILED, f"pip install {name}")
+            own = name == "padim-edge-runtime"
+            cure = "install its wheel; this is a folder of its files" if own else pip(f"install {name}")
+            yield Finding(name, "not installed", FAILED, cure)
 
 
 def distributions() -> dict[str, str]:
     """Distributions that bring a module `onnxruntime`, with their versions."""
     found = {}
     for each in metadata.distributions():
-        name = (each.metadata["Name"] or "").lower().replace("_", "-")
+        try:
+            name = (each.metadata["Name"] or "").lower().replace("_", "-")
+            version = str(each.version)
+        except Exception:  # noqa: BLE001, S112  left behind by an interrupted installation
+            continue
         if name.startswith("onnxruntime") and not any(part in name for part in _NOT_A_RUNTIME):
-            found[name] = each.version
+            found[name] = version
     return dict(sorted(found.items()))
 
 
 def _onnxruntime(trial: Trial, board: jetson.Jetson | None) -> Iterator[Finding]:
     found = distributions()
     listed = ", ".join(f"{name} {version}" for name, version in found.items()) or "no distribution"
-    wanted = board.source if board else "pip install padim-edge-runtime[cpu] or padim-edge-runtime[gpu]"
+    away = _away(found)
     if len(found) > 1:
-        names = " ".join(found)
-        cure = f"they overwrite each other: pip uninstall -y {names}, then pip install one of them again"
+        cure = f"they overwrite each other: {away}{_wanted(board, found)}"
         yield Finding("onnxruntime", f"{listed}: several", FAILED, cure)
+    elif trial.failure and "NumPy 1" in trial.failure:
+        older = pip('install "numpy<2"')
+        yield Finding("onnxruntime", f"{listed}: {trial.failure}", FAILED, older)
     elif trial.failure:
-        yield Finding("onnxruntime", f"{listed}: {trial.failure}", FAILED, wanted)
+        yield Finding("onnxruntime", f"{listed}: {trial.failure}", FAILED, away + _wanted(board, found))
     elif trial.package and found and trial.package not in found:
-        cure = f"pip uninstall -y {' '.join(found)}, then install it again"
+        cure = away + _wanted(board, found)
         yield Finding("onnxruntime", f"{listed}, but the module is of {trial.package}", FAILED, cure)
     else:
         yield Finding("onnxruntime", f"{trial.version} ({listed})")
 
 
-def _devices(trial: Trial) -> Iterator[Finding]:
+def _away(found: Iterable[str]) -> str:
+    """What comes before another onnxruntime is installed."""
+    return f"{pip('uninstall -y ' + ' '.join(found))}, then " if found else ""
+
+
+def _wanted(board: jetson.Jetson | None, found: dict[str, str]) -> str:
+    """Where onnxruntime comes from; where it is clear which one is wanted, that one."""
+    if board is not None:
+        return board.source
+    cpu, gpu = (pip(f'install "padim-edge-runtime[{extra}]"') for extra in ("cpu", "gpu"))
+    if len(found) == 1:
+        return gpu if "onnxruntime-gpu" in found else cpu
+    return f"{cpu}, or [gpu] in place of [cpu] for an NVIDIA GPU"
+
+
+def _devices(trial: Trial, board: jetson.Jetson | None) -> Iterator[Finding]:
     for device, provider in _providers().items():
         if device in trial.usable:
             yield Finding(f"device {device}", "usable, tried out")
         elif trial.version is None:
             continue
+        elif device in trial.ended:
+            # `auto` would try it, too, and die of it.
+            cure = "use --device cpu, not auto" if device != "cpu" else "install another version of onnxruntime"
+            yield Finding(f"device {device}", trial.refused[device], FAILED, cure)
         elif provider in trial.listed:
+            lacks = device != "cpu" and graphics.lacks(device, trial.missing or ())
             reason = trial.refused.get(device, "no reason was given")
-            yield Finding(f"device {device}", f"named by onnxruntime, but not usable: {reason}", NOTE)
+            # What is missing is told below, and nothing is wrong with a machine that has no GPU or no TensorRT.
+            harmless = lacks or device == "tensorrt" or (device == "cuda" and not trial.capabilities)
+            yield Finding(
+                f"device {device}",
+                "named by onnxruntime, but not usable: " + ("libraries are missing, see below" if lacks else reason),
+                NOTE if harmless else FAILED,
+            )
         else:
-            yield Finding(f"device {device}", "not in this onnxruntime", FAILED if device == "cpu" else NOTE)
+            cure = None
+            if device == "cuda" and trial.capabilities and board is None:
+                cure = f"for the GPU: {_away(distributions())}" + pip('install "padim-edge-runtime[gpu]"')
+            yield Finding(f"device {device}", "not in this onnxruntime", FAILED if device == "cpu" else NOTE, cure)
+
+
+def _gpu(trial: Trial, board: jetson.Jetson | None) -> Iterator[Finding]:
+    return graphics.examine(
+        trial.version,
+        platform.machine(),
+        board,
+        lacking=trial.missing,
+        devices=trial.capabilities,
+        knows=trial.driver_cuda,
+        found=distributions(),
+    )
 
 
 def _providers() -> dict[str, str]:
@@ -118,7 +173,7 @@ def _jetson(board: jetson.Jetson | None, trial: Trial) -> Iterator[Finding]:
         "Jetson",
         f"{board.model}, Jetson Linux {board.release} ({jetpack})",
         FINE if usable else NOTE,
-        None if usable else board.source,
+        None if usable else _away(distributions()) + board.source,
     )
 
 

@@ -1,21 +1,32 @@
-"""A model of one node, tried out on every device, in a process of its own: `python -m ...doctor.trial`.
+"""A model of one node, tried out on every device, in a process of its own.
 
-That `get_available_providers` names a provider says nothing: only a session does. Importing a broken onnxruntime may
-even end the interpreter, so it is another one that tries.
+That `get_available_providers` names a provider says nothing: only a session does. Importing a broken onnxruntime, or
+opening a session on a broken driver, may even end the interpreter, so it is another one that tries. It names each step
+before it takes it: where it dies of one, the steps after that get a new process.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from padim_edge_runtime.doctor import graphics
 
 __all__ = ["Trial", "tiny_model", "tried"]
 
 SECONDS = 120
-"""That the trial may take; TensorRT builds an engine in it."""
+"""That one process may take; TensorRT builds an engine in it."""
+
+_IMPORT, _LIBRARIES, _DRIVER = "import", "libraries", "driver"
+"""Steps beside the devices."""
+
+_FOR_NUMPY_1 = ("compiled using NumPy 1.x", "_ARRAY_API not found")
+"""What is said by a module that was built for NumPy 1 and meets NumPy 2."""
 
 
 @dataclass(frozen=True)
@@ -34,34 +45,85 @@ class Trial:
     """Why not, by device."""
     failure: str | None
     """Why there was no trial at all."""
+    ended: tuple[str, ...] = ()
+    """Devices that took the interpreter with them."""
+    missing: tuple[str, ...] | None = None
+    """Libraries that onnxruntime asks for and a session does not get; `None` where that was not found out."""
+    capabilities: tuple[str, ...] = ()
+    """Compute capability of each GPU that NVIDIA's driver shows."""
+    driver_cuda: int | None = None
+    """Newest major version of CUDA that the driver knows."""
 
 
 def tried() -> Trial:
     """Try every device."""
-    command = [sys.executable, "-m", "padim_edge_runtime.doctor.trial"]
+    said: dict[str, Any] = {"refused": {}, "usable": []}
+    ended: dict[str, str] = {}
+    words = ""
+    for _ in range(6):  # one for each step that may die
+        output, words, death = _process(tuple(ended))
+        step = None
+        for line in output.splitlines():
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue  # what native code prints
+            if isinstance(found, dict):
+                step = found.pop("step", step)
+                said["refused"].update(found.pop("refused", {}))
+                said["usable"] += found.pop("usable", [])
+                said.update(found)
+        if death is None or step is None or step in ended:
+            break
+        ended[step] = death
+        if step == _IMPORT:
+            break
+    failure = said.get("failure")
+    if step is None:
+        said_last = "".join(f", {line[:200]}" for line in words.strip().splitlines()[-1:])
+        failure = f"the trial of onnxruntime failed ({death or 'it ended without a word'}{said_last})"
+    elif _IMPORT in ended:
+        failure = f"importing onnxruntime {ended[_IMPORT]}"
+    elif failure and any(sign in words for sign in _FOR_NUMPY_1):
+        failure = "it was built for NumPy 1, and here is NumPy 2"
+    devices = _devices()
+    dead = {device: f"trying it {how}" for device, how in ended.items() if device in devices}
+    return Trial(
+        said.get("version"),
+        said.get("package"),
+        tuple(said.get("listed", ())),
+        tuple(device for device in devices if device in said["usable"]),
+        {**said["refused"], **dead},
+        failure,
+        tuple(dead),
+        tuple(said["missing"]) if said.get("missing") is not None else None,
+        tuple(said.get("capabilities", ())),
+        said.get("driver_cuda"),
+    )
+
+
+def _process(skipped: tuple[str, ...]) -> tuple[str, str, str | None]:
+    """(stdout, stderr, how it died) of the process that tries."""
+    # With our own path: `-m` would look into the current folder first, where a folder may be called as a package is.
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; from padim_edge_runtime.doctor.trial import main; main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", code, *skipped]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603  our own
-    except subprocess.TimeoutExpired:
-        return _failed(f"importing and trying onnxruntime did not end within {SECONDS} seconds")
-    if done.returncode < 0:
-        return _failed(f"importing or trying onnxruntime ended the interpreter with signal {-done.returncode}")
-    try:
-        said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return Trial(
-            said["version"],
-            said["package"],
-            tuple(said["listed"]),
-            tuple(said["usable"]),
-            dict(said["refused"]),
-            said["failure"],
+        done = subprocess.run(  # noqa: S603  our own
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS, check=False
         )
-    except (IndexError, KeyError, ValueError):
-        last = done.stderr.strip().splitlines()[-1:] or ["no word"]
-        return _failed(f"the trial of onnxruntime failed ({last[0][:200]})")
-
-
-def _failed(reason: str) -> Trial:
-    return Trial(None, None, (), (), {}, reason)
+    except subprocess.TimeoutExpired as error:
+        # These are bytes, whatever was asked for.
+        output = error.stdout.decode(errors="replace") if isinstance(error.stdout, bytes) else error.stdout or ""
+        return output, "", f"did not end within {SECONDS} seconds"
+    except (OSError, ValueError) as error:
+        return "", "", f"no second interpreter can be started: {error}"
+    if done.returncode < 0:
+        return done.stdout, done.stderr, f"ended the interpreter with signal {-done.returncode}"
+    if done.returncode:
+        return done.stdout, done.stderr, f"ended the interpreter with exit code {done.returncode}"
+    return done.stdout, done.stderr, None
 
 
 def tiny_model() -> bytes:
@@ -81,43 +143,65 @@ def tiny_model() -> bytes:
     return field(1, 8) + field(7, graph) + field(8, field(2, 18))
 
 
-def main() -> None:
-    """Try, and print one line of JSON."""
-    from padim_edge_artifact import DeviceError, PadimEdgeError
-    from padim_edge_runtime.providers import DEVICES, import_onnxruntime, open_session
+def main(skipped: list[str]) -> None:
+    """Take all steps but `skipped`; print one line of JSON before and one after each."""
 
-    said: dict[str, Any] = {
-        "version": None,
-        "package": None,
-        "listed": [],
-        "usable": [],
-        "refused": {},
-        "failure": None,
-    }
+    def step(name: str, take: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if name in skipped:
+            return {}
+        _tell({"step": name})
+        found = take()
+        _tell(found)
+        return found
+
+    if step(_IMPORT, _import).get("failure") is None:
+        for device in _devices()[::-1]:  # the surest first
+            step(device, lambda device=device: _try(device))  # type: ignore[misc]
+    # After the sessions, which may have loaded some from elsewhere.
+    step(_LIBRARIES, lambda: {"missing": graphics.missing(ctypes.CDLL)})
+    step(_DRIVER, lambda: dict(zip(("capabilities", "driver_cuda"), graphics.driver(ctypes.CDLL), strict=True)))
+
+
+def _tell(what: dict[str, Any]) -> None:
+    # On a line of its own, whatever native code wrote before.
+    sys.stdout.write(f"\n{json.dumps(what)}\n")
+    sys.stdout.flush()
+
+
+def _devices() -> list[str]:
+    from padim_edge_runtime.providers import DEVICES
+
+    return list(DEVICES)
+
+
+def _import() -> dict[str, Any]:
+    from padim_edge_artifact import DeviceError
+    from padim_edge_runtime.providers import import_onnxruntime
+
     try:
         ort = import_onnxruntime()
+        return {
+            "version": ort.__version__,
+            "package": getattr(ort, "package_name", None),
+            "listed": ort.get_available_providers(),
+        }
     except DeviceError as error:
-        sys.stdout.write(json.dumps({**said, "failure": str(error)}) + "\n")
-        return
+        return {"failure": str(error)}
+    except Exception as error:  # noqa: BLE001  whatever a broken package raises
+        return {"failure": f"onnxruntime cannot be imported ({type(error).__name__}: {error})"}
+
+
+def _try(device: str) -> dict[str, Any]:
     import numpy as np
 
-    said["version"], said["package"] = ort.__version__, getattr(ort, "package_name", None)
-    said["listed"] = ort.get_available_providers()
-    for device in DEVICES:
-        try:
-            session = open_session(tiny_model(), device).session
-            found = session.run(None, {"x": np.array([-1, 2], np.float32)})[0]
-        except PadimEdgeError as error:
-            said["refused"][device] = str(error)
-        except Exception as error:  # noqa: BLE001  onnxruntime's exceptions have no common base
-            said["refused"][device] = " ".join(str(error).split())[:300]
-        else:
-            if found.tolist() == [0, 2]:
-                said["usable"].append(device)
-            else:
-                said["refused"][device] = f"it gave {found.tolist()} for [0, 2]"
-    sys.stdout.write(json.dumps(said) + "\n")
+    from padim_edge_artifact import PadimEdgeError
+    from padim_edge_runtime.providers import open_session
 
-
-if __name__ == "__main__":
-    main()
+    try:
+        session = open_session(tiny_model(), device).session
+        found = session.run(None, {"x": np.array([-1, 2], np.float32)})[0].tolist()
+    except PadimEdgeError as error:
+        return {"refused": {device: str(error)}}
+    except Exception as error:  # noqa: BLE001  onnxruntime's exceptions have no common base
+        return {"refused": {device: " ".join(str(error).split())[:300]}}
+    return {"usable": [device]} if found == [0, 2] else {"refused": {device: f"it gave {found} for [0, 2]"}}
