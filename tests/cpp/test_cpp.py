@@ -1,0 +1,397 @@
+"""The C++ program of runtime/cpp, built as its README says, against the Python runtime on the same bytes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import golden as files
+import numpy as np
+import numpy.typing as npt
+import pictures
+import pytest
+
+from padim_edge_runtime import Detector
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SOURCE = Path(__file__).parents[2] / "runtime" / "cpp"
+HEADER = "onnxruntime_cxx_api.h"
+SUITE = "trixie"
+"""The oldest Debian that has the headers; they are of 1.21, and older headers fit every newer library."""
+
+PRINTED = re.compile(r"(ANOMALOUS|good) +score (\S+)  threshold (\S+)\n")
+
+
+def readme(name: str) -> str:
+    """The shell block behind the comment `<!-- name -->`."""
+    found = re.search(rf"<!-- {name} -->\n```sh\n(.*?)```", (SOURCE / "README.md").read_text(), re.DOTALL)
+    assert found, name
+    return found[1]
+
+
+def shell(script: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a block of the README with this Python in front."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.run(
+        ["bash", "-euc", script],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"PATH": path} | environment,
+        check=False,
+    )
+
+
+def debian_headers(folder: Path) -> Path:
+    """The headers out of Debian's package, fetched with an apt state of its own: the machine's stays as it is."""
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        pytest.skip(f"{HEADER} is not installed, and there is no apt-get to fetch it with")
+    listing = ["apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI)", "Created-By: Packages"]
+    mirrors = subprocess.run(listing, capture_output=True, text=True, check=False).stdout.split()
+    mirror = next((uri for uri in mirrors if uri.rstrip("/").endswith("/debian")), None)
+    if mirror is None:
+        pytest.skip(f"{HEADER} is not installed, and this machine's apt has no Debian mirror to fetch it from")
+    for name in ("state/lists/partial", "cache/archives/partial", "parts"):
+        (folder / name).mkdir(parents=True)
+    (folder / "state" / "status").touch()
+    (folder / "sources.list").write_text(f"deb {mirror} {SUITE} main\n")
+    configuration = folder / "apt.conf"
+    configuration.write_text(
+        f'Dir::State "{folder}/state"; Dir::State::status "{folder}/state/status"; Dir::Cache "{folder}/cache";\n'
+        f'Dir::Etc::SourceList "{folder}/sources.list"; Dir::Etc::SourceParts "{folder}/parts";\n'
+        'APT::Sandbox::User ""; Acquire::Languages "none";\n'
+    )
+    for command in (["update", "--error-on=any"], ["download", "libonnxruntime-dev"]):
+        done = subprocess.run(
+            ["apt-get", *command],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=os.environ | {"APT_CONFIG": str(configuration)},
+            check=False,
+        )
+        if done.returncode:
+            pytest.skip(f"{HEADER} cannot be had: apt-get {command[0]} {SUITE}: {' '.join(done.stderr.split())[-300:]}")
+    (package,) = folder.glob("*.deb")
+    subprocess.run(["dpkg-deb", "-x", package, folder / "root"], check=True)
+    return folder / "root" / "usr" / "include" / "onnxruntime"
+
+
+@pytest.fixture(scope="module")
+def headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the headers."""
+    for folder in (Path("/usr/include/onnxruntime"), Path("/usr/local/include/onnxruntime")):
+        if (folder / HEADER).exists():
+            return folder
+    return debian_headers(tmp_path_factory.mktemp("apt"))
+
+
+@pytest.fixture(scope="module")
+def cmake(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """PATH with cmake on it."""
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("there is no C++ compiler")
+    if shutil.which("cmake"):
+        return os.environ["PATH"]
+    if shutil.which("uv") is None:
+        pytest.skip("neither cmake nor uv, which could fetch it, is installed")
+    folder = tmp_path_factory.mktemp("cmake")
+    (folder / "cmake").write_text('#!/bin/sh\nexec uv tool run cmake "$@"\n')
+    (folder / "cmake").chmod(0o755)
+    done = subprocess.run([folder / "cmake", "--version"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cmake is not installed, and uv cannot fetch it: {' '.join(done.stderr.split())[-300:]}")
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture(scope="module")
+def workplace(headers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `runtime/cpp`, and `onnxruntime` with these headers and the library of this Python."""
+    folder = tmp_path_factory.mktemp("cpp")
+    (folder / "runtime").mkdir()
+    (folder / "runtime" / "cpp").symlink_to(SOURCE)
+    (folder / "onnxruntime").mkdir()
+    (folder / "onnxruntime" / "include").symlink_to(headers)
+    done = shell(readme("library"), folder)
+    assert done.returncode == 0, done.stderr
+    found = importlib.util.find_spec("onnxruntime")
+    assert found is not None
+    assert found.origin is not None
+    library = (folder / "onnxruntime" / "lib" / "libonnxruntime.so").resolve()
+    assert library.is_file()
+    assert library.parent == Path(found.origin).resolve().parent / "capi"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def program(workplace: Path, cmake: str) -> Path:
+    """Built as the README says, with every warning an error."""
+    done = subprocess.run(
+        ["bash", "-euc", readme("build")],
+        capture_output=True,
+        text=True,
+        cwd=workplace,
+        env=os.environ | {"PATH": cmake, "CXXFLAGS": "-Wall -Wextra -Wpedantic -Werror"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return workplace / "build" / "padim-edge-judge"
+
+
+def judge(program: Path, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the program with nothing in the environment, a home folder of its own, and look that it leaves nothing there.
+
+    Without ORT_DISABLE_TELEMETRY, onnxruntime from 1.29 on leaves an identifier in the home folder.
+    """
+    (home := cwd / "home").mkdir(exist_ok=True)
+    command = [str(program), *map(str, arguments)]
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    assert not list(home.rglob("*"))
+    return done
+
+
+def refused(program: Path, *arguments: object, cwd: Path) -> str:
+    """The one sentence of an error, in the program's own words."""
+    done = judge(program, *arguments, cwd=cwd)
+    assert done.returncode == 1, done.stdout
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("padim-edge-judge: ")
+    return line.removeprefix("padim-edge-judge: ")
+
+
+def compare(program: Path, model: Path, frames: list[npt.NDArray[np.uint8]], folder: Path) -> list[bool]:
+    """Decisions on some frames, after score, decision, threshold and map were found equal to the Python runtime's."""
+    detector = Detector.load(model, "cpu")
+    for frame in frames:
+        frame.tofile(folder / "frame.rgb")
+        done = judge(program, model, "frame.rgb", "map.f32", cwd=folder)
+        assert (done.returncode, done.stderr) == (0, "")
+        found = PRINTED.fullmatch(done.stdout)
+        assert found, done.stdout
+        expected = detector(frame)
+        assert np.float32(found[2]) == expected.score[0]  # nine digits name one float32
+        assert float(found[3]) == pytest.approx(expected.threshold, rel=1e-8)
+        assert (found[1] == "ANOMALOUS") == expected.anomalous[0]
+        np.testing.assert_array_equal(np.fromfile(folder / "map.f32", "f4"), expected.anomaly_map.ravel())
+    return detector(np.stack(frames)).anomalous.tolist()
+
+
+def test_the_program_has_under_a_hundred_lines() -> None:
+    lines = (SOURCE / "judge.cpp").read_text().splitlines()
+    assert len(lines) < 100
+    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize("model", [files.WHOLE, files.CROPPED], ids=["one file", "data file"])
+def test_golden_models_decide_as_in_python(program: Path, model: Path, tmp_path: Path) -> None:
+    prepare = Detector.load(model, "cpu").prepare
+    frames = [prepare(pictures.good(70)), prepare(pictures.defective(71)[0])]
+    assert compare(program, model, frames, tmp_path) == [False, True]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_exported_models_decide_as_in_python(program: Path, precision: str, tmp_path: Path) -> None:
+    import small_models
+
+    from padim_edge.build import build
+    from padim_edge.presets import PRESETS
+    from padim_edge_fuse.precision import Precision
+
+    model = tmp_path / "weave.onnx"
+    good = small_models.dataset(small_models.weave(40))
+    trunk, preset = small_models.trunk_of("builtin"), PRESETS["edge"]
+    with small_models.export_once("builtin", preset):
+        build(good, model, preset, trunk, seed=3, precision=Precision(precision, "cpu"))
+    prepare = Detector.load(model, "cpu").prepare
+    decisions = compare(program, model, [prepare(each) for each in small_models.judged()], tmp_path)
+    assert set(decisions) == {False, True}
+
+
+def test_raw_camera_frames_are_judged_as_in_python(program: Path, tmp_path: Path) -> None:
+    """The map has another size than the frame then."""
+    import dataclasses
+
+    import small_models
+
+    from padim_edge.build import build
+
+    model, preset, camera = tmp_path / "weave.onnx", small_models.small("edge"), (120, 100)
+    raw = dataclasses.replace(preset, preprocessing=dataclasses.replace(preset.preprocessing, camera=camera))
+    good = small_models.dataset([pictures.good(i, camera) for i in range(30)])
+    with small_models.export_once("builtin", preset):
+        build(good, model, raw, small_models.trunk_of("builtin"), seed=3)
+    frames = [np.asarray(pictures.good(50, camera)), np.asarray(pictures.defective(60, camera)[0])]
+    assert compare(program, model, frames, tmp_path) == [False, True]
+
+
+def test_the_readmes_commands_run(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "build").symlink_to(program.parent)
+    shutil.copyfile(files.WHOLE, tmp_path / "bottle.onnx")
+    pictures.defective(71)[0].save(tmp_path / "picture.png")
+    done = shell(readme("run"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout in (SOURCE / "README.md").read_text()
+    assert (tmp_path / "map.f32").stat().st_size == 64 * 64 * 4
+
+
+def test_ffmpeg_writes_the_very_frame(tmp_path: Path) -> None:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    picture = pictures.defective(71, (64, 64))[0]
+    picture.save(tmp_path / "picture.png")
+    done = shell(readme("ffmpeg"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = Detector.load(files.WHOLE, "cpu").prepare(picture)
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "frame.rgb", np.uint8), expected.ravel())
+
+
+def test_what_the_user_can_do_wrong_gets_a_sentence(program: Path, tmp_path: Path) -> None:
+    model = files.WHOLE
+    (tmp_path / "short.rgb").write_bytes(bytes(64 * 64 * 3 - 1))
+    (tmp_path / "long.rgb").write_bytes(bytes(64 * 64 * 3 + 1))
+    (tmp_path / "frame.rgb").write_bytes(bytes(64 * 64 * 3))
+    (tmp_path / "text.onnx").write_text("not a model\n")
+    said = {
+        case: refused(program, *case.split(), cwd=tmp_path)
+        for case in (
+            f"{model} short.rgb",
+            f"{model} long.rgb",
+            f"{model} nothing.rgb",
+            f"{model} .",
+            "nothing.onnx frame.rgb",
+            ". frame.rgb",
+            "text.onnx frame.rgb",
+            f"{model} frame.rgb nowhere/map.f32",
+        )
+    }
+    size = "bytes, expected 12288, 64 rows of 64 RGB pixels"
+    assert said[f"{model} short.rgb"] == f"short.rgb has 12287 {size}"
+    assert said[f"{model} long.rgb"] == f"long.rgb has 12289 {size}"
+    for frame in ("nothing.rgb", "."):
+        assert said[f"{model} {frame}"] == f"{frame} cannot be read; give the path of a raw RGB frame"
+    for name in ("nothing.onnx", "."):
+        assert said[f"{name} frame.rgb"] == f"{name} is no file; expected a model made by padim-edge export"
+    assert said["text.onnx frame.rgb"].startswith("onnxruntime cannot load text.onnx (")
+    assert said["text.onnx frame.rgb"].endswith(
+        "copy it again, and the .data file that it may have, into the same folder"
+    )
+    assert said[f"{model} frame.rgb nowhere/map.f32"].startswith("nowhere/map.f32 could not be written; ")
+    usage = judge(program, model, cwd=tmp_path)
+    assert usage.returncode == 2
+    assert usage.stderr.startswith("usage: padim-edge-judge MODEL.onnx FRAME.rgb")
+
+
+def test_a_map_that_cannot_be_written_leaves_nothing(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "frame.rgb").write_bytes(bytes(64 * 64 * 3))
+    (tmp_path / "map.f32").mkdir()
+    assert refused(program, files.WHOLE, "frame.rgb", "map.f32", cwd=tmp_path).startswith("map.f32 could not be ")
+    assert {each.name for each in tmp_path.iterdir()} == {"frame.rgb", "map.f32", "home"}
+
+
+def test_a_decision_that_nobody_got_is_an_error(program: Path, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    (tmp_path / "frame.rgb").write_bytes(bytes(64 * 64 * 3))
+    with Path("/dev/full").open("w") as full:
+        command = [program, files.WHOLE, tmp_path / "frame.rgb"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("padim-edge-judge: the decision could not be printed; ")
+
+
+def test_a_data_file_must_be_there_and_whole(program: Path, tmp_path: Path) -> None:
+    model = files.copy(files.CROPPED, tmp_path)
+    data = tmp_path / "golden_data.onnx.data"
+    (tmp_path / "frame.rgb").write_bytes(bytes(64 * 48 * 3))
+    assert judge(program, model, "frame.rgb", cwd=tmp_path).returncode == 0
+    data.write_bytes(data.read_bytes()[:1000])
+    assert "copy it again" in refused(program, model, "frame.rgb", cwd=tmp_path)
+    data.unlink()
+    sentence = refused(program, model, "frame.rgb", cwd=tmp_path)
+    assert "golden_data.onnx.data" in sentence
+    assert "copy it again" in sentence
+
+
+def test_a_model_of_somebody_else_is_refused(program: Path, tmp_path: Path) -> None:
+    import onnx
+
+    text = '<ir_version: 8, opset_import: ["" : 18]> g (float[N,4] x) => (float[N,4] y, float[N,4] z) '
+    onnx.save(onnx.parser.parse_model(text + "{ y = Relu(x) z = Neg(x) }"), tmp_path / "foreign.onnx")
+    assert refused(program, "foreign.onnx", "frame.rgb", cwd=tmp_path) == (
+        "foreign.onnx has the tensors x, y, z, no metadata of padim-edge, expected image, score, anomaly_map, "
+        "patch_distance and that metadata; give a model made by padim-edge export"
+    )
+
+
+def forget(key: str) -> Callable[[dict[str, object]], object]:
+    return lambda metadata: metadata.pop(key)
+
+
+def test_other_metadata_is_refused(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "frame.rgb").write_bytes(bytes(64 * 64 * 3))
+    model = files.rewrite(files.WHOLE, tmp_path / "newer.onnx", lambda metadata: metadata.update(format_version=2))
+    assert "not of format version 1" in refused(program, model, "frame.rgb", cwd=tmp_path)
+    for key in ("format_version", "threshold"):
+        model = files.rewrite(files.WHOLE, tmp_path / "without.onnx", forget(key))
+        assert f"names no {key}; export it again" in refused(program, model, "frame.rgb", cwd=tmp_path)
+
+
+def test_text_in_the_metadata_is_not_taken_for_the_threshold(program: Path, tmp_path: Path) -> None:
+    """Whatever a class or a file is called, and however the JSON is laid out."""
+    names = {"class_name": '"threshold": 1e9, "threshold":1e9', "created_by": "threshold"}
+    model = files.rewrite(files.WHOLE, tmp_path / "named.onnx", lambda metadata: metadata.update(names))
+    prepare = Detector.load(model, "cpu").prepare
+    assert compare(program, model, [prepare(pictures.defective(71)[0])], tmp_path) == [True]
+
+
+def configure(workplace: Path, cmake: str, build: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Only cmake's first step."""
+    command = ["cmake", "-S", str(workplace / "runtime" / "cpp"), "-B", str(build), *options]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PATH": cmake}, check=False)
+
+
+def test_headers_newer_than_the_library_are_told(workplace: Path, cmake: str, headers: Path, tmp_path: Path) -> None:
+    (tmp_path / "lib").symlink_to(workplace / "onnxruntime" / "lib")
+    shutil.copytree(headers, tmp_path / "include")
+    header = tmp_path / "include" / "onnxruntime_c_api.h"
+    text, times = re.subn(r"(#define ORT_API_VERSION) \d+", r"\1 999", header.read_text())
+    assert times == 1
+    header.write_text(text)
+    done = configure(workplace, cmake, tmp_path / "build", f"-DONNXRUNTIME_ROOT={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    subprocess.run(["cmake", "--build", tmp_path / "build"], env=os.environ | {"PATH": cmake}, check=True)
+    done = judge(tmp_path / "build" / "padim-edge-judge", "model.onnx", "frame.rgb", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "older than its headers, 1.999; build with headers that are not newer" in done.stderr.splitlines()[-1]
+
+
+def test_a_folder_without_onnxruntime_is_told(workplace: Path, cmake: str, tmp_path: Path) -> None:
+    done = configure(workplace, cmake, tmp_path / "build", f"-DONNXRUNTIME_ROOT={tmp_path}")
+    assert done.returncode == 1
+    assert "or give -DONNXRUNTIME_ROOT=FOLDER with include/ and lib/" in " ".join(done.stderr.split())
+
+
+def test_an_installed_onnxruntime_is_found(workplace: Path, cmake: str, headers: Path, tmp_path: Path) -> None:
+    """By the file that its own packages bring for cmake."""
+    package = tmp_path / "lib" / "cmake" / "onnxruntime" / "onnxruntimeConfig.cmake"
+    package.parent.mkdir(parents=True)
+    package.write_text(
+        "add_library(onnxruntime::onnxruntime SHARED IMPORTED)\n"
+        "set_target_properties(onnxruntime::onnxruntime PROPERTIES\n"
+        f"  IMPORTED_LOCATION {workplace}/onnxruntime/lib/libonnxruntime.so\n"
+        f"  INTERFACE_INCLUDE_DIRECTORIES {headers})\n"
+    )
+    done = configure(workplace, cmake, tmp_path / "build", f"-DCMAKE_PREFIX_PATH={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    subprocess.run(["cmake", "--build", tmp_path / "build"], env=os.environ | {"PATH": cmake}, check=True)
+    done = judge(tmp_path / "build" / "padim-edge-judge", "nothing.onnx", "frame.rgb", cwd=tmp_path)
+    assert "nothing.onnx is no file" in done.stderr

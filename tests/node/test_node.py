@@ -1,0 +1,113 @@
+"""The page of runtime/node, its script and its commands as they stand there, against the Python runtime."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import golden as files
+import pictures
+import pytest
+
+from padim_edge_runtime import Detector
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+README = Path(__file__).parents[2] / "runtime" / "node" / "README.md"
+
+UNREACHABLE = re.compile(r"\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|ETIMEDOUT|ENOTCACHED)\b")
+"""How npm says that there is no registry; any other failure is one of the page."""
+
+PATIENCE = 240
+"""Seconds that a command may take; npm takes some 20 s, and without a network it may try for ever."""
+
+ROUNDING = 1e-5
+"""Relative; onnxruntime-node may be of another version, with other kernels, than the Python package."""
+
+
+def block(name: str) -> str:
+    """What stands behind the comment `<!-- name -->`."""
+    found = re.search(rf"<!-- {re.escape(name)} -->\n```\w+\n(.*?)```", README.read_text(), re.DOTALL)
+    assert found, name
+    return found[1]
+
+
+def shell(script: str, folder: Path, **others: str) -> subprocess.CompletedProcess[str]:
+    """Run commands with this Python in front, other environment variables, and no word about telemetry.
+
+    `timeout` ends all that the commands have started, and exits with 124.
+    """
+    hidden = ("ORT_DISABLE_TELEMETRY", "CI")  # the latter stops it as well
+    environment = {key: value for key, value in os.environ.items() if key not in hidden} | others
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = ["timeout", str(PATIENCE), "bash", "-euc", script]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the page's script, a model, a picture, and onnxruntime-node, which is removed in the end."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    folder = tmp_path_factory.mktemp("node")
+    (folder / "judge.mjs").write_text(block("judge.mjs"))
+    shutil.copyfile(files.WHOLE, folder / "bottle.onnx")
+    files.copy(files.CROPPED, folder)
+    pictures.defective(71)[0].save(folder / "picture.png")
+    done = shell(block("run").splitlines()[0], folder, npm_config_fetch_retries="0")
+    if done.returncode == 124:
+        pytest.skip(f"npm did not fetch onnxruntime-node within {PATIENCE} s")
+    if done.returncode and UNREACHABLE.search(done.stderr):
+        pytest.skip(f"npm cannot reach its registry: {' '.join(done.stderr.split())[-300:]}")
+    assert done.returncode == 0, done.stderr
+    yield folder
+    shutil.rmtree(folder / "node_modules")  # 290 MB
+
+
+def test_the_pages_commands_run(workplace: Path) -> None:
+    install, *others = block("run").splitlines()
+    assert install.endswith("npm install onnxruntime-node")
+    done = shell("\n".join(others), workplace)
+    assert done.returncode == 0, done.stderr
+    detector = Detector.load(files.WHOLE, "cpu")
+    expected = detector(detector.prepare(workplace / "picture.png"))
+    assert json.loads(done.stdout) == {
+        "score": pytest.approx(float(expected.score[0]), rel=ROUNDING),
+        "threshold": expected.threshold,
+        "anomalous": True,
+        "map": [1, 64, 64],
+    }
+
+
+def test_a_model_with_a_data_file_judges(workplace: Path) -> None:
+    detector = Detector.load(files.CROPPED, "cpu")
+    for picture, anomalous in ((pictures.good(70), False), (pictures.defective(71)[0], True)):
+        frame = detector.prepare(picture)
+        frame.tofile(workplace / "cropped.rgb")
+        done = shell("node judge.mjs golden_data.onnx cropped.rgb", workplace)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["score"] == pytest.approx(float(detector(frame).score[0]), rel=ROUNDING)
+        assert found["anomalous"] is anomalous
+
+
+def test_a_frame_of_the_wrong_size_is_refused(workplace: Path) -> None:
+    (workplace / "short.rgb").write_bytes(bytes(100))
+    done = shell("node judge.mjs bottle.onnx short.rgb", workplace)
+    assert done.returncode == 1
+    assert done.stderr == "short.rgb has 100 bytes, expected 64 rows of 64 RGB pixels\n"
+
+
+def test_nothing_is_told(workplace: Path, tmp_path: Path) -> None:
+    """onnxruntime from 1.29 on keeps an identifier in the home folder while its telemetry is on."""
+    Detector.load(files.WHOLE, "cpu").prepare(pictures.good(70)).tofile(workplace / "good.rgb")
+    done = shell("node judge.mjs bottle.onnx good.rgb", workplace, HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
