@@ -11,7 +11,7 @@ from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_edge import budget
+from padim_edge import budget, plan
 from padim_edge.build import build
 from padim_edge.datasets import Dataset, from_sample
 from padim_edge.presets import PRESETS, choose, parse_size
@@ -75,8 +75,8 @@ def test_the_estimate_is_an_upper_bound_and_a_close_one(
     precision: Precision, graph: EmbeddingGraph, trunk: backbones.Trunk, pictures: Dataset, tmp_path: Path
 ) -> None:
     built = build(pictures, tmp_path / "m.onnx", SMALL, trunk, precision=precision)
-    estimated = budget.estimate(graph, precision, len(pictures.good))
-    assert built.bytes <= estimated <= built.bytes + budget._REST + 0.2 * built.bytes
+    estimated = plan.model_bytes(graph, precision, len(pictures.good))
+    assert built.bytes <= estimated <= built.bytes + plan._REST + 0.2 * built.bytes
 
 
 def test_candidates_go_from_exact_to_variances_alone(graph: EmbeddingGraph) -> None:
