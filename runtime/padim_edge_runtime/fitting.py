@@ -9,9 +9,11 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from padim_edge_artifact import PadimEdgeError, Statistics, names
 from padim_edge_artifact.statistics import absorb
+from padim_edge_runtime.prefetch import cores
 from padim_edge_runtime.providers import open_session
 
 __all__ = ["BATCH", "batches", "fit", "side_by_side"]
@@ -59,7 +61,7 @@ def fit(
         pictures: `(H, W, 3)` uint8 each, in the model's frame.
         start: Statistics to add them to; they are written over.
         device: Where the backbone runs.
-        threads: CPU threads of the backbone; `None` leaves it to onnxruntime (one a core).
+        threads: CPU threads; `None` takes one a core.
         progress: Called with the number of pictures done since the last call.
         pause: Called after each batch with all statistics so far, which the next batch writes over.
 
@@ -78,7 +80,8 @@ def fit(
         if statistics is None:
             _, dims, h, w = embedding.shape
             statistics = Statistics.empty((h, w), dims)
-        absorb(statistics.mean, statistics.scatter, statistics.count, embedding)
+        with threadpool_limits(1, "blas"):  # its threads would wait for each other at every patch
+            absorb(statistics.mean, statistics.scatter, statistics.count, embedding, workers=threads or cores())
         statistics = dataclasses.replace(statistics, count=statistics.count + len(batch))
         progress(len(batch))
         pause(statistics)

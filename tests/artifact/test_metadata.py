@@ -147,7 +147,7 @@ LATER = {
     "statistics": None,
 }
 """Fields of format version 1 that its first files do not have, and what they then are."""
-OPTIONAL = {("preprocessing", "crop"), ("preprocessing", "interpolation"), *((key,) for key in LATER)}
+OPTIONAL = {*(("preprocessing", key) for key in ("crop", "interpolation", "camera")), *((key,) for key in LATER)}
 """They have defaults."""
 TRUTHS = {("extrapolated",), ("pool_patches",), ("diagonal",)}
 

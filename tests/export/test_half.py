@@ -66,9 +66,13 @@ def test_no_weight_stays_in_float32_so_that_it_takes_half_the_bytes(graph: Embed
 
 def test_the_parts_are_those_of_float32_but_for_rounding(graph: EmbeddingGraph) -> None:
     before = graph.model.SerializeToString(deterministic=True)
-    for found, expected in zip(run(halve(graph).model), run(graph.model), strict=True):
+    half, moved = halve(graph), False
+    for found, expected in zip(run(half.model), run(graph.model), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING * np.abs(expected).max())
-        assert (found != expected).any()
+        moved |= bool((found != expected).any())
+    # Where every constant is a float16 already, as in the built-in weights, x86 rounds nothing: it computes in float32.
+    stored = {each.name: numpy_helper.to_array(each) for each in half.model.graph.initializer}
+    assert moved == any((numpy_helper.to_array(old) != stored[old.name]).any() for old in graph.model.graph.initializer)
     assert graph.model.SerializeToString(deterministic=True) == before
 
 

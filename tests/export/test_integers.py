@@ -76,7 +76,7 @@ def test_onnxruntime_runs_every_convolution_in_integers(preset: str, backbone: s
     assert kinds["QLinearConv"] == convolutions
     assert not {"Conv", "FusedConv", "NhwcFusedConv"} & kinds.keys()
     # The additions, too, but for the one whose sum goes to the embedding at once, with a scale a dimension.
-    assert kinds["QLinearAdd"] == {"resnet18": 6 - (preset == "paper"), "builtin": 7}[backbone]
+    assert kinds["QLinearAdd"] == {"resnet18": 6 - (preset == "paper"), "builtin": 3}[backbone]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -33,8 +33,12 @@ CALIBRATION_TOLERANCE = 5e-3
 """Relative. With fewer pictures than dimensions, 1 - c d^2 in the closed form is small and magnifies the rounding,
 which differs from processor to processor: 1.4e-3 is the most seen."""
 
-HALF = 1e-2
-"""Relative, at every pixel of the map, in fp16; 5e-3 is the most seen."""
+HALF = {"mobilenet_v3_large": 3e-2}
+"""Relative, at every pixel of the map, in fp16, where it may be more than `HALF_OF_OTHERS`: narrow layers magnify more.
+1.3e-2 is the most seen."""
+
+HALF_OF_OTHERS = 1e-2
+"""5e-3 is the most seen."""
 
 EIGHT_BITS = {"mean": 0.09, "score": 0.25}
 """Relative, in int8, over the map's pixels and for the scores. Random and untrained weights, whose features vary by a
@@ -68,8 +72,12 @@ METHODS = [
     for name in backbones.BACKBONES
 ]
 
-# Rounding the weights of a wide ResNet takes a minute, and one preset says as much as another.
-INT8_METHODS = [each for each in METHODS if each.values[0] == "edge" or "resnet50" not in str(each.values[1])]
+# Rounding the weights of a wide ResNet takes a minute, of ResNet-18 ten seconds; one preset says as much as another.
+INT8_METHODS = [
+    pytest.param(*each.values, marks=pytest.mark.slow if each.values[1] == "resnet18" else each.marks)
+    for each in METHODS
+    if each.values[0] == "edge" or "resnet50" not in str(each.values[1])
+]
 
 SLOW_NETWORKS = [
     "resnet34:layer2",
@@ -220,8 +228,9 @@ def test_fp16_stays_near_the_reference(preset: str, backbone: str, tmp_path: Pat
     with small_models.export_once(backbone, expected.preset):
         built = build_from(expected, tmp_path / "m.onnx", Precision("fp16", "tensorrt"))  # checked against its rules
     found = Detector.load(built.model, "cpu")(expected.frames)
-    np.testing.assert_allclose(found.anomaly_map, expected.maps, rtol=HALF)
-    np.testing.assert_allclose(built.metadata.calibration.scores, expected.calibration, rtol=3 * HALF)
+    near = HALF.get(backbone, HALF_OF_OTHERS)
+    np.testing.assert_allclose(found.anomaly_map, expected.maps, rtol=near)
+    np.testing.assert_allclose(built.metadata.calibration.scores, expected.calibration, rtol=3 * near)
 
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])

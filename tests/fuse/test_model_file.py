@@ -171,7 +171,9 @@ def test_the_data_file_of_another_model_is_refused(trunk: backbones.Trunk, tmp_p
 
 @pytest.mark.usefixtures("data_file")
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, MemoryError, OSError(28, "No space left on device")])
-@pytest.mark.parametrize("moment", ["padim_edge_runtime.assemble.leave_one_out", "padim_edge_fuse.onnx_file.Staged.finish"])
+@pytest.mark.parametrize(
+    "moment", ["padim_edge_runtime.assemble.leave_one_out", "padim_edge_fuse.onnx_file.Staged.finish"]
+)
 def test_a_failure_leaves_the_old_model_and_nothing_else(
     failure: BaseException | type[BaseException],
     moment: str,

@@ -89,6 +89,7 @@ def test_candidates_go_from_exact_to_variances_alone(graph: EmbeddingGraph) -> N
     assert all(each.rank is None or each.rank < 5 for each in (c.precision for c in budget.candidates(graph, 5, "cpu")))
 
 
+@pytest.mark.slow
 def test_what_is_chosen_fits_and_nothing_more_accurate_does(graph: EmbeddingGraph, trunk: backbones.Trunk) -> None:
     all_forms = list(budget.candidates(graph, 40, "cpu"))
     for form in all_forms:

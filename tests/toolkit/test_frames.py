@@ -143,7 +143,7 @@ def test_decoded_frames_are_freed_at_once(tmp_path: Path) -> None:
     clip, reader = scan(write(tmp_path / "a.mp4")), Reader()
 
     def kept() -> int:
-        return sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+        return sum(type(each) is av.VideoFrame for each in gc.get_objects())
 
     gc.collect()
     gc.disable()

@@ -30,7 +30,9 @@ def away(graph: EmbeddingGraph, expected: list[np.ndarray]) -> float:
 
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
-@pytest.mark.parametrize("preset", ["paper", "edge", "accurate"])
+@pytest.mark.parametrize(
+    "preset", ["edge", pytest.param("paper", marks=pytest.mark.slow), pytest.param("accurate", marks=pytest.mark.slow)]
+)
 def test_int8_is_nearer_than_without_its_preparations(preset: str, target: str) -> None:
     """Nearest weights and uneven channels, as before, are what it is compared with."""
     precision = Precision("int8", target)
