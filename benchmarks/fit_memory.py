@@ -156,7 +156,7 @@ def fit(graph: Path, preset_name: str, count: int) -> Fit:
 
     from padim_edge.presets import PRESETS
     from padim_edge_artifact import Statistics
-    from padim_edge_artifact.comparable import Seen
+    from padim_edge_artifact.comparable import Observed, Seen
     from padim_edge_artifact.kept import Kept, Recipe
     from padim_edge_artifact.metadata import decode
     from padim_edge_fuse.graph import joined, of_kept
@@ -176,9 +176,12 @@ def fit(graph: Path, preset_name: str, count: int) -> Fit:
     seconds = time.perf_counter() - start
     peak = _peak_mb()
     assert statistics.count == count
+    observed = Observed(nothing.seen)
+    for frame in drawn:
+        observed.add(frame)
     with tempfile.TemporaryDirectory() as folder:
         made = assemble(
-            dataclasses.replace(nothing, statistics=statistics),
+            dataclasses.replace(nothing, statistics=statistics, seen=observed.seen),
             Path(folder) / "model.onnx",
             _vary(drawn, min(count, DRAWN)),
             min(count, DRAWN),
