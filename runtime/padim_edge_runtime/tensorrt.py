@@ -42,6 +42,7 @@ __all__ = [
     "options",
     "preload",
     "roots",
+    "shape",
     "takes",
     "version",
     "warm",
@@ -138,6 +139,12 @@ class Warmed:
         return {**asdict(self), "folder": str(self.folder)}
 
 
+def shape(metadata: Metadata, batch: int) -> str:
+    """The input with so many pictures, as TensorRT's tools write it."""
+    height, width = metadata.input_size
+    return f"{IMAGE}:{batch}x{height}x{width}x3"
+
+
 def options(metadata: Metadata, batches: Batches, folder: Path | None, timings: Path | None = None) -> dict[str, str]:
     """Options of onnxruntime's TensorRT provider.
 
@@ -147,17 +154,12 @@ def options(metadata: Metadata, batches: Batches, folder: Path | None, timings: 
         folder: Where the engine is kept; `None` keeps none.
         timings: Where the builder's measurements are kept; `None` keeps none.
     """
-    height, width = metadata.input_size
-
-    def shape(batch: int) -> str:
-        return f"{IMAGE}:{batch}x{height}x{width}x3"
-
     # With explicit profiles the engine is built when the session is opened, and never again. Without, it is built by
     # the first call, and anew by each call with a larger batch.
     chosen = {
-        "trt_profile_min_shapes": shape(1),
-        "trt_profile_opt_shapes": shape(batches.tuned),
-        "trt_profile_max_shapes": shape(batches.largest),
+        "trt_profile_min_shapes": shape(metadata, 1),
+        "trt_profile_opt_shapes": shape(metadata, batches.tuned),
+        "trt_profile_max_shapes": shape(metadata, batches.largest),
     }
     if folder is not None:
         chosen |= {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(folder)}

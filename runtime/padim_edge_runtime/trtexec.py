@@ -9,7 +9,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from padim_edge_artifact import Metadata, PadimEdgeError, names
+from padim_edge_artifact import Metadata, PadimEdgeError
+from padim_edge_runtime.tensorrt import shape, takes
 
 __all__ = ["calls"]
 
@@ -25,24 +26,19 @@ def calls(model: Path, metadata: Metadata, largest: int = 1) -> dict[str, str]:
     Raises:
         PadimEdgeError: The model is int8 for the CPU, which TensorRT refuses; or a batch size below 1.
     """
-    if (metadata.precision, metadata.target) == ("int8", "cpu"):
+    if not takes(metadata):
         raise PadimEdgeError(
             f"{model} is int8 for the CPU, which TensorRT does not take; export it with --target tensorrt"
         )
     if largest < 1:
         raise PadimEdgeError(f"the batch size is {largest}, expected 1 or more")
-    height, width = metadata.input_size
-
-    def shape(batch: int) -> str:
-        return f"{names.IMAGE}:{batch}x{height}x{width}x3"
-
     words = [
         "trtexec",
         f"--onnx={model}",
         f"--saveEngine={model.with_suffix('.plan')}",
-        f"--minShapes={shape(1)}",
-        f"--optShapes={shape(largest)}",
-        f"--maxShapes={shape(largest)}",
+        f"--minShapes={shape(metadata, 1)}",
+        f"--optShapes={shape(metadata, largest)}",
+        f"--maxShapes={shape(metadata, largest)}",
         f"--timingCacheFile={model.with_suffix('.timing')}",
         "--memPoolSize=workspace:1024",
         "--skipInference",
