@@ -28,10 +28,10 @@ from padim_edge_fuse.whitening import Exact, Form, Level, LowRank, cells_of, col
 
 __all__ = ["LARGEST_WEIGHT", "append_distance", "quantise_columns"]
 
-LARGEST_WEIGHT = 63
-"""Of the int8 factors. Processors with AVX2 but without VNNI add two products of uint8 and int8 in 16 bits before
-anything else: 2 x 255 x 63 fits, 2 x 255 x 127 would saturate, and the device would see other distances than the
-fit."""
+LARGEST_WEIGHT = {"MatMulInteger": 63, "MatMul": 127}
+"""Of the int8 factors, by the product that they are in. Processors with AVX2 but without VNNI add two products of uint8
+and int8 in 16 bits before anything else: 2 x 255 x 63 fits, 2 x 255 x 127 would saturate, and the device would see
+other distances than the fit. Where the factors become float32 again, nothing can."""
 
 Float32 = npt.NDArray[np.float32]
 
@@ -55,14 +55,19 @@ def append_distance(nodes: Nodes, parts: Sequence[Part], form: Form, precision: 
     return nodes.node("ReduceL2", [away, stage.last_axis()], "distance", keepdims=0)
 
 
-def quantise_columns(factor: Float32) -> tuple[npt.NDArray[np.int8], Float32]:
-    """`(P, k, d)` as int8, and the scale of each column `(P, d)`."""
+def quantise_columns(factor: Float32, unit: Float32, largest: int) -> tuple[npt.NDArray[np.int8], Float32]:
+    """`(P, k, d)`, a row times its unit `(k,)`, as int8 of at most `largest`; and the scale of each column `(P, d)`.
+
+    All rows of a column share its steps. So the units must make what the rows are multiplied with about equally large:
+    of a dimension that varies a hundred times as much as others, the factor's row is a hundred times as small.
+    """
     codes = np.empty(factor.shape, np.int8)
     scale = np.empty((factor.shape[0], factor.shape[2]), np.float32)
     for start in range(0, len(factor), 256):
         part = slice(start, start + 256)
-        scale[part] = np.maximum(np.abs(factor[part]).max(axis=1), 1e-30) / LARGEST_WEIGHT
-        codes[part] = np.rint(factor[part] / scale[part, None, :])
+        rows = factor[part] * unit[:, None]
+        scale[part] = np.maximum(np.abs(rows).max(axis=1), 1e-30) / largest
+        codes[part] = np.rint(rows / scale[part, None, :])
     return codes, scale
 
 
@@ -86,7 +91,7 @@ class _Stage:
             own = (
                 self._codes(level.parts, level.grid, name)
                 if self.integers
-                else self._half(self.centred(level.parts, level.grid, level.mean, name), name)
+                else self._ready(self.centred(level.parts, level.grid, level.mean, name), level.deviation, name)
             )
             if above is not None:
                 shared = nodes.node("Gather", [vectors, down], f"{name}shared", axis=0)
@@ -106,8 +111,8 @@ class _Stage:
         centred = self.centred(self.parts, grid, form.mean, "")
         whole = nodes.node("ReduceSumSquare", [centred, self.last_axis()], "centred_squared", keepdims=0)
         whole = nodes.node("Mul", [whole, nodes.constant("tail", form.tail[:, None])], "tail_squared")
-        vectors = self._codes(self.parts, grid, "") if self.integers else self._half(centred, "")
-        level = Level(tuple(self.parts), grid, form.mean, form.factor)
+        vectors = self._codes(self.parts, grid, "") if self.integers else self._ready(centred, form.deviation, "")
+        level = Level(tuple(self.parts), grid, form.mean, form.factor, form.deviation)
         away = self._product(vectors, [level], form.factor, "", triangular=False)
         kept = nodes.node("ReduceSumSquare", [away, self.last_axis()], "kept_squared", keepdims=0)
         rest = nodes.node("Sub", [whole, kept], "distance_squared")
@@ -145,11 +150,17 @@ class _Stage:
         name = f"cells_{coarse[0]}x{coarse[1]}_in_{fine[0]}x{fine[1]}"
         return self.nodes.constant(name, cells_of(coarse, fine), np.int64)
 
-    def _half(self, centred: str, name: str) -> str:
-        """Centred first, in float32, so that float16 holds the small difference and not two large numbers."""
-        if self.precision != "fp16":
-            return centred
-        return self.nodes.node("Cast", [centred], f"{name}centred_half", to=TensorProto.FLOAT16)
+    def _ready(self, centred: str, deviation: Float32, name: str) -> str:
+        """As the product takes it.
+
+        Centred first, in float32, so that float16 holds the small difference and not two large numbers; and divided by
+        the deviations where int8 factors wait for it.
+        """
+        if self.precision == "fp16":
+            return self.nodes.node("Cast", [centred], f"{name}centred_half", to=TensorProto.FLOAT16)
+        if self.precision == "int8":
+            return self.nodes.node("Mul", [centred, self.nodes.constant(f"{name}unit", 1 / deviation)], f"{name}even")
+        return centred
 
     def _product(self, vectors: str, levels: Sequence[Level], factor: Float32, name: str, *, triangular: bool) -> str:
         """`c' factor` as `(P, N, d)` float32, from the centred vectors, or from the codes of vectors."""
@@ -161,7 +172,8 @@ class _Stage:
             return nodes.node("Cast", [away], f"{name}whitened", to=TensorProto.FLOAT)
         if self.precision == "fp32":
             return self._in_blocks(vectors, factor, name, "MatMul", triangular=triangular)
-        rounded, scale = quantise_columns(factor)
+        unit = np.concatenate([level.deviation for level in levels])
+        rounded, scale = quantise_columns(factor, unit, LARGEST_WEIGHT["MatMul"])
         away = self._in_blocks(vectors, rounded, name, "MatMul", triangular=triangular)
         return nodes.node("Mul", [away, nodes.constant(f"{name}scale", scale[:, None, :])], f"{name}whitened")
 
@@ -178,7 +190,7 @@ class _Stage:
         how = [part.codes for level in levels for part in level.parts if part.codes is not None]
         unit = np.concatenate([each.scale for each in how])
         zero = np.concatenate([each.zero_point for each in how])
-        rounded, scale = quantise_columns(factor * unit[:, None])
+        rounded, scale = quantise_columns(factor, unit, LARGEST_WEIGHT["MatMulInteger"])
         grid = levels[-1].grid
         mean = np.concatenate([level.mean[cells_of(level.grid, grid)] for level in levels], axis=1) / unit + zero
         bias = np.empty_like(scale)

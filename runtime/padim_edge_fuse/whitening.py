@@ -78,6 +78,8 @@ class Level:
     """`(P, d)` of its own dimensions."""
     factor: Float32
     """`(P, k, d)`: rows of L^-1, transposed. Its last d rows are upper triangular."""
+    deviation: Float32
+    """`(d,)` standard deviation of its own dimensions, the root of the mean over the patches, the ridge included."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +100,8 @@ class LowRank:
     """`(P, D, r)` columns sqrt(t - 1 / l_i) u_i."""
     tail: Float32
     """`(P,)` t."""
+    deviation: Float32
+    """`(D,)` as a level's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +173,7 @@ def whiten(statistics: Statistics, ridge: float, parts: Sequence[Part]) -> Exact
         PadimEdgeError: Fewer than two pictures, a ridge that is not positive, or statistics that are not finite.
     """
     starts = dict(zip((part.name for part in parts), np.cumsum([0, *(part.dims for part in parts)]), strict=False))
+    deviation = _deviation(statistics, ridge)
     levels, order, ends = [], [], []
     for group in levels_of(parts):
         own = np.concatenate([starts[part.name] + np.arange(part.dims) for part in group])
@@ -177,7 +182,8 @@ def whiten(statistics: Statistics, ridge: float, parts: Sequence[Part]) -> Exact
         grid = group[0].grid if len({part.grid for part in group}) == 1 else statistics.grid
         first = _first_patches(grid, statistics.grid)
         mean = statistics.mean[first][:, own].astype(np.float32)
-        levels.append(Level(group, grid, mean, np.empty((len(first), ends[-1], len(own)), np.float32)))
+        factor = np.empty((len(first), ends[-1], len(own)), np.float32)
+        levels.append(Level(group, grid, mean, factor, deviation[own]))
     firsts = [_first_patches(level.grid, statistics.grid) for level in levels]
     permuted = np.concatenate(order)
 
@@ -272,7 +278,7 @@ def low_rank(statistics: Statistics, ridge: float, rank: int) -> LowRank:
         tail[part] = precision
 
     _each(statistics, ridge, work)
-    return LowRank(statistics.mean.astype(np.float32), factor, tail)
+    return LowRank(statistics.mean.astype(np.float32), factor, tail, _deviation(statistics, ridge))
 
 
 def diagonal(statistics: Statistics, ridge: float) -> Diagonal:
@@ -281,11 +287,21 @@ def diagonal(statistics: Statistics, ridge: float) -> Diagonal:
     Raises:
         PadimEdgeError: As `whiten`.
     """
+    scale = 1 / np.sqrt(_variance(statistics, ridge))
+    return Diagonal(statistics.mean.astype(np.float32), scale.astype(np.float32))
+
+
+def _variance(statistics: Statistics, ridge: float) -> Float64:
+    """`(P, D)`, the ridge included."""
     _check(statistics, ridge)
     variance = np.einsum("pii->pi", statistics.scatter) / (statistics.count - 1) + ridge
     if not (np.isfinite(variance).all() and (variance > 0).all()):
         raise _not_finite()
-    return Diagonal(statistics.mean.astype(np.float32), (1 / np.sqrt(variance)).astype(np.float32))
+    return np.asarray(variance)
+
+
+def _deviation(statistics: Statistics, ridge: float) -> Float32:
+    return np.asarray(np.sqrt(_variance(statistics, ridge).mean(axis=0)), np.float32)
 
 
 def _check(statistics: Statistics, ridge: float) -> None:

@@ -185,18 +185,21 @@ def test_a_distance_of_a_thousand_is_right(form: str, numbers: str) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 999), rows=st.integers(1, 9), columns=st.integers(1, 9), tiny=st.booleans())
-def test_a_factor_keeps_63_steps_a_side_in_each_column(seed: int, rows: int, columns: int, tiny: bool) -> None:
+@pytest.mark.parametrize("largest", LARGEST_WEIGHT.values())
+def test_a_factor_keeps_all_steps_of_a_side_in_each_column(
+    seed: int, rows: int, columns: int, tiny: bool, largest: int
+) -> None:
     factor = np.random.default_rng(seed).standard_normal((3, rows, columns)).astype(np.float32)
     factor *= np.float32(10.0) ** np.arange(columns)
     factor[0, :, 0] = 0
     if tiny:
         factor *= np.float32(1e-12)
-    codes, scale = quantise_columns(factor)
+    unit = np.float32(2.0) ** np.arange(rows)  # exact, so that the quotient is
+    codes, scale = quantise_columns(factor / unit[:, None], unit, largest)
     assert codes.dtype == np.int8
-    assert np.abs(codes).max() <= LARGEST_WEIGHT
-    assert (np.abs(codes).max(axis=1) == LARGEST_WEIGHT).sum() == 3 * columns - 1  # all but the empty one use them
+    assert np.abs(codes.astype(int)).max() <= largest
+    assert (np.abs(codes.astype(int)).max(axis=1) == largest).sum() == 3 * columns - 1  # all but the empty one use them
     assert (scale > 0).all()
-    np.testing.assert_allclose(codes * scale[:, None], factor, atol=(0.501 * scale).max(), rtol=0)
     away = np.abs(codes * scale[:, None].astype(np.float64) - factor)
     assert (away <= 0.501 * scale[:, None]).all()
 
@@ -204,11 +207,24 @@ def test_a_factor_keeps_63_steps_a_side_in_each_column(seed: int, rows: int, col
 def test_two_products_of_integers_fit_into_16_bits() -> None:
     """In which processors with AVX2 but without VNNI add them; what does not fit would be cut off silently."""
     largest = np.iinfo(np.int16).max
-    assert all(2 * 255 * weight <= largest for weight in (LARGEST_WEIGHT, integers.LARGEST_WEIGHT["cpu"]))
+    weights = LARGEST_WEIGHT["MatMulInteger"], integers.LARGEST_WEIGHT["cpu"]
+    assert all(2 * 255 * weight <= largest for weight in weights)
     values = heads.draw(NESTED, 60, 0)
     parts, _ = prepared(NESTED, values, "int8 cpu")
     _, nodes = heads.head(parts, FORMS["exact"](heads.statistics_of(values), parts), "int8")
-    assert max(np.abs(each.astype(int)).max() for each in nodes.large.values()) == LARGEST_WEIGHT
+    assert max(np.abs(each.astype(int)).max() for each in nodes.large.values()) == weights[0]
+
+
+def test_dimensions_a_thousand_times_as_large_as_others_cost_no_steps() -> None:
+    """Those of one stage, as in deep networks. (Low rank is a small difference of large numbers then, in any type.)"""
+    values, others = heads.draw(NESTED, 160, 0), heads.draw(NESTED, 6, 1)
+    away = []
+    for factor in (1, 1000):
+        scaled, judged = ([each[0], each[1], factor * each[2]] for each in (values, others))
+        statistics = heads.statistics_of(scaled)
+        found = heads.run(NESTED, whiten(statistics, RIDGE, NESTED), "int8", judged)
+        away.append(np.abs(found / dense("exact", statistics, heads.joined(judged)) - 1).mean())
+    assert away[1] < 2 * away[0] < 0.02
 
 
 def test_calibration_takes_the_very_distance_of_the_graph() -> None:
