@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 
 from padim_edge_export.rewrites import Graph, groups
 from padim_edge_fuse.graph import EmbeddingGraph
+from padim_edge_fuse.whitening import inverse_of_lower
 
 __all__ = ["Moments", "Rounded", "round_weights", "tap"]
 
@@ -118,7 +119,9 @@ def _round(weights: Array, scale: Array, covariance: Array, largest: int) -> Arr
     damped = np.stack([each[np.ix_(taken, taken)] for each, taken in zip(covariance, order, strict=True)])
     diagonal = np.arange(dims)
     damped[:, diagonal, diagonal] += _DAMPING * variance.mean(axis=1, keepdims=True) + 1e-12
-    upper = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    # The upper factor of the inverse, U'U = damped^-1, is the inverse of the upper factor R R' = damped, which is the
+    # lower one read from the end: no general inverse, which would take most of the time.
+    upper = inverse_of_lower(np.linalg.cholesky(damped[:, ::-1, ::-1]))[:, ::-1, ::-1]
     left = np.take_along_axis(weights, order[:, None], axis=2) / scale[:, :, None]
     codes = np.empty_like(left)
     for start in range(0, dims, _BLOCK):
