@@ -149,11 +149,17 @@ def rounded_to_nearest() -> Iterator[None]:
         yield
 
 
+@cache
+def _good(index: int) -> np.ndarray:
+    return sample.draw_good("weave", index, size=80)
+
+
 def weave(count: int) -> list[Image.Image]:
     """Good pictures."""
-    return [Image.fromarray(sample.draw_good("weave", i, size=80)) for i in range(count)]
+    return [Image.fromarray(_good(i)) for i in range(count)]
 
 
+@cache
 def judged() -> list[Image.Image]:
     """Three good pictures and two with a hole, none of them in `weave`."""
     good = [Image.fromarray(sample.draw_good("weave", i, size=80, split="test")) for i in range(3)]
