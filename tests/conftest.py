@@ -38,6 +38,19 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [", ".join(found), f"providers: {providers}; --device {config.getoption('--device')}"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of a file share what they made and go to one process; where there are many backbones, those of one do."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        backbone = getattr(item, "callspec", None) and item.callspec.params.get("backbone")
+        group = f"{item.path.parent.name}-{item.path.stem}" + (
+            f"-{backbone.partition(':')[0]}" if isinstance(backbone, str) else ""
+        )
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> str:
     """Where the golden models run."""
