@@ -41,7 +41,9 @@ def run(model: onnx.ModelProto, frames: np.ndarray, outputs: list[str] | None = 
 
 def ranges_of(graph: EmbeddingGraph, frames: np.ndarray) -> dict[str, Range]:
     model, outputs = probe(graph)
-    return {name: Range(*map(np.float64, run(model, frames, list(pair)))) for name, pair in outputs.items()}
+    ends = [end for pair in outputs.values() for end in pair]
+    found = dict(zip(ends, run(model, frames, ends), strict=True))
+    return {name: Range(*(found[end].astype(np.float64) for end in pair)) for name, pair in outputs.items()}
 
 
 def quantised(graph: EmbeddingGraph, target: str, frames: np.ndarray = FRAMES) -> EmbeddingGraph:

@@ -15,11 +15,10 @@ from PIL import Image
 
 from padim_edge import sample
 from padim_edge.build import Built, build
-from padim_edge.lower import in_precision
 from padim_edge.presets import PRESETS, Preset
 from padim_edge_artifact import Preprocessing, names
 from padim_edge_export import backbones, reduction
-from padim_edge_fuse.graph import joined
+from padim_edge_fuse.graph import joined, of_kept
 from padim_edge_fuse.leave_one_out import leave_one_out
 from padim_edge_fuse.precision import Precision
 from padim_edge_runtime import Detector, Result, images
@@ -256,8 +255,7 @@ def test_int8_stays_near_the_reference_and_nearer_to_that_of_its_own_embedding(
     found = Detector.load(built.model, "cpu")(expected.frames)
     check_nearness(found, built, expected, EIGHT_BITS if backbone in PROVEN else OTHERS_NEAR["int8"])
 
-    graph = in_precision(small_models.exported(backbone, expected.preset), precision, good, "cpu")
-    session = open_session(joined(graph).SerializeToString(), "cpu").session
+    session = open_session(joined(of_kept(built.kept)).SerializeToString(), "cpu").session
 
     def embed(frames: np.ndarray) -> np.ndarray:
         return session.run([names.EMBEDDING], {names.IMAGE: frames})[0].astype(np.float64)
