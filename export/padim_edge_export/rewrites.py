@@ -131,7 +131,7 @@ def _narrow(look: Graph, name: str, kept_name: str, kept: npt.NDArray[np.int64])
             _narrow(look, node.input[position], kept_name, kept)
             continue
         whole = node.input[position]
-        picked = f"{whole}/kept"
+        picked = f"{whole}/{kept_name}"  # by both names, since another choice may be made of the same tensor
         if picked not in look.producers:  # as early as can be, since several may read it
             gather = helper.make_node("Gather", [whole, kept_name], [picked], axis=1, name=f"keep/{picked}")
             nodes = list(look.graph.node)

@@ -255,6 +255,26 @@ def test_sums_are_cut_on_each_side_as_far_as_nobody_else_needs_it(rest: str, cut
     assert kinds(model).count("Gather") == gathers
 
 
+def test_two_choices_of_channels_of_one_tensor_stay_two() -> None:
+    model = graph(
+        """(float[N,3,6,6] x) => (float[N,3,6,6] y, float[N,2,6,6] z) {
+            a = Conv(x, w)
+            p = Conv(x, v)
+            b = Add(a, p)
+            q = Conv(x, u)
+            c = Add(a, q)
+            y = Gather<axis=1>(b, kept)
+            z = Gather<axis=1>(c, others)
+        }""",
+        w=weights(6, 3, 1, 1),
+        v=weights(6, 3, 1, 1, seed=1),
+        u=weights(6, 3, 1, 1, seed=2),
+        kept=KEPT,
+        others=np.array([1, 2]),
+    )
+    assert assert_same(model, rewrites.narrow_last_stage, x=weights(2, 3, 6, 6)) == 2
+
+
 @st.composite
 def networks(draw: st.DrawFn) -> onnx.ModelProto:
     """A few operators on six channels, each reading what came before, and one or two choices of channels at the end."""
