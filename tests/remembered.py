@@ -1,12 +1,13 @@
-"""What takes seconds and is always the same is done once in a process: exported backbones and the drawn sample.
+"""What takes seconds and is always the same is done once in a process: exported and rounded backbones, the sample.
 
-Four fifths of the tests' time was torch exporting the same few graphs. Tests of the export itself (tests/export) call
-it through `small_models`, past this.
+Most of the tests' time was torch exporting the same few graphs and int8 rounding the same weights. Tests of these
+themselves call them past this (`small_models.export_anew`, `padim_edge.lower`).
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import sys
 from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache
@@ -26,6 +27,8 @@ def remember(patch: pytest.MonkeyPatch) -> None:
     """Patch what is imported already; who has not imported torch shall not have to."""
     if (embedding := sys.modules.get("padim_edge_export.embedding")) is not None:
         patch.setattr(embedding, "build", _building(embedding.build))
+    if (gather := sys.modules.get("padim_edge.gather")) is not None:
+        patch.setattr(gather, "in_precision", _rounding(gather.in_precision))
     if (sample := sys.modules.get("padim_edge.sample")) is not None:
         patch.setattr(sample, "pictures", _drawing(sample.pictures))
 
@@ -42,6 +45,29 @@ def _building(build: Callable[..., Any]) -> Callable[..., Any]:
             if graph.model.ByteSize() > _LARGEST:
                 return graph
             _graphs[key] = graph
+        return copy.deepcopy(_graphs[key])
+
+    return remembered
+
+
+def _rounding(in_precision: Callable[..., Any]) -> Callable[..., Any]:
+    """`lower.in_precision`, of which int8 takes the time."""
+    from padim_edge import lower
+
+    def remembered(graph: Any, precision: Any, frames: Any, device: str) -> Any:
+        if precision.name != "int8":
+            return in_precision(graph, precision, frames, device)
+        seen = list(frames)
+        met = hashlib.sha256(graph.model.SerializeToString(deterministic=True))
+        for frame in seen:
+            met.update(repr(frame.shape).encode() + frame.tobytes())
+        # `small_models.rounded_to_nearest` puts another function there.
+        key = met.digest(), precision.target, lower.round_weights, device
+        if key not in _graphs:
+            found = in_precision(graph, precision, seen, device)
+            if found.model.ByteSize() > _LARGEST:
+                return found
+            _graphs[key] = found
         return copy.deepcopy(_graphs[key])
 
     return remembered
