@@ -18,7 +18,7 @@ from padim_edge.build import build
 from padim_edge_runtime.providers import open_session
 
 
-@pytest.mark.parametrize("preset", ["paper", "edge", "accurate"])
+@pytest.mark.parametrize("preset", [pytest.param("paper", marks=pytest.mark.slow), "edge", "accurate"])
 def test_the_torch_module_agrees_with_the_graph(preset: str, tmp_path: Path) -> None:
     """Written apart from it: without shared cells, triangles or narrowed stages."""
     trunk, method = small_models.trunk_of("resnet18"), small_models.small(preset)

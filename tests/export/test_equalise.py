@@ -34,7 +34,7 @@ def widths(graph: EmbeddingGraph, frames: np.ndarray = FRAMES) -> dict[str, np.n
     return {name: np.maximum(-found[low], found[high]).astype(np.float64) for name, (low, high) in outputs.items()}
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "builtin"])
+@pytest.mark.parametrize("backbone", [pytest.param("resnet18", marks=pytest.mark.slow), "builtin"])
 @pytest.mark.parametrize("preset", ["paper", "edge", "accurate"])
 def test_the_parts_stay_and_the_channels_are_more_even(preset: str, backbone: str) -> None:
     graph = small_models.exported(backbone, small_models.small(preset))

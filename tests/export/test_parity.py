@@ -73,7 +73,7 @@ METHODS = [
 
 # Rounding the weights of a wide ResNet takes a minute, of ResNet-18 ten seconds; one preset says as much as another.
 INT8_METHODS = [
-    pytest.param(*each.values, marks=pytest.mark.slow if each.values[1] == "resnet18" else each.marks)
+    pytest.param(*each.values, marks=() if each.values[1] == "builtin" else pytest.mark.slow)
     for each in METHODS
     if each.values[0] == "edge" or "resnet50" not in str(each.values[1])
 ]
