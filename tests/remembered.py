@@ -33,19 +33,24 @@ def remember(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(sample, "pictures", _drawing(sample.pictures))
 
 
+def _once(key: Hashable, make: Callable[[], Any]) -> Any:
+    """The graph of that key, the caller's own to change."""
+    if key not in _graphs:
+        graph = make()
+        if graph.model.ByteSize() > _LARGEST:
+            return graph
+        _graphs[key] = graph
+    return copy.deepcopy(_graphs[key])
+
+
 def _building(build: Callable[..., Any]) -> Callable[..., Any]:
-    """`embedding.build`, whose callers may change what they get."""
+    """`embedding.build`."""
 
     def remembered(trunk: Any, size: tuple[int, int], *, drawn: Any = None, **how: Any) -> Any:
         if drawn is not None:
             return build(trunk, size, drawn=drawn, **how)
         key = trunk.description, trunk.mean, trunk.std, size, tuple(sorted(how.items()))
-        if key not in _graphs:
-            graph = build(trunk, size, **how)
-            if graph.model.ByteSize() > _LARGEST:
-                return graph
-            _graphs[key] = graph
-        return copy.deepcopy(_graphs[key])
+        return _once(key, lambda: build(trunk, size, **how))
 
     return remembered
 
@@ -63,21 +68,19 @@ def _rounding(in_precision: Callable[..., Any]) -> Callable[..., Any]:
             met.update(repr(frame.shape).encode() + frame.tobytes())
         # `small_models.rounded_to_nearest` puts another function there.
         key = met.digest(), precision.target, lower.round_weights, device
-        if key not in _graphs:
-            found = in_precision(graph, precision, seen, device)
-            if found.model.ByteSize() > _LARGEST:
-                return found
-            _graphs[key] = found
-        return copy.deepcopy(_graphs[key])
+        return _once(key, lambda: in_precision(graph, precision, seen, device))
 
     return remembered
 
 
+@lru_cache(maxsize=6)
+def _drawn(
+    pictures: Callable[..., Iterator[Any]], class_name: str, how: tuple[tuple[str, int], ...]
+) -> tuple[Any, ...]:
+    """Some of these are 40 MB."""
+    return tuple(pictures(class_name, **dict(how)))
+
+
 def _drawing(pictures: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """`sample.pictures`; some of these are 40 MB."""
-
-    @lru_cache(maxsize=6)
-    def drawn(class_name: str, **how: int) -> tuple[Any, ...]:
-        return tuple(pictures(class_name, **how))
-
-    return lambda class_name, **how: iter(drawn(class_name, **how))
+    """`sample.pictures`."""
+    return lambda class_name, **how: iter(_drawn(pictures, class_name, tuple(sorted(how.items()))))
