@@ -1,4 +1,4 @@
-"""The paper's Tables I and II on given classes: layers, reductions, ridges and numbers of pictures.
+"""The paper's Tables I and II on given classes: layers, reductions, ridges and numbers of images.
 
     python -m benchmarks.ablation --data ../shared/data/mvtec_ad --weights FILE
 
@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks import report
+from padim_edge import datasets
 
 if TYPE_CHECKING:
     from padim_edge.datasets import Dataset
-    from padim_edge.evaluate import Evaluation
+    from padim_edge.evaluation.evaluate import Evaluation
     from padim_edge.presets import Preset
     from padim_edge_export.backbones import Trunk
 
@@ -39,7 +40,7 @@ GROUPS = {
     "layers": "Table I: which layers",
     "reduction": "Table II: which dimensions",
     "ridge": "Number added to the diagonal of every covariance (the paper's epsilon)",
-    "pictures": "Number of good pictures",
+    "images": "Number of good images",
 }
 
 
@@ -54,7 +55,7 @@ class Variant:
     dims: int = 100
     ridge: float | None = None
     """The preset's own unless given."""
-    pictures: int | None = None
+    images: int | None = None
     """All unless given."""
     seeds: int = 1
     """How many to take; a reduction that draws nothing takes one."""
@@ -92,7 +93,7 @@ def variants(channels: tuple[int, ...], seeds: int) -> tuple[Variant, ...]:
     rows.append(Variant("reduction", "semi-orthogonal 100", reduction="semi-orthogonal", seeds=seeds))
     rows.append(Variant("reduction", f"joint {total}", dims=total))
     rows += [Variant("ridge", f"{ridge:g}", ridge=ridge) for ridge in (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)]
-    rows += [Variant("pictures", str(count or "all"), pictures=count) for count in (1, 5, 16, 50, None)]
+    rows += [Variant("images", str(count or "all"), images=count) for count in (1, 5, 16, 50, None)]
     return tuple(rows)
 
 
@@ -138,7 +139,6 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> Iterator[Figures]:
     """Every variant on every class."""
-    from padim_edge import datasets
     from padim_edge.presets import choose
 
     weights = str(options.weights) if options.weights else "auto"
@@ -171,9 +171,9 @@ def run(options: argparse.Namespace) -> Iterator[Figures]:
 def judge(variant: Variant, dataset: Dataset, preset: Preset, trunk: Any, seed: int) -> Figures:
     """Build one variant and judge it."""
     start = time.perf_counter()
-    if variant.pictures is not None:
-        good = dataset.good[: variant.pictures]
-        # Of one picture there is no covariance; given twice, it leaves the ridge alone, which is what "1" means here.
+    if variant.images is not None:
+        good = dataset.good[: variant.images]
+        # Of one image there is no covariance; given twice, it leaves the ridge alone, which is what "1" means here.
         dataset = dataclasses.replace(dataset, good=good * 2 if len(good) == 1 else good)
     preset = dataclasses.replace(
         preset,
@@ -195,7 +195,7 @@ def judge(variant: Variant, dataset: Dataset, preset: Preset, trunk: Any, seed: 
 
 def _single(dataset: Dataset, preset: Preset, trunk: Trunk, folder: Path, seed: int) -> tuple[Evaluation, int]:
     from padim_edge.build import build
-    from padim_edge.evaluate import evaluate
+    from padim_edge.evaluation.evaluate import evaluate
     from padim_edge_runtime import Detector
 
     built = build(dataset, folder / "model.onnx", preset, trunk, seed=seed)
@@ -206,10 +206,10 @@ def _single(dataset: Dataset, preset: Preset, trunk: Trunk, folder: Path, seed: 
 def _summed(dataset: Dataset, preset: Preset, trunk: Any, folder: Path, seed: int) -> tuple[Evaluation, int]:
     """Maps of three models, added up; the score is the maximum of that."""
     from padim_edge.build import build
-    from padim_edge.evaluate import Scored, conclude, load
-    from padim_edge.metrics import pixel_metrics
+    from padim_edge.evaluation.evaluate import Scored, conclude, load
+    from padim_edge.evaluation.metrics import pixel_metrics
     from padim_edge_runtime import Detector
-    from padim_edge_runtime.regions import to_picture
+    from padim_edge_runtime.regions import to_image
 
     detectors, size = [], 0
     for layer in LAYERS:
@@ -225,7 +225,7 @@ def _summed(dataset: Dataset, preset: Preset, trunk: Any, folder: Path, seed: in
         for each in load(dataset.test, (frame,), []):
             total = np.sum([detector(each.frames[0]).anomaly_map[0] for detector in detectors], axis=0)
             scored.append(Scored(each.item, float(total.max())))
-            yield to_picture(total, frame, *each.size), each.truth
+            yield to_image(total, frame, *each.size), each.truth
 
     pixel = pixel_metrics(maps())
     return conclude(dataset.class_name, float("inf"), scored, pixel, []), size

@@ -1,6 +1,6 @@
-"""How well does each preset, precision and rival tell good from bad on real pictures, and what does the model weigh?
+"""How well does each preset, precision and rival tell good from bad on real images, and what does the model weigh?
 
-Builds every model as `padim-edge export` does and judges the test pictures as `padim-edge evaluate` does; rivals are
+Builds every model as `padim-edge export` does and judges the test images as `padim-edge evaluate` does; rivals are
 fitted on the same frames and judged by the same code (`benchmarks.accuracy_rivals`). The autoencoder of
 `benchmarks.methods` is not among them unless it is asked for: it is untrained, so its accuracy means nothing.
 """
@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING
 from benchmarks import accuracy_table, report
 from benchmarks.accuracy_table import Cost, Row, title
 from benchmarks.rivals import Missing, reason
+from padim_edge import datasets
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_fuse.precision import TARGETS, Precision
+from padim_edge_model.precision import TARGETS, Precision
 
 if TYPE_CHECKING:
     from padim_edge.datasets import Dataset
-    from padim_edge.evaluate import Evaluation
+    from padim_edge.evaluation.evaluate import Evaluation
     from padim_edge_export.backbones import Trunk
 
 REFERENCE = Precision()
@@ -39,7 +40,7 @@ RIVALS = ("spade", "patchcore-1", "patchcore-10", "anomalib")
 PACKAGES = ("padim-edge", "numpy", "onnxruntime", "torch", "pillow", "scikit-learn")
 
 SMALLEST = 1e-6
-"""Scores below it are taken for it where something is divided by them, as in `padim_edge.compare`."""
+"""Scores below it are taken for it where something is divided by them, as in `padim_edge.evaluation.compare`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Judged:
 
     row: Row
     scores: tuple[float, ...]
-    """Of the test pictures, in the order of the data set."""
+    """Of the test images, in the order of the data set."""
 
 
 def main() -> None:
@@ -65,11 +66,10 @@ def main() -> None:
     options = parser.parse_args()
     _refuse_unknown(parser, options)
 
-    from padim_edge import datasets
     from padim_edge_export import backbones
 
     environment = report.probe(PACKAGES, threads=None)
-    report.print_header("accuracy on real pictures", environment)
+    report.print_header("accuracy on real images", environment)
     trunk = backbones.load(options.backbone, options.weights)
     models = models_of(options.preset, options.precision, options.also)
     rows: list[Row] = []
@@ -213,7 +213,7 @@ def run(
 def judge(dataset: Dataset, model: Model, trunk: Trunk, seed: int) -> Judged:
     """Build one model in a temporary folder and evaluate it."""
     from padim_edge.build import build
-    from padim_edge.evaluate import evaluate
+    from padim_edge.evaluation.evaluate import evaluate
     from padim_edge.presets import PRESETS
     from padim_edge_runtime import Detector
 
@@ -223,7 +223,7 @@ def judge(dataset: Dataset, model: Model, trunk: Trunk, seed: int) -> Judged:
         found = evaluate(Detector.load(built.model, "cpu"), dataset)
     assert not built.unreadable
     row = dataclasses.replace(
-        row_of(found, "padim-edge", built.metadata.pictures, built.bytes, built.seconds),
+        row_of(found, "padim-edge", built.metadata.images, built.bytes, built.seconds),
         preset=model.preset,
         precision=word_of(model.precision),
         seed=seed,
@@ -234,7 +234,7 @@ def judge(dataset: Dataset, model: Model, trunk: Trunk, seed: int) -> Judged:
     return Judged(row, tuple(each.score for each in found.scored))
 
 
-def row_of(found: Evaluation, method: str, pictures: int, size: int, seconds: float) -> Row:
+def row_of(found: Evaluation, method: str, images: int, size: int, seconds: float) -> Row:
     """What all methods have in common: figures, bytes and seconds, without any threshold."""
     assert not found.unreadable
     return Row(
@@ -250,7 +250,7 @@ def row_of(found: Evaluation, method: str, pictures: int, size: int, seconds: fl
         threshold=None,
         false_alarm_rate=None,
         miss_rate=None,
-        pictures=pictures,
+        images=images,
         good=found.good,
         anomalous=found.anomalous,
         megabytes=round(size / 1e6, 2),

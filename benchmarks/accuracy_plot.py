@@ -87,7 +87,7 @@ def draw(rows: Sequence[Row], file: Path, subtitle: str) -> None:
     handles.append(Line2D([], [], **hollow, label="Gaussians cut down (rank or diagonal)"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     first = chosen[0]
-    counts = f"fitted on {first.pictures} good pictures, judged {first.good} good and {first.anomalous} anomalous ones"
+    counts = f"fitted on {first.images} good images, judged {first.good} good and {first.anomalous} anomalous ones"
     figure.suptitle(f"Accuracy against size: {class_name}, {subtitle}, {counts}", x=0.01, ha="left", fontsize=12)
     figure.draw_without_rendering()
     for axes, field in zip(panels, PANELS, strict=True):

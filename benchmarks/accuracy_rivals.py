@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.rivals import Missing, anomalib
-from benchmarks.rivals.pictures import frames, write_frames
-from padim_edge.evaluate import Evaluation, Scored, conclude, load
-from padim_edge.metrics import pixel_metrics
+from benchmarks.rivals.images import frames, write_frames
+from padim_edge.evaluation.evaluate import Evaluation, Scored, conclude, load
+from padim_edge.evaluation.metrics import pixel_metrics
 from padim_edge.presets import PRESETS
-from padim_edge_runtime.regions import to_picture
+from padim_edge_runtime.regions import to_image
 
 if TYPE_CHECKING:
     from padim_edge.datasets import Dataset
@@ -27,10 +27,10 @@ __all__ = ["FRAME", "Judge", "Rival", "evaluate", "fit"]
 
 Float32 = npt.NDArray[np.float32]
 Judge = Callable[[int, npt.NDArray[np.uint8]], tuple[float, Float32]]
-"""Number of a test picture, and its frame `(H, W, 3)` -> its score, and its map `(H, W)`."""
+"""Number of a test image, and its frame `(H, W, 3)` -> its score, and its map `(H, W)`."""
 
 FRAME = PRESETS["edge"].preprocessing
-"""How every rival sees a picture: whole, at 224 x 224."""
+"""How every rival sees an image: whole, at 224 x 224."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Rival:
     bytes: int
     """Of all that a device would need beside the engine."""
     seconds: float
-    """From the pictures on disk to what `bytes` counts."""
+    """From the images on disk to what `bytes` counts."""
     notes: tuple[str, ...] = ()
     """What its figures are good for, in sentences without full stops."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -49,17 +49,17 @@ class Rival:
 
 
 def fit(method: str, dataset: Dataset, weights: Path, folder: Path) -> Rival:
-    """Fit a rival on the good pictures.
+    """Fit a rival on the good images.
 
     Args:
         method: Of `benchmarks.methods.METHODS`, or `anomalib`.
-        dataset: Its good pictures are fitted on.
+        dataset: Its good images are fitted on.
         weights: Of resnet18.
-        folder: For files on the way; may go once the test pictures are judged.
+        folder: For files on the way; may go once the test images are judged.
 
     Raises:
         Missing: It cannot be had here.
-        PadimEdgeError: It cannot be fitted on these pictures.
+        PadimEdgeError: It cannot be fitted on these images.
     """
     return _fit_anomalib(dataset, weights, folder) if method == "anomalib" else _fit_ours(method, dataset, weights)
 
@@ -109,7 +109,7 @@ def _onnx_bytes(said: dict[str, Any]) -> int:
 
 
 def evaluate(judge: Judge, dataset: Dataset) -> Evaluation:
-    """The same as `padim_edge.evaluate.evaluate`, from the same parts, for what is no `Detector`.
+    """The same as `padim_edge.evaluation.evaluate.evaluate`, from the same parts, for what is no `Detector`.
 
     Rivals have no threshold, so the rates of false alarms and misses mean nothing here.
     """
@@ -120,7 +120,7 @@ def evaluate(judge: Judge, dataset: Dataset) -> Evaluation:
         for i, each in enumerate(load(dataset.test, (FRAME,), unreadable)):
             score, anomaly_map = judge(i, each.frames[0])
             scored.append(Scored(each.item, score))
-            yield to_picture(anomaly_map, FRAME, *each.size), each.truth
+            yield to_image(anomaly_map, FRAME, *each.size), each.truth
 
     pixel = pixel_metrics(maps())
     return conclude(dataset.class_name, math.inf, scored, pixel, unreadable)

@@ -57,13 +57,13 @@ COLUMNS = (
 LEGEND = """\
 | column | is |
 |---|---|
-| model | preset and precision of ours; or a rival in fp32 with the same weights, on the same pictures in the frame of `edge`: whole, at 224 x 224 |
+| model | preset and precision of ours; or a rival in fp32 with the same weights, on the same images in the frame of `edge`: whole, at 224 x 224 |
 | MB | all files, or the memory bank and the network, that a device needs beside the engine |
-| pixel AUROC, PRO | at the pictures' own resolution, over the pixels that the model inspects: all, but for `paper`, whose centre crop leaves the border out |
+| pixel AUROC, PRO | at the images' own resolution, over the pixels that the model inspects: all, but for `paper`, whose centre crop leaves the border out |
 | lost | image AUROC, pixel AUROC and PRO of fp32 of the same preset, class and seed in this run, less this model's; below 0 it is better |
-| score moves | median over the test pictures of the relative change of the score against the same fp32 |
-| false alarms, misses | good and anomalous test pictures on the wrong side of the threshold that ships, which is set for 1 % false alarms from good training pictures only; rivals have none |
-| fit s | from the pictures on disk to the finished file, on a machine that others used as well; with our calibration, and with both of anomalib's exports (ONNX, whose size is given, and OpenVINO) |
+| score moves | median over the test images of the relative change of the score against the same fp32 |
+| false alarms, misses | good and anomalous test images on the wrong side of the threshold that ships, which is set for 1 % false alarms from good training images only; rivals have none |
+| fit s | from the images on disk to the finished file, on a machine that others used as well; with our calibration, and with both of anomalib's exports (ONNX, whose size is given, and OpenVINO) |
 
 `<` and `>` mark a figure that misses its target."""  # noqa: E501  rows of a table cannot be broken
 
@@ -77,7 +77,7 @@ class Cost:
     pixel_auroc: float | None
     pro: float | None
     score: float
-    """Median over the test pictures of the relative change of the score, 0 or more; 0.01 is one per cent."""
+    """Median over the test images of the relative change of the score, 0 or more; 0.01 is one per cent."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ class Row:
     threshold: float | None
     """`None` for rivals, as the next two."""
     false_alarm_rate: float | None
-    """Share of the good test pictures above the threshold that was shipped."""
+    """Share of the good test images above the threshold that was shipped."""
     miss_rate: float | None
-    """Share of the anomalous test pictures not above it."""
-    pictures: int
+    """Share of the anomalous test images not above it."""
+    images: int
     """Fitted on."""
     good: int
     """Judged, as the next."""
@@ -150,7 +150,7 @@ def targets_of(row: Row) -> list[report.Target]:
 
 
 def sampling_error(auroc: float, good: int, anomalous: int) -> float:
-    """Half the 95 % interval of an AUROC from so many pictures: Hanley and McNeil, Radiology 143 (1982)."""
+    """Half the 95 % interval of an AUROC from so many images: Hanley and McNeil, Radiology 143 (1982)."""
     q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
     variance = auroc * (1 - auroc) + (anomalous - 1) * (q1 - auroc**2) + (good - 1) * (q2 - auroc**2)
     return 1.96 * math.sqrt(variance / (good * anomalous))
@@ -190,7 +190,7 @@ def show(rows: Sequence[Row], targets: Sequence[report.Target], left_out: Mappin
     """Print everything."""
     for class_name in dict.fromkeys(row.class_name for row in rows):
         chosen = [row for row in rows if row.class_name == class_name]
-        print(f"\n{class_name}: fitted on {chosen[0].pictures}, judged {chosen[0].good} good and {chosen[0].anomalous}")
+        print(f"\n{class_name}: fitted on {chosen[0].images}, judged {chosen[0].good} good and {chosen[0].anomalous}")
         report.print_table(COLUMNS, table(chosen, targets))
     for what, why in notes_of(rows):
         print(f"{what}: {why}")
@@ -249,9 +249,9 @@ def markdown(
 def _counts(row: Row) -> str:
     uncertain = sampling_error(0.9, row.good, row.anomalous)
     return (
-        f"Fitted on {row.pictures} good pictures; judged {row.good} good and {row.anomalous} anomalous ones. "
+        f"Fitted on {row.images} good images; judged {row.good} good and {row.anomalous} anomalous ones. "
         f"So few leave an image AUROC of 0.90 uncertain by {uncertain:.3f} either way (95 %, Hanley and McNeil); "
-        "what is lost is measured on the same pictures and varies less."
+        "what is lost is measured on the same images and varies less."
     )
 
 

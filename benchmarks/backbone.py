@@ -16,7 +16,7 @@ from torch import nn
 from padim_edge_artifact import PadimEdgeError, names
 from padim_edge_export import backbones
 from padim_edge_export.backbones import Trunk
-from padim_edge_fuse.graph import OPSET
+from padim_edge_model.graph import OPSET
 
 __all__ = ["last_stage_only", "load", "stage_outputs"]
 
@@ -59,7 +59,7 @@ class _Bare(nn.Module):
 
 
 def stage_outputs(trunk: Trunk, size: tuple[int, int]) -> onnx.ModelProto:
-    """The floor: uint8 picture -> cast -> normalise -> backbone, cut after its last used stage; all stages come out.
+    """The floor: uint8 image -> cast -> normalise -> backbone, cut after its last used stage; all stages come out.
 
     Exported with the options of `padim_edge_export.embedding`, so that onnxruntime meets the same nodes.
     """

@@ -1,7 +1,7 @@
-"""Does a threshold for a named false-alarm rate hold on good pictures that were not in the fit?
+"""Does a threshold for a named false-alarm rate hold on good images that were not in the fit?
 
-The good pictures are split into random halves, many times: one half is fitted on and calibrated by the closed-form
-leave-one-out, the other half is judged. Then, on a few pictures, the closed form is compared with real refits.
+The good images are split into random halves, many times: one half is fitted on and calibrated by the closed-form
+leave-one-out, the other half is judged. Then, on a few images, the closed form is compared with real refits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Row:
 
     class_name: str
     fitted: int
-    """Pictures in the fitted half."""
+    """Images in the fitted half."""
     rate: float
     mean: float
     """Share of the other half above the threshold."""
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--preset", default="edge")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--splits", type=int, default=50)
-    parser.add_argument("--refits", type=int, default=5, help="pictures to compare with real refits")
+    parser.add_argument("--refits", type=int, default=5, help="images to compare with real refits")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     options = parser.parse_args()
     report.refuse_unknown(parser, (options.preset,))
@@ -61,7 +61,7 @@ def main() -> None:
     from padim_edge_export import backbones
 
     environment = report.probe(("padim-edge", "numpy", "onnxruntime", "torch", "pillow"), threads=None)
-    report.print_header("calibration on good pictures alone", environment)
+    report.print_header("calibration on good images alone", environment)
     trunk, preset = backbones.load(options.backbone, options.weights), PRESETS[options.preset]
     rows: list[Row] = []
     targets: list[report.Target] = []
@@ -87,14 +87,14 @@ def main() -> None:
 
 
 def embed(data: Path, class_name: str, trunk: Trunk, preset: Preset) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
-    """`(P, N, D)` embeddings of all good pictures, from the embedding graph through onnxruntime; and the grid."""
+    """`(P, N, D)` embeddings of all good images, from the embedding graph through onnxruntime; and the grid."""
     from padim_edge import datasets
     from padim_edge_artifact import names
     from padim_edge_export import embedding
-    from padim_edge_fuse.graph import joined
-    from padim_edge_runtime import images
-    from padim_edge_runtime.fitting import BATCH, batches
-    from padim_edge_runtime.providers import open_session
+    from padim_edge_learn.accumulate import BATCH, batches
+    from padim_edge_model.graph import joined
+    from padim_edge_runtime import image_files
+    from padim_edge_runtime.devices.providers import open_session
 
     graph = embedding.build(
         trunk,
@@ -108,7 +108,7 @@ def embed(data: Path, class_name: str, trunk: Trunk, preset: Preset) -> tuple[np
     )
     session = open_session(joined(graph).SerializeToString(), "cpu").session
     good = datasets.from_folder(data, class_name).good
-    frames = (images.prepare(item.read().image, preset.preprocessing) for item in good)
+    frames = (image_files.prepare(item.read().image, preset.preprocessing) for item in good)
     parts = [
         session.run([names.EMBEDDING], {names.IMAGE: np.stack(batch)})[0].reshape(len(batch), preset.dims, -1)
         for batch in batches(frames, BATCH)
@@ -129,8 +129,8 @@ def fit(vectors: npt.NDArray[np.float32], grid: tuple[int, int]) -> Statistics:
 
 def distances(vectors: npt.NDArray[np.float32], statistics: Statistics, preset: Preset) -> npt.NDArray[np.float64]:
     """`(N, h, w)` distances of embeddings `(P, N, D)`."""
-    from padim_edge_fuse.graph import Part
-    from padim_edge_fuse.whitening import squared_distance, whiten
+    from padim_edge_model.graph import Part
+    from padim_edge_model.whitening import squared_distance, whiten
 
     form = whiten(statistics, preset.ridge, [Part("all", statistics.dims, statistics.grid)])
     return np.sqrt(squared_distance(form, vectors, statistics.grid)).T.reshape(-1, *statistics.grid)
@@ -141,23 +141,23 @@ def splits(
 ) -> list[Row]:
     """Fit and calibrate on one half, judge the other half, `count` times."""
     from padim_edge_artifact.calibration import calibrate
-    from padim_edge_fuse.fused import map_matrices
-    from padim_edge_fuse.leave_one_out import leave_one_out
+    from padim_edge_model.fused import map_matrices
+    from padim_edge_model.leave_one_out import leave_one_out
 
     rows, columns = map_matrices(preset.preprocessing.size, grid, preset.sigma)
     generator = np.random.default_rng(0)
-    pictures = vectors.shape[1]
+    images = vectors.shape[1]
     alarms: dict[float, list[float]] = {rate: [] for rate in RATES}
     for _ in range(count):
-        order = generator.permutation(pictures)
-        inside, outside = order[: pictures // 2], order[pictures // 2 :]
+        order = generator.permutation(images)
+        inside, outside = order[: images // 2], order[images // 2 :]
         distance = distances(vectors, fit(vectors[:, inside], grid), preset)
         left_out = (rows @ leave_one_out(distance[inside], len(inside)) @ columns.T).max(axis=(1, 2))
         unseen = (rows @ distance[outside] @ columns.T).max(axis=(1, 2))
         calibration = calibrate(left_out)
         for rate, found in alarms.items():
             found.append(float((unseen > calibration.threshold(rate)).mean()))
-    fitted = pictures // 2
+    fitted = images // 2
     return [
         Row(class_name, fitted, rate, float(np.mean(found)), float(np.std(found)), rate < 1 / (fitted + 1))
         for rate, found in alarms.items()
@@ -165,13 +165,13 @@ def splits(
 
 
 def against_refits(vectors: npt.NDArray[np.float32], grid: tuple[int, int], preset: Preset, count: int) -> float:
-    """Largest relative difference of a patch distance, over `count` pictures each left out of a real refit."""
-    from padim_edge_fuse.leave_one_out import leave_one_out
+    """Largest relative difference of a patch distance, over `count` images each left out of a real refit."""
+    from padim_edge_model.leave_one_out import leave_one_out
 
-    pictures = vectors.shape[1]
-    closed = leave_one_out(distances(vectors, fit(vectors, grid), preset), pictures)
+    images = vectors.shape[1]
+    closed = leave_one_out(distances(vectors, fit(vectors, grid), preset), images)
     worst = 0.0
-    for i in np.linspace(0, pictures - 1, count).astype(int):
+    for i in np.linspace(0, images - 1, count).astype(int):
         refit = distances(vectors[:, [i]], fit(np.delete(vectors, i, axis=1), grid), preset)[0]
         worst = max(worst, float(np.max(np.abs(closed[i] - refit) / refit)))
     return worst

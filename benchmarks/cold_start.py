@@ -29,7 +29,7 @@ MOST_MB, MOST_SECONDS, MOST_OURS = 200.0, 1.5, 0.4
 THEIRS = ("Python", "numpy", "Pillow", "onnxruntime")
 """Steps in which none of our code runs."""
 
-OURS = ("our modules", "read and verify", "session", "rest of the load", "picture", "first run")
+OURS = ("our modules", "read and verify", "session", "rest of the load", "image", "first run")
 """All others of `cold_start_worker`, onnxruntime's work in them too."""
 
 PRECISIONS = ("fp32", "int8")
@@ -62,7 +62,7 @@ class Start:
     total: float
     """Milliseconds from the start of the process to the first score."""
     command: float
-    """Milliseconds that `padim-edge infer` takes for one picture, from start to end."""
+    """Milliseconds that `padim-edge infer` takes for one image, from start to end."""
 
 
 def main() -> None:
@@ -91,12 +91,12 @@ def _measure(options: argparse.Namespace, folder: Path) -> None:
     report.print_header("size and cold start of the runtime", environment)
     models = options.models or folder / "models"
     models.mkdir(parents=True, exist_ok=True)
-    picture = made(models)
+    image = made(models)
     everything = [models / f"{precision}.onnx" for precision in PRECISIONS]
-    starts = measured(python, everything, picture, options.processes, dropped=False)
+    starts = measured(python, everything, image, options.processes, dropped=False)
     refusal = drop_cache() if options.dropped else "it was not asked for"
     if refusal is None:
-        starts += measured(python, everything, picture, options.dropped, dropped=True)
+        starts += measured(python, everything, image, options.dropped, dropped=True)
     else:
         print(f"\nthe page cache was not dropped: {refusal}")
     report.print_table(("package", "MB"), [(name, f"{size:.1f}") for name, size in shown(sizes)])
@@ -165,7 +165,7 @@ def shown(sizes: dict[str, float]) -> list[tuple[str, float]]:
 
 
 def made(folder: Path) -> Path:
-    """Draw the sample and export the models where they do not lie there yet; returns a picture."""
+    """Draw the sample and export the models where they do not lie there yet; returns an image."""
 
     def toolkit(*arguments: str) -> None:
         command = [sys.executable, "-m", "padim_edge_runtime", *arguments]
@@ -190,7 +190,7 @@ def drop_cache() -> str | None:
     return None
 
 
-def measured(python: Path, models: list[Path], picture: Path, processes: int, *, dropped: bool) -> list[Start]:
+def measured(python: Path, models: list[Path], image: Path, processes: int, *, dropped: bool) -> list[Start]:
     """Start `processes` processes of each kind for each model, in turn."""
     found: dict[Path, list[dict[str, dict[str, float]]]] = {model: [] for model in models}
     commands: dict[Path, list[float]] = {model: [] for model in models}
@@ -198,27 +198,27 @@ def measured(python: Path, models: list[Path], picture: Path, processes: int, *,
         for model in models:
             if dropped:
                 drop_cache()
-            steps = _start(python, model, picture)
+            steps = _start(python, model, image)
             if dropped:
                 drop_cache()
-            seconds = _command(python, model, picture)
+            seconds = _command(python, model, image)
             if turn or dropped:  # the first one fills the page cache
                 found[model].append(steps)
                 commands[model].append(seconds)
     return [summarise(model, found[model], commands[model], cache="dropped" if dropped else "warm") for model in models]
 
 
-def _start(python: Path, model: Path, picture: Path) -> dict[str, dict[str, float]]:
+def _start(python: Path, model: Path, image: Path) -> dict[str, dict[str, float]]:
     worker = Path(__file__).with_name("cold_start_worker.py")
-    arguments = [str(path.absolute()) for path in (model, picture)]
+    arguments = [str(path.absolute()) for path in (model, image)]
     begin = time.monotonic_ns()
     said: dict[str, dict[str, float]] = json.loads(_call([str(python), "-P", str(worker), str(begin), *arguments]))
     return said
 
 
-def _command(python: Path, model: Path, picture: Path) -> float:
+def _command(python: Path, model: Path, image: Path) -> float:
     begin = time.perf_counter()
-    _call([str(python.with_name("padim-edge")), "infer", str(model), str(picture), "--device", "cpu"])
+    _call([str(python.with_name("padim-edge")), "infer", str(model), str(image), "--device", "cpu"])
     return time.perf_counter() - begin
 
 

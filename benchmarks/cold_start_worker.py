@@ -1,6 +1,6 @@
 """One cold start, timed step by step; run in the device's environment, where nothing of this repository is.
 
-    python cold_start_worker.py NANOSECONDS MODEL PICTURE
+    python cold_start_worker.py NANOSECONDS MODEL IMAGE
 
 NANOSECONDS: `time.monotonic_ns()` of the process that starts this one, just before. Prints one JSON object: seconds by
 step, in the order in which they were taken, and processor seconds (of all threads) by step.
@@ -20,7 +20,7 @@ def _now() -> tuple[float, float]:
 
 
 def main() -> None:
-    """Take the steps of a program that judges one picture."""
+    """Take the steps of a program that judges one image."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # as our own module would do before the import
     steps = {"Python": (_BEGAN - int(sys.argv[1])) / 1e9}
     processor = {"Python": time.process_time()}
@@ -38,13 +38,14 @@ def main() -> None:
     done("numpy")
     import PIL.Image
 
-    PIL.Image.preinit()  # Pillow imports its decoders with the first picture
+    PIL.Image.preinit()  # Pillow imports its decoders with the first image
 
     done("Pillow")
     import onnxruntime  # noqa: F401
 
     done("onnxruntime")
-    from padim_edge_runtime import detector, images, providers  # noqa: F401
+    from padim_edge_runtime import detector, image_files  # noqa: F401
+    from padim_edge_runtime.devices import providers  # noqa: F401
 
     done("our modules")
 
@@ -65,7 +66,7 @@ def main() -> None:
     loaded = detector.Detector.load(sys.argv[2], "cpu")
     done("rest of the load", "read and verify", "session")
     frame = loaded.prepare(sys.argv[3])
-    done("picture")
+    done("image")
     score = float(loaded(frame).score[0])
     done("first run")
     print(json.dumps({"steps": steps, "processor": processor, "score": score}))

@@ -1,9 +1,9 @@
-"""Does fitting ten times as many pictures take more memory, and how much is it in copies of the statistics?
+"""Does fitting ten times as many images take more memory, and how much is it in copies of the statistics?
 
 Every fit runs in a process of its own, which never imports torch: the embedding graph comes from another process, as a
 file. So the peak is that of the fit, and then of whitening, writing and calibrating the model, and of nothing else.
 
-    python -m benchmarks.fit_memory --backbone wide_resnet50_2 --preset paper --pictures 50,209
+    python -m benchmarks.fit_memory --backbone wide_resnet50_2 --preset paper --images 50,209
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MARGIN = 1.03
 """Peak of the larger fit over that of the smaller one; the 3 % are for the allocator's moods."""
 
 DRAWN = 40
-"""Sample pictures that are drawn; all others are made from them, so that drawing takes next to no time."""
+"""Sample images that are drawn; all others are made from them, so that drawing takes next to no time."""
 
 LARGE_MB = 4000
 """Statistics from which on the process itself hardly counts."""
@@ -42,11 +42,11 @@ MB = 1e6
 class Fit:
     """What one process reports of its fit."""
 
-    pictures: int
+    images: int
     peak_mb: float
     """Largest resident set of the whole process."""
     before_mb: float
-    """The same until just before the fit: Python, numpy, onnxruntime's library and the drawn pictures."""
+    """The same until just before the fit: Python, numpy, onnxruntime's library and the drawn images."""
     statistics_mb: float
     """Means and scatters, which the fit must hold."""
     seconds: float
@@ -64,7 +64,7 @@ COPIES = 3.0
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fit_memory", description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=report.names, default=("300", "3000"), help="numbers, comma-separated")
+    parser.add_argument("--images", type=report.names, default=("300", "3000"), help="numbers, comma-separated")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--preset", default="edge")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="random unless given")
@@ -78,7 +78,7 @@ def main() -> None:
         export(options.backbone, options.preset, options.weights, options.export_to)
         return
     if options.fit_on:
-        print(json.dumps(asdict(fit(options.fit_on, options.preset, int(options.pictures[0])))))
+        print(json.dumps(asdict(fit(options.fit_on, options.preset, int(options.images[0])))))
         return
 
     environment = report.probe(("padim-edge", "numpy", "onnxruntime", "torch"), threads=None)
@@ -91,12 +91,12 @@ def main() -> None:
         weights = ["--weights", str(options.weights)] if options.weights else []
         _call(*same, *weights, "--export-to", str(graph))
         fits = []
-        for count in options.pictures:
-            print(f"fitting {count} pictures", flush=True)
-            fits.append(Fit(**json.loads(_call(*same, "--pictures", count, "--fit-on", str(graph)))))
+        for count in options.images:
+            print(f"fitting {count} images", flush=True)
+            fits.append(Fit(**json.loads(_call(*same, "--images", count, "--fit-on", str(graph)))))
     _print(fits)
     first, last = fits[0], fits[-1]
-    what = f"peak of {last.pictures} / peak of {first.pictures} pictures"
+    what = f"peak of {last.images} / peak of {first.images} images"
     targets = [report.Target(what, MARGIN, last.peak_mb / first.peak_mb, at_most=True)]
     if last.statistics_mb > LARGE_MB:  # of small ones, onnxruntime and the backbone are most
         targets.append(report.Target("peak in copies of the statistics in float32", COPIES, last.copies, at_most=True))
@@ -113,9 +113,9 @@ def main() -> None:
 def _print(fits: list[Fit]) -> None:
     rows = [
         (
-            str(each.pictures),
+            str(each.images),
             *(f"{value:.1f}" for value in (each.peak_mb, each.before_mb, each.statistics_mb, each.seconds)),
-            f"{1e3 * each.seconds / each.pictures:.1f}",
+            f"{1e3 * each.seconds / each.images:.1f}",
             f"{each.whole_mb:.1f}",
             f"{each.copies:.2f}",
             f"{each.model_mb:.1f}",
@@ -125,7 +125,7 @@ def _print(fits: list[Fit]) -> None:
     difference = fits[-1].peak_mb - fits[0].peak_mb
     gone = fits[-1].seconds - fits[0].seconds
     rows.append(("difference", f"{difference:+.1f}", "", "", f"{gone:+.1f}", "", "", "", ""))
-    columns = ("pictures", "peak MB", "before the fit", "statistics", "seconds", "ms a picture")
+    columns = ("images", "peak MB", "before the fit", "statistics", "seconds", "ms an image")
     report.print_table((*columns, "peak with the model", "copies in fp32", "model MB"), rows)
 
 
@@ -150,20 +150,20 @@ def export(backbone: str, preset_name: str, weights: Path | None, output: Path) 
 
 
 def fit(graph: Path, preset_name: str, count: int) -> Fit:
-    """Fit on `count` pictures, make a model of it, and report of this process."""
+    """Fit on `count` images, make a model of it, and report of this process."""
     import dataclasses
     import time
 
     from padim_edge.presets import PRESETS
     from padim_edge_artifact import Statistics
-    from padim_edge_artifact.comparable import Observed, Seen
     from padim_edge_artifact.kept import Kept, Recipe
     from padim_edge_artifact.metadata import decode
-    from padim_edge_fuse.graph import joined, of_kept
-    from padim_edge_fuse.precision import Precision
-    from padim_edge_runtime.assemble import assemble
-    from padim_edge_runtime.fitting import fit as run
-    from padim_edge_runtime.providers import import_onnxruntime
+    from padim_edge_learn.accumulate import fit as run
+    from padim_edge_learn.assemble import assemble
+    from padim_edge_model.comparable import Observed, Seen
+    from padim_edge_model.graph import joined, of_kept
+    from padim_edge_model.precision import Precision
+    from padim_edge_runtime.devices.providers import import_onnxruntime
 
     import_onnxruntime()
     recipe = decode(Recipe, json.loads(graph.with_suffix(".json").read_text(encoding="utf-8")), "recipe")
@@ -192,7 +192,7 @@ def fit(graph: Path, preset_name: str, count: int) -> Fit:
     assert "torch" not in sys.modules
     patches, dims = statistics.mean.shape
     return Fit(
-        pictures=count,
+        images=count,
         peak_mb=round(peak, 1),
         before_mb=round(before, 1),
         statistics_mb=round((statistics.mean.nbytes + statistics.scatter.nbytes) / MB, 1),
@@ -207,13 +207,13 @@ def _draw(preset: Preset) -> list[npt.NDArray[np.uint8]]:
     from PIL import Image
 
     from padim_edge.sample import draw_good
-    from padim_edge_runtime import images
+    from padim_edge_runtime import image_files
 
-    return [images.prepare(Image.fromarray(draw_good("bottle", i)), preset.preprocessing) for i in range(DRAWN)]
+    return [image_files.prepare(Image.fromarray(draw_good("bottle", i)), preset.preprocessing) for i in range(DRAWN)]
 
 
 def _vary(drawn: list[npt.NDArray[np.uint8]], count: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """`count` pictures, one at a time: the drawn ones in turn, moved by some pixels and a little brighter or darker."""
+    """`count` images, one at a time: the drawn ones in turn, moved by some pixels and a little brighter or darker."""
     import numpy as np
 
     generator = np.random.default_rng(0)

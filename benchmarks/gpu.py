@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.rivals.pictures import Source, dataset, frames
+from benchmarks.rivals.images import Source, dataset, frames
 from padim_edge_artifact import PadimEdgeError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Row:
     """Median of one call, copying to the device and back included."""
     p10: float
     p90: float
-    pictures_per_second: float
+    images_per_second: float
     score_error: float
     """Largest relative difference of a score from the same model's on the CPU (from ours in fp32, for torch)."""
     floor: float | None
@@ -64,7 +64,7 @@ def main() -> None:
         "--data", type=Path, metavar="DIR", help="the root of MVTec AD; the built-in sample unless given"
     )
     parser.add_argument("--class", dest="class_name", default="bottle")
-    parser.add_argument("--pictures", type=int, default=60, help="good ones to fit on")
+    parser.add_argument("--images", type=int, default=60, help="good ones to fit on")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of the backbone; random unless given")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--preset", type=report.names, default=("paper", "edge", "accurate"), help="comma-separated")
@@ -74,8 +74,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     options = parser.parse_args()
     report.refuse_unknown(parser, options.preset)
-    if options.pictures < max(int(each) for each in options.batch):
-        parser.error("--pictures must be at least the largest --batch")
+    if options.images < max(int(each) for each in options.batch):
+        parser.error("--images must be at least the largest --batch")
 
     packages = ("padim-edge", "numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch")
     environment = report.probe(packages, threads=None)
@@ -87,11 +87,11 @@ def main() -> None:
     for device, words in hardware.items():
         print(f"  {device:<10}{words}")
     if devices:
-        source = Source(options.data, options.class_name, options.pictures, options.weights)
+        source = Source(options.data, options.class_name, options.images, options.weights)
         with tempfile.TemporaryDirectory() as folder:
             rows = run(options, source, devices, Path(folder), left_out)
         report.print_table(
-            ("device", "engine", "preset", "precision", "batch", "ms", "p10 - p90", "pictures/s", "floor ms", "error"),
+            ("device", "engine", "preset", "precision", "batch", "ms", "p10 - p90", "images/s", "floor ms", "error"),
             [_words(row) for row in rows],
             words=4,
         )
@@ -117,7 +117,7 @@ def is_there(device: str, left_out: dict[str, str]) -> bool:
     """Try the device out on the smallest model; a refusal goes to `left_out`."""
     import onnx
 
-    from padim_edge_runtime.providers import open_session
+    from padim_edge_runtime.devices.providers import open_session
 
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["": 18]> g (float[N,4] x) => (float[N,4] y) { y = Relu(x) }'
@@ -165,10 +165,10 @@ def run(
     from benchmarks.backbone import load
     from padim_edge.build import build
     from padim_edge.presets import PRESETS
-    from padim_edge_fuse.precision import Precision
+    from padim_edge_model.precision import Precision
     from padim_edge_runtime import Detector
-    from padim_edge_runtime.providers import open_session
-    from padim_edge_runtime.tensorrt import Batches
+    from padim_edge_runtime.devices.providers import open_session
+    from padim_edge_runtime.devices.tensorrt import Batches
 
     batches = [int(each) for each in options.batch]
     trunk = load(options.backbone, options.weights, folder)
@@ -243,7 +243,7 @@ def measure(
     size: int,
     about: dict[str, str],
 ) -> list[Row]:
-    """One row a batch size; the error is over all of the batch's pictures."""
+    """One row a batch size; the error is over all of the batch's images."""
     floor = None
     if about["device"] != "cpu" and (speed := _speed()):
         floor = size / 1e6 / speed
@@ -267,7 +267,7 @@ def measure(
                 milliseconds=median,
                 p10=p10,
                 p90=p90,
-                pictures_per_second=rate,
+                images_per_second=rate,
                 score_error=error,
                 floor=floor,
             )
@@ -290,7 +290,7 @@ def _words(row: Row) -> tuple[str, ...]:
         str(row.batch),
         f"{row.milliseconds:.2f}",
         f"{row.p10:.2f} - {row.p90:.2f}",
-        f"{row.pictures_per_second:.0f}",
+        f"{row.images_per_second:.0f}",
         "-" if row.floor is None else f"{row.floor:.3f}",
         f"{row.score_error:.1e}",
     )

@@ -1,4 +1,4 @@
-"""How long does one picture take in the model, and how much of that is the backbone's own?
+"""How long does one image take in the model, and how much of that is the backbone's own?
 
 All variants are opened first and take turns, so that whatever else the machine does falls on all of them alike. Ratios
 to the bare backbone of the same run are what to compare; milliseconds belong to one machine and one hour.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import report
+from padim_edge import datasets
 
 if TYPE_CHECKING:
     from padim_edge.presets import Preset
@@ -93,17 +94,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60, help="timed calls of each variant")
     parser.add_argument("--lead", type=int, default=2, help="untimed calls right before each timed one")
     parser.add_argument("--patience", type=float, default=240, help="seconds to wait for quiet rounds")
-    parser.add_argument("--pictures", type=int, default=24, help="sample pictures that the models are fitted on")
+    parser.add_argument("--images", type=int, default=24, help="sample images that the models are fitted on")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     options = parser.parse_args()
     report.refuse_unknown(parser, options.preset)
 
     packages = ("padim-edge", "numpy", "onnxruntime", "onnx", "torch")
     environment = report.probe(packages, threads=options.threads)
-    report.print_header("latency of one picture, CPU, fp32", environment)
+    report.print_header("latency of one image, CPU, fp32", environment)
     with tempfile.TemporaryDirectory() as folder:
         calls = open_all(
-            options.backbone, options.preset, options.weights, Path(folder), options.pictures, options.threads
+            options.backbone, options.preset, options.weights, Path(folder), options.images, options.threads
         )
         measured = measure(calls, options.rounds, lead=options.lead, patience=options.patience)
         del calls  # closes the models' files before their folder goes
@@ -134,7 +135,7 @@ def main() -> None:
         "weights": options.weights.name if options.weights else "random",
         "rounds": options.rounds,
         "lead": options.lead,
-        "pictures": options.pictures,
+        "images": options.images,
         "rounds_taken": measured.rounds,
         "others_share": round(measured.others, 4),
     }
@@ -146,10 +147,10 @@ def open_all(
     presets: tuple[str, ...],
     weights: Path | None,
     folder: Path,
-    pictures: int,
+    images: int,
     threads: int,
 ) -> dict[Variant, Call]:
-    """Build every model and open every session; each call judges the same sample picture."""
+    """Build every model and open every session; each call judges the same sample image."""
     from benchmarks.backbone import load
     from padim_edge.presets import PRESETS
 
@@ -161,14 +162,14 @@ def open_all(
             if i == 0:
                 calls |= _bare(name, trunk, PRESETS[preset], threads)
             assert PRESETS[preset].preprocessing.size == PRESETS[presets[0]].preprocessing.size  # else another floor
-            calls |= _models(name, trunk, PRESETS[preset], folder, pictures, threads)
+            calls |= _models(name, trunk, PRESETS[preset], folder, images, threads)
     return calls
 
 
 def _bare(name: str, trunk: Trunk, preset: Preset, threads: int) -> dict[Variant, Call]:
     from benchmarks.backbone import last_stage_only, stage_outputs
     from padim_edge_artifact import names
-    from padim_edge_runtime.providers import open_session
+    from padim_edge_runtime.devices.providers import open_session
 
     model = stage_outputs(trunk, preset.preprocessing.size)
     feed = {names.IMAGE: _frame(preset)[None]}
@@ -179,18 +180,17 @@ def _bare(name: str, trunk: Trunk, preset: Preset, threads: int) -> dict[Variant
     return calls
 
 
-def _models(name: str, trunk: Trunk, preset: Preset, folder: Path, pictures: int, threads: int) -> dict[Variant, Call]:
-    from padim_edge import datasets
+def _models(name: str, trunk: Trunk, preset: Preset, folder: Path, images: int, threads: int) -> dict[Variant, Call]:
     from padim_edge.build import build
     from padim_edge_artifact import names
-    from padim_edge_artifact.comparable import compare
     from padim_edge_export import embedding
-    from padim_edge_fuse.graph import joined
+    from padim_edge_model.comparable import compare
+    from padim_edge_model.graph import joined
     from padim_edge_runtime import Detector
-    from padim_edge_runtime.providers import open_session
+    from padim_edge_runtime.devices.providers import open_session
 
     sample = datasets.from_sample("bottle", test=False)
-    dataset = dataclasses.replace(sample, good=sample.good[:pictures])
+    dataset = dataclasses.replace(sample, good=sample.good[:images])
     built = build(dataset, folder / f"{name}-{preset.name}.onnx", preset, trunk)
     graph = embedding.build(
         trunk,
@@ -221,13 +221,13 @@ def _run(session: Any, outputs: list[str], feed: dict[str, Any]) -> Call:
 
 
 def _frame(preset: Preset) -> Any:
-    """`(H, W, 3)` uint8: a picture that no model was fitted on."""
+    """`(H, W, 3)` uint8: an image that no model was fitted on."""
     from PIL import Image
 
     from padim_edge.sample import draw_good
-    from padim_edge_runtime import images
+    from padim_edge_runtime import image_files
 
-    return images.prepare(Image.fromarray(draw_good("bottle", 0, split="test")), preset.preprocessing)
+    return image_files.prepare(Image.fromarray(draw_good("bottle", 0, split="test")), preset.preprocessing)
 
 
 def measure(calls: dict[Variant, Call], rounds: int, *, lead: int, patience: float) -> Measured:

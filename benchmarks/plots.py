@@ -1,4 +1,4 @@
-"""The figures of `benchmarks.timing`: bars by method, lines against the number of training pictures."""
+"""The figures of `benchmarks.timing`: bars by method, lines against the number of training images."""
 
 from __future__ import annotations
 
@@ -38,41 +38,41 @@ def by_method(rows: Sequence[Row], stem: Path, subtitle: str) -> None:
         colour, summary = OF_KIND[row.kind], row.summary
         times.barh(place, summary.median, height=0.62, color=colour)
         times.plot((summary.p10, summary.p90), (place, place), color=INK, linewidth=1.2, marker="|", markersize=7)
-        times.plot(summary.picture_median, place, marker="D", color="white", markeredgecolor=INK, markersize=5)
+        times.plot(summary.image_median, place, marker="D", color="white", markeredgecolor=INK, markersize=5)
         # In the bar its own length, beside the diamond the diamond's.
         white = "white" if row.kind == "ours" else INK
         inside = {**_beside(), "ha": "right", "color": white, "fontweight": "bold"}
         times.annotate(_milliseconds(summary.median), (summary.p10, place), (-5, 0), **inside)
-        end = max(summary.p90, summary.picture_median)
-        times.annotate(_milliseconds(summary.picture_median), (end, place), (8, 0), **_beside(), color="#555555")
+        end = max(summary.p90, summary.image_median)
+        times.annotate(_milliseconds(summary.image_median), (end, place), (8, 0), **_beside(), color="#555555")
         _memory_bars(memory, place, row, colour)
     times.set_yticks(list(places), [row.label for row in ordered])
     for label, row in zip(times.get_yticklabels(), ordered, strict=True):
         label.set_fontweight("bold" if row.kind == "ours" else "normal")
-    ends = [value for row in rows for value in (row.summary.p10, row.summary.p90, row.summary.picture_median)]
-    _logarithmic(times, (min(ends) / 6, max(ends) * 3), "milliseconds a picture (logarithmic)")
+    ends = [value for row in rows for value in (row.summary.p10, row.summary.p90, row.summary.image_median)]
+    _logarithmic(times, (min(ends) / 6, max(ends) * 3), "milliseconds an image (logarithmic)")
     sizes = [value for row in rows for value in (row.private_mb, row.shipped_mb) if value]
     _logarithmic(memory, (min([1.0, *sizes]), max([10.0, *sizes]) * 30), "MB (logarithmic)")
-    times.set_title("Time of one picture", loc="left")
+    times.set_title("Time of one image", loc="left")
     memory.set_title("Memory: private and shipped", loc="left")
     kinds = [kind for kind in OF_KIND if any(row.kind == kind for row in rows)]
     handles: list[Any] = [Patch(color=OF_KIND[kind], label=NAME_OF_KIND[kind]) for kind in kinds]
     handles += _explained()
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8.5)
-    figure.suptitle(f"One picture of 224 x 224, {subtitle}", x=0.01, ha="left", fontsize=12)
+    figure.suptitle(f"One image of 224 x 224, {subtitle}", x=0.01, ha="left", fontsize=12)
     _save(figure, stem)
 
 
 def growth(rows: Sequence[Row], stem: Path, subtitle: str) -> None:
-    """Latency, and shipped bytes, against the number of training pictures; both axes logarithmic."""
+    """Latency, and shipped bytes, against the number of training images; both axes logarithmic."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     times, memory = figure.subplots(1, 2)
     names = sorted({row.name for row in rows}, key=lambda name: (not name.startswith("ours"), name))
     for i, name in enumerate(names):
-        line = sorted((row for row in rows if row.name == name), key=lambda row: row.pictures)
-        counts = [row.pictures for row in line]
+        line = sorted((row for row in rows if row.name == name), key=lambda row: row.images)
+        counts = [row.images for row in line]
         style: dict[str, Any] = {
             "color": LINES[i % len(LINES)],
             "marker": MARKS[i % len(MARKS)],
@@ -94,13 +94,13 @@ def growth(rows: Sequence[Row], stem: Path, subtitle: str) -> None:
         private = [row.private_mb for row in line if row.private_mb is not None]
         if len(private) == len(line):
             memory.plot(counts, private, **{**style, "marker": "", "linewidth": 1.4}, linestyle=":")
-    for axes, what in ((times, "milliseconds a picture"), (memory, "MB")):
-        counts = sorted({row.pictures for row in rows})
-        axes.set(xscale="log", yscale="log", xlabel="good pictures fitted on", ylabel=what)
+    for axes, what in ((times, "milliseconds an image"), (memory, "MB")):
+        counts = sorted({row.images for row in rows})
+        axes.set(xscale="log", yscale="log", xlabel="good images fitted on", ylabel=what)
         _plain(axes)
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.set_xlim(counts[0] / 1.15, counts[-1] * 1.7)
-    times.set_title("Time of one picture (band: p10 to p90)", loc="left")
+    times.set_title("Time of one image (band: p10 to p90)", loc="left")
     memory.set_title("Shipped (line) and private in memory (dots)", loc="left")
     handles, labels = times.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)

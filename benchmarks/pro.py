@@ -1,6 +1,6 @@
 """How long do exact pixel metrics of a large test set take, and how much memory?
 
-The test set has the size of MVTec AD's bottle, 83 pictures of 900x900 pixels; maps and masks are random.
+The test set has the size of MVTec AD's bottle, 83 images of 900x900 pixels; maps and masks are random.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ PEAK_MB = 2000.0
 """Of the whole process, the random maps included."""
 
 GOOD_SHARE = 20 / 83
-"""Of the pictures, as in bottle."""
+"""Of the images, as in bottle."""
 
 MOST_REGIONS = 4
-"""In one picture."""
+"""In one image."""
 
 MB = 1e6
 
@@ -37,7 +37,7 @@ MB = 1e6
 class Row:
     """One test set."""
 
-    pictures: int
+    images: int
     size: int
     """Pixels, of both sides."""
     regions: int
@@ -46,7 +46,7 @@ class Row:
     peak_mb: float
     """Largest resident set of the process."""
     before_mb: float
-    """The same until just before: Python, its libraries and one drawn picture."""
+    """The same until just before: Python, its libraries and one drawn image."""
     auroc: float | None
     pro: float | None
 
@@ -54,32 +54,32 @@ class Row:
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pro", description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=83)
+    parser.add_argument("--images", type=int, default=83)
     parser.add_argument("--size", type=int, default=900, help="pixels, of both sides")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     options = parser.parse_args()
 
     environment = report.probe(("padim-edge", "numpy", "scipy"), threads=None)
     report.print_header("time and memory of the pixel metrics", environment)
-    row = measure(options.pictures, options.size)
-    columns = ("pictures", "size", "regions", "seconds", "peak MB", "MB before", "pixel AUROC", "PRO")
+    row = measure(options.images, options.size)
+    columns = ("images", "size", "regions", "seconds", "peak MB", "MB before", "pixel AUROC", "PRO")
     areas = ("-" if area is None else f"{area:.4f}" for area in (row.auroc, row.pro))
     figures = (f"{value:.1f}" for value in (row.seconds, row.peak_mb, row.before_mb))
-    report.print_table(columns, [(str(row.pictures), f"{row.size}x{row.size}", str(row.regions), *figures, *areas)])
+    report.print_table(columns, [(str(row.images), f"{row.size}x{row.size}", str(row.regions), *figures, *areas)])
     targets = [
         report.Target("seconds", SECONDS, row.seconds, at_most=True),
         report.Target("peak MB", PEAK_MB, row.peak_mb, at_most=True),
     ]
     # The promise is made for one size of test set.
-    targets = targets if (options.pictures, options.size) == (83, 900) else []
+    targets = targets if (options.images, options.size) == (83, 900) else []
     report.print_targets(targets)
-    settings = {"pictures": options.pictures, "size": options.size}
+    settings = {"images": options.images, "size": options.size}
     report.write_json(options.json, "pro", environment, settings, [dataclasses.asdict(row)], targets)
 
 
 def measure(count: int, size: int) -> Row:
-    """Draw a test set, a picture at a time, and judge it."""
-    from padim_edge.metrics import pixel_metrics
+    """Draw a test set, an image at a time, and judge it."""
+    from padim_edge.evaluation.metrics import pixel_metrics
 
     drawing = 0.0
 
@@ -97,7 +97,7 @@ def measure(count: int, size: int) -> Row:
     found = pixel_metrics(timed())
     seconds = time.perf_counter() - start - drawing
     return Row(
-        pictures=count,
+        images=count,
         size=size,
         regions=found.regions,
         seconds=round(seconds, 2),

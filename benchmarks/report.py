@@ -30,7 +30,7 @@ class Environment:
     memory_gb: float | None
     system: str
     threads: int | None
-    """Of onnxruntime, for one picture; `None` is its default, one a core."""
+    """Of onnxruntime, for one image; `None` is its default, one a core."""
     versions: dict[str, str]
     date: str
     """UTC."""

@@ -1,6 +1,6 @@
 """How fast is a large fit, by the number of processes, and does its memory stay flat?
 
-    python -m benchmarks.scale_out --pictures 20000 --ranks 1,2
+    python -m benchmarks.scale_out --images 20000 --ranks 1,2
 
 Every rank draws its own shard of a scene like ShanghaiTech's (a still camera, people who pass), so that no disk and no
 decoder is timed; `padim_edge.gather` and `padim_edge.ranks` are what `torchrun -m padim_edge.fit` runs, too.
@@ -47,22 +47,22 @@ class Run:
     """One fit."""
 
     ranks: int
-    pictures: int
+    images: int
     seconds: float
     """Of the fit alone: no start of processes, no export of the backbone."""
     rate: float
-    """Pictures a second."""
+    """Images a second."""
     peak_mb: float
     """Largest resident set of any rank."""
     peak_early_mb: float
-    """The same after a tenth of the pictures."""
+    """The same after a tenth of the images."""
     statistics_mb: float
 
 
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale_out", description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=20_000)
+    parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--ranks", type=report.names, default=("1", "2"), help="numbers, comma-separated")
     parser.add_argument("--backbone", default="builtin")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="random or the package's own unless given")
@@ -74,12 +74,12 @@ def main() -> None:
         work(options)
         return
     environment = report.probe(("padim-edge", "torch", "onnxruntime", "numpy"), threads=None)
-    report.print_header(f"fitting {options.pictures} drawn frames of {options.size} x {options.size}", environment)
+    report.print_header(f"fitting {options.images} drawn frames of {options.size} x {options.size}", environment)
     runs = [measure(options, int(count)) for count in options.ranks]
     rows = [
         (
             str(each.ranks),
-            str(each.pictures),
+            str(each.images),
             f"{each.seconds:.1f}",
             f"{each.rate:.1f}",
             f"{each.rate / runs[0].rate:.2f}",
@@ -91,9 +91,9 @@ def main() -> None:
     ]
     columns = (
         "ranks",
-        "pictures",
+        "images",
         "s",
-        "pictures/s",
+        "images/s",
         "over the first",
         "peak MB",
         "peak MB at a tenth",
@@ -105,7 +105,7 @@ def main() -> None:
     best = max(runs, key=lambda each: each.rate)
     hours = STC_FRAMES / best.rate / 3600
     print(
-        f"\nAt {best.rate:.1f} pictures/s, ShanghaiTech's {STC_FRAMES} frames take {hours:.1f} h on this machine for "
+        f"\nAt {best.rate:.1f} images/s, ShanghaiTech's {STC_FRAMES} frames take {hours:.1f} h on this machine for "
         f"one pass (fit) and as much again for calibration; {STC_SCENES} scenes fitted apart keep "
         f"{STC_SCENES * best.statistics_mb / 1000:.1f} GB of statistics, {best.statistics_mb / 1000:.2f} GB in "
         "memory at a time."
@@ -125,7 +125,7 @@ def targets_of(runs: Sequence[Run], cores: int) -> list[report.Target]:
     """Flat memory always; the gain of a second rank where each rank has cores of its own."""
     found = [
         report.Target(
-            f"peak of {each.pictures} over peak of a tenth, {each.ranks} ranks",
+            f"peak of {each.images} over peak of a tenth, {each.ranks} ranks",
             MARGIN,
             round(each.peak_mb / each.peak_early_mb, 4),
             at_most=True,
@@ -141,20 +141,20 @@ def targets_of(runs: Sequence[Run], cores: int) -> list[report.Target]:
 def measure(options: argparse.Namespace, ranks: int) -> Run:
     """Start the ranks and read what they say."""
     with tempfile.TemporaryDirectory() as folder:
-        passed = ["--pictures", str(options.pictures), "--backbone", options.backbone, "--size", str(options.size)]
+        passed = ["--images", str(options.images), "--backbone", options.backbone, "--size", str(options.size)]
         if options.weights:
             passed += ["--weights", str(options.weights.resolve())]
         module = ["-m", "benchmarks.scale_out", "--rank-to", folder, *passed]
         several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
         subprocess.run([sys.executable, *(several if ranks > 1 else []), *module], check=True)
         found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).iterdir())]
-    assert sum(each["own"] for each in found) == options.pictures
+    assert sum(each["own"] for each in found) == options.images
     seconds = max(each["seconds"] for each in found)
     return Run(
         ranks=ranks,
-        pictures=options.pictures,
+        images=options.images,
         seconds=round(seconds, 2),
-        rate=round(options.pictures / seconds, 2),
+        rate=round(options.images / seconds, 2),
         peak_mb=round(max(each["peak_mb"] for each in found), 1),
         peak_early_mb=round(max(each["peak_early_mb"] for each in found), 1),
         statistics_mb=round(found[0]["statistics_mb"], 1),
@@ -170,7 +170,7 @@ def work(options: argparse.Namespace) -> None:
 
     with ranks.joined_by_torchrun() if ranks.wanted() else nullcontext() as own:
         rank, world = (0, 1) if own is None else (own.rank, own.world)
-        items = [_item(number, options.size) for number in range(options.pictures)]
+        items = [_item(number, options.size) for number in range(options.images)]
         start = _begin(options, items) if own is None else own.from_first(partial(_begin, options, items))
         mine = items if own is None else own.share(items)
         if own is not None:
@@ -191,7 +191,7 @@ def work(options: argparse.Namespace) -> None:
             found = own.merged(found)
         seconds = time.perf_counter() - began
     if rank == 0:
-        assert found.statistics.count == options.pictures
+        assert found.statistics.count == options.images
     statistics = found.statistics.mean.nbytes + found.statistics.scatter.nbytes
     said = {
         "own": len(mine),
@@ -226,9 +226,9 @@ def _item(number: int, side: int) -> Item:
 def _read(number: int, side: int) -> object:
     from PIL import Image
 
-    from padim_edge_runtime.images import Picture
+    from padim_edge_runtime.image_files import Decoded
 
-    return Picture(Image.fromarray(draw(number, side)), ())
+    return Decoded(Image.fromarray(draw(number, side)), ())
 
 
 def draw(number: int, side: int) -> npt.NDArray[np.uint8]:

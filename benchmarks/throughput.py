@@ -1,7 +1,7 @@
-"""How many full-size pictures a second does `infer` judge, against a loop that takes one after another?
+"""How many full-size images a second does `infer` judge, against a loop that takes one after another?
 
 All ways judge the same files and take turns, so that whatever else the machine does falls on all of them alike. Ratios
-to the loop of the same rounds are what to compare; pictures a second belong to one machine and one hour.
+to the loop of the same rounds are what to compare; images a second belong to one machine and one hour.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import report
+from padim_edge import datasets
 
 if TYPE_CHECKING:
     from padim_edge_runtime import Detector
@@ -26,17 +27,17 @@ if TYPE_CHECKING:
 LOOP = "loop"
 """Decode, resize, compare, model, regions, one after another in one thread; all cores for the model."""
 OVERLAPPED = "pipeline, same detector"
-"""The pipeline of `infer` with the very detector of the loop: one picture in the model at a time, on all cores."""
+"""The pipeline of `infer` with the very detector of the loop: one image in the model at a time, on all cores."""
 INFER = "infer"
-"""The pipeline of `infer` as the command runs it: a picture in the model for each core, on one thread each."""
+"""The pipeline of `infer` as the command runs it: an image in the model for each core, on one thread each."""
 
 DRAWN = 8
-"""Different sample pictures; the others are copies of them."""
+"""Different sample images; the others are copies of them."""
 FITTED = 24
-"""Sample pictures that the model is fitted on where none is given."""
+"""Sample images that the model is fitted on where none is given."""
 SIDE = 1024
 QUALITY = 95
-"""Of the JPEG pictures."""
+"""Of the JPEG images."""
 
 REST = 0.05
 """Seconds before each turn, in which onnxruntime's threads of the one before stop spinning."""
@@ -48,16 +49,16 @@ Run = Callable[[list[Path]], "Profile"]
 class Speed:
     """Of one way to judge one folder."""
 
-    pictures: str
+    images: str
     what: str
     median: float
-    """Pictures a second, as p10 and p90."""
+    """Images a second, as p10 and p90."""
     p10: float
     p90: float
     ratio: float
     """Median over the loop's median."""
     processor: float
-    """Milliseconds of processor time for a picture, median over the rounds."""
+    """Milliseconds of processor time for an image, median over the rounds."""
     shares: dict[str, float]
     """Of the busy time, for each stage, over all rounds."""
 
@@ -65,12 +66,12 @@ class Speed:
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, help="fitted on sample pictures unless given")
+    parser.add_argument("--model", type=Path, help="fitted on sample images unless given")
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help="of the ResNet-18 fitted here; random unless given"
     )
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="pictures; drawn unless given")
-    parser.add_argument("--pictures", type=int, default=40, help="in each folder")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="images; drawn unless given")
+    parser.add_argument("--images", type=int, default=40, help="in each folder")
     parser.add_argument("--rounds", type=int, default=12, help="runs of each way over each folder")
     parser.add_argument("--patience", type=float, default=120, help="seconds to wait for quiet rounds, for each folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
@@ -81,16 +82,16 @@ def main() -> None:
     speeds: list[Speed] = []
     shares_of_others: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, _opened(options.model, options.weights, Path(folder)) as ways:
-        for name, files in _folders(options.data, options.pictures, Path(folder)).items():
+        for name, files in _folders(options.data, options.images, Path(folder)).items():
             profiles, others = measure(ways, files, options.rounds, patience=options.patience)
-            print(f"{name}: {len(files)} pictures; other processes took {100 * others:.1f} % of the processor time")
+            print(f"{name}: {len(files)} images; other processes took {100 * others:.1f} % of the processor time")
             speeds += summarise(name, profiles)
             shares_of_others[name] = round(others, 4)
     report.print_table(
-        ("pictures", "what", "pictures/s", "p10", "p90", "ratio", "processor ms"),
+        ("images", "what", "images/s", "p10", "p90", "ratio", "processor ms"),
         [
             (
-                each.pictures,
+                each.images,
                 each.what,
                 *(f"{value:.1f}" for value in (each.median, each.p10, each.p90)),
                 f"{each.ratio:.2f}",
@@ -104,19 +105,19 @@ def main() -> None:
 
     shown = [stage for stage in STAGES if any(each.shares[stage] > 0 for each in speeds)]
     report.print_table(
-        ("pictures", "what", *(STAGES[stage] for stage in shown)),
+        ("images", "what", *(STAGES[stage] for stage in shown)),
         [
-            (each.pictures, each.what, *(f"{100 * each.shares[stage]:.1f} %" for stage in shown))
+            (each.images, each.what, *(f"{100 * each.shares[stage]:.1f} %" for stage in shown))
             for each in speeds
             if each.what != OVERLAPPED
         ],
         words=2,
     )
     settings = {
-        "model": options.model.name if options.model else "resnet18 edge, fitted on sample pictures",
+        "model": options.model.name if options.model else "resnet18 edge, fitted on sample images",
         "weights": None if options.model else options.weights.name if options.weights else "random",
-        "data": options.data.name if options.data else f"sample pictures of {SIDE} x {SIDE}",
-        "pictures": options.pictures,
+        "data": options.data.name if options.data else f"sample images of {SIDE} x {SIDE}",
+        "images": options.images,
         "rounds": options.rounds,
         "others_share": shares_of_others,
     }
@@ -142,7 +143,6 @@ def _opened(model: Path | None, weights: Path | None, folder: Path) -> Iterator[
 
 def _fitted(weights: Path | None, folder: Path) -> Path:
     from benchmarks.backbone import load
-    from padim_edge import datasets
     from padim_edge.build import build
     from padim_edge.presets import PRESETS
 
@@ -155,15 +155,15 @@ def _fitted(weights: Path | None, folder: Path) -> Path:
 def _folders(data: Path | None, count: int, folder: Path) -> dict[str, list[Path]]:
     """The files to judge, `count` of each kind."""
     if data is not None:
-        from padim_edge_runtime import images
+        from padim_edge_runtime import image_files
 
-        there = [path for path, _ in images.find([data])]
+        there = [path for path, _ in image_files.find([data])]
         return {data.name: [there[i % len(there)] for i in range(count)]}
     from PIL import Image
 
     from padim_edge.sample import draw_good
 
-    print("drawing pictures", flush=True)
+    print("drawing images", flush=True)
     drawn = [Image.fromarray(draw_good("bottle", i, split="test", size=SIDE)) for i in range(min(DRAWN, max(count, 1)))]
     kinds = {"PNG": ("RGB", "png"), "PNG, grey": ("L", "png"), "JPEG": ("RGB", "jpg")}
     folders = {}
@@ -177,17 +177,17 @@ def _folders(data: Path | None, count: int, folder: Path) -> dict[str, list[Path
 
 
 def _loop(detector: Detector, files: list[Path]) -> Profile:
-    from padim_edge_artifact.comparable import compare
-    from padim_edge_runtime import images
+    from padim_edge_model.comparable import compare
+    from padim_edge_runtime import image_files
     from padim_edge_runtime.profile import Clock
     from padim_edge_runtime.regions import find_regions
 
     metadata, clock = detector.metadata, Clock()
     for path in files:
         with clock.stage("decode"):
-            image = images.read(path).image
+            image = image_files.read(path).image
         with clock.stage("resize"):
-            frame = images.prepare(image, metadata.preprocessing)
+            frame = image_files.prepare(image, metadata.preprocessing)
         with clock.stage("comparison"):
             compare(frame, metadata.reference, metadata.grid)
         with clock.stage("model"):
@@ -214,7 +214,7 @@ def measure(
 
     Args:
         ways: What to time.
-        files: The pictures.
+        files: The images.
         rounds: Runs of each way that count.
         patience: Seconds in which more rounds are taken, so that those count in which other processes did least. The
             choice looks at the neighbours' processor time only, never at what was measured.
@@ -242,7 +242,7 @@ def measure(
     return {what: [profiles[what] for _, profiles in used] for what in ways}, sum(o for o, _ in used) / len(used)
 
 
-def summarise(pictures: str, profiles: dict[str, list[Profile]]) -> list[Speed]:
+def summarise(images: str, profiles: dict[str, list[Profile]]) -> list[Speed]:
     """Median and percentiles of each way, and its ratio to the loop."""
     import numpy as np
 
@@ -254,11 +254,11 @@ def summarise(pictures: str, profiles: dict[str, list[Profile]]) -> list[Speed]:
         total = sum(busy.values())
         speeds.append(
             Speed(
-                pictures,
+                images,
                 what,
                 *(round(value, 2) for value in (median, p10, p90)),
                 round(median / float(np.median(rates[LOOP])), 4),
-                round(float(np.median([1e3 * each.processor / each.pictures for each in runs])), 3),
+                round(float(np.median([1e3 * each.processor / each.images for each in runs])), 3),
                 {stage: round(value / total, 4) for stage, value in busy.items()},
             )
         )

@@ -1,4 +1,4 @@
-"""How long does one picture take, and how much memory, by method; and how do both grow with the training pictures?
+"""How long does one image take, and how much memory, by method; and how do both grow with the training images?
 
 Every method lives in a process of its own; they take turns. See `benchmarks.latency` for why ratios within one run are
 what to compare, and `benchmarks.rivals.turns` for how they take turns.
@@ -21,8 +21,8 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.rivals import Missing, page
+from benchmarks.rivals.images import Source, probe_image
 from benchmarks.rivals.page import FLOOR, OURS, Row
-from benchmarks.rivals.pictures import Source, probe_picture
 from benchmarks.rivals.table import METHODS, Method, made, rival_versions, start
 from benchmarks.rivals.turns import Measured, Worker, measure, summarise
 
@@ -83,10 +83,10 @@ def main() -> None:
     unknown = [p for p in (*options.methods, *options.growth_methods) if not fnmatch.filter(METHODS, p)]
     if unknown:
         parser.error(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}")
-    source = Source(options.data, options.class_name, options.pictures, options.weights)
+    source = Source(options.data, options.class_name, options.images, options.weights)
     _pin(options.threads)
     environment = report.probe(PACKAGES, threads=options.threads)
-    report.print_header("one picture by method, CPU, one at a time", environment)
+    report.print_header("one image by method, CPU, one at a time", environment)
     print(f"  fitted on {source.describe()}")
     with _work_folder(options.work) as work:
         setting = Setting(
@@ -101,7 +101,7 @@ def main() -> None:
         by_method = run([(METHODS[name], source) for name in chosen], setting)
         grown = run(
             [
-                (METHODS[name], dataclasses.replace(source, pictures=int(count)))
+                (METHODS[name], dataclasses.replace(source, images=int(count)))
                 for count in options.growth
                 for name in options.growth_methods
             ],
@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--methods", type=report.names, default=("*",), help="names or patterns, comma-separated")
     parser.add_argument("--data", type=Path, metavar="DIR", help="root of MVTec AD; the built-in sample unless given")
     parser.add_argument("--class", dest="class_name", default="bottle")
-    parser.add_argument("--pictures", type=int, default=209, help="good pictures to fit on")
+    parser.add_argument("--images", type=int, default=209, help="good images to fit on")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="for resnet18; random unless given")
     parser.add_argument("--threads", type=int, default=2, help="of every method; all run on so many cores")
     parser.add_argument("--rounds", type=int, default=60, help="timed calls of each method")
@@ -146,18 +146,18 @@ def run(wanted: Sequence[tuple[Method, Source]], setting: Setting) -> Round:
         opened: dict[tuple[str, int], dict[str, Any]] = {}
         failed: dict[tuple[str, int], Missing] = {}
         for method, source in wanted:
-            print(f"{method.name}, {source.pictures} pictures", file=sys.stderr, flush=True)
-            key = (method.folder, source.pictures)
+            print(f"{method.name}, {source.images} images", file=sys.stderr, flush=True)
+            key = (method.folder, source.images)
             try:
                 if key in failed:  # rows that run the same files
                     raise failed[key]
                 folder = _made(method, source, setting, failed)
                 versions |= rival_versions(folder)
                 worker = stack.enter_context(start(method, setting.environ))
-                opened[method.name, source.pictures] = _open(worker, method, folder, source, setting)
-                workers[method.name, source.pictures] = worker
+                opened[method.name, source.images] = _open(worker, method, folder, source, setting)
+                workers[method.name, source.images] = worker
             except Missing as missing:
-                left_out[f"{method.name} on {source.pictures} pictures"] = str(missing)
+                left_out[f"{method.name} on {source.images} images"] = str(missing)
         measured = measure(
             {_key(*key): worker for key, worker in workers.items()},
             rounds=setting.rounds,
@@ -166,8 +166,8 @@ def run(wanted: Sequence[tuple[Method, Source]], setting: Setting) -> Round:
             seconds_each=setting.seconds_each,
         )
         rows = []
-        for (name, pictures), worker in workers.items():
-            said = opened[name, pictures]
+        for (name, images), worker in workers.items():
+            said = opened[name, images]
             versions |= {key: value for key, value in said["versions"].items() if key != "python"}
             memory = worker.ask("memory")
             rows.append(
@@ -177,8 +177,8 @@ def run(wanted: Sequence[tuple[Method, Source]], setting: Setting) -> Round:
                     precision=said["precision"],
                     notes=tuple(said["notes"]),
                     kind=METHODS[name].kind,
-                    pictures=pictures,
-                    summary=summarise(measured.turns[_key(name, pictures)]),
+                    images=images,
+                    summary=summarise(measured.turns[_key(name, images)]),
                     private_mb=memory["private"],
                     peak_mb=memory["peak"],
                     shipped_mb=said["bytes"] / 1e6,
@@ -191,12 +191,12 @@ def _made(method: Method, source: Source, setting: Setting, failed: dict[tuple[s
     try:
         return made(method, source, setting.work, setting.environ)
     except Missing as missing:
-        failed[method.folder, source.pictures] = missing
+        failed[method.folder, source.images] = missing
         raise
 
 
-def _key(name: str, pictures: int) -> str:
-    return f"{name} {pictures}"
+def _key(name: str, images: int) -> str:
+    return f"{name} {images}"
 
 
 def _open(worker: Worker, method: Method, folder: Path, source: Source, setting: Setting) -> dict[str, Any]:
@@ -205,14 +205,14 @@ def _open(worker: Worker, method: Method, folder: Path, source: Source, setting:
 
     from padim_edge.presets import PRESETS
 
-    picture = setting.work / "picture.npy"
-    if not picture.is_file():
-        np.save(picture, probe_picture(source))
+    image = setting.work / "image.npy"
+    if not image.is_file():
+        np.save(image, probe_image(source))
     said = worker.ask(
         "open",
         engine=method.engine,
         folder=str(folder),
-        picture=str(picture),
+        image=str(image),
         preprocessing=dataclasses.asdict(PRESETS[method.preset].preprocessing),
         threads=setting.threads,
         options=method.options,
@@ -301,7 +301,7 @@ def _environ(threads: int) -> dict[str, str]:
 def _work_folder(given: Path | None) -> Iterator[Path]:
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
-        (given / "picture.npy").unlink(missing_ok=True)  # of another class, perhaps
+        (given / "image.npy").unlink(missing_ok=True)  # of another class, perhaps
         yield given.absolute()
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -61,7 +61,7 @@ class State:
     """What one command leaves to the next."""
 
     prepare: Callable[[Pixels], Pixels]
-    picture: Pixels
+    image: Pixels
     frame: Pixels
     opened: Opened
     memory_before: tuple[float, float] | None
@@ -71,30 +71,30 @@ _state: list[State] = []
 
 
 def open_method(
-    *, engine: str, folder: str, picture: str, preprocessing: dict[str, Any], threads: int, options: dict[str, Any]
+    *, engine: str, folder: str, image: str, preprocessing: dict[str, Any], threads: int, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Load a fitted method; says its bytes, its versions, and how long that took.
 
     Args:
         engine: A key of `ENGINES`.
         folder: Where the fitted method lies.
-        picture: A `.npy` file: the `(H, W, 3)` picture of any size that is judged over and over.
+        image: A `.npy` file: the `(H, W, 3)` image of any size that is judged over and over.
         preprocessing: Of `padim_edge_artifact.Preprocessing`; the same resize for all methods.
-        threads: For one picture.
+        threads: For one image.
         options: Of the engine.
     """
     from PIL import Image
 
     from padim_edge_artifact import Preprocessing
-    from padim_edge_runtime import images
+    from padim_edge_runtime import image_files
 
     fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in preprocessing.items()}
     how = Preprocessing(**fields)
 
     def prepare(pixels: Pixels) -> Pixels:
-        return images.prepare(Image.fromarray(pixels), how)
+        return image_files.prepare(Image.fromarray(pixels), how)
 
-    pixels = np.load(picture)
+    pixels = np.load(image)
     frame = prepare(pixels)
     chosen = ENGINES[engine]
     chosen.ready()
@@ -130,23 +130,23 @@ def warm_up(*, calls: int, seconds: float) -> dict[str, Any]:
 
 
 def turn(*, rest: float, lead: int) -> dict[str, Any]:
-    """One timed call with the frame, and one with the whole picture, in milliseconds.
+    """One timed call with the frame, and one with the whole image, in milliseconds.
 
     Args:
         rest: Seconds to sleep first, since the engine before may still be spinning.
         lead: Untimed calls before the timed ones. They bring the constants back into the caches, as on a device.
     """
     (state,) = _state
-    judge, prepare, frame, picture = state.opened.judge, state.prepare, state.frame, state.picture
+    judge, prepare, frame, image = state.opened.judge, state.prepare, state.frame, state.image
     time.sleep(rest)
     for _ in range(lead):
         judge(frame)
     start = time.perf_counter()
     judge(frame)
     middle = time.perf_counter()
-    judge(prepare(picture))
+    judge(prepare(image))
     end = time.perf_counter()
-    return {"frame": 1e3 * (middle - start), "picture": 1e3 * (end - middle)}
+    return {"frame": 1e3 * (middle - start), "image": 1e3 * (end - middle)}
 
 
 def processor() -> dict[str, Any]:
@@ -210,7 +210,7 @@ def _size(*files: Path) -> int:
 
 
 def _import_onnxruntime() -> None:
-    from padim_edge_runtime.providers import import_onnxruntime
+    from padim_edge_runtime.devices.providers import import_onnxruntime
 
     import_onnxruntime()
 
@@ -243,7 +243,7 @@ def _open_ours(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
 def _open_bare(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
     """The backbone alone: uint8 frame in, three stage outputs out."""
     from padim_edge_artifact import names
-    from padim_edge_runtime.providers import open_session
+    from padim_edge_runtime.devices.providers import open_session
 
     model = folder / "model.onnx"
     session = open_session(model, "cpu", threads=threads).session
@@ -259,7 +259,7 @@ def _tensor(frame: Pixels) -> npt.NDArray[np.float32]:
 
 def _open_anomalib_onnx(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
     """The ONNX file as anomalib exports it, with the session options of ours."""
-    from padim_edge_runtime.providers import open_session
+    from padim_edge_runtime.devices.providers import open_session
 
     model = folder / "weights" / "onnx" / "model.onnx"
     session = open_session(model, "cpu", threads=threads).session

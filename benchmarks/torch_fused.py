@@ -18,7 +18,7 @@ from padim_edge.presets import Preset
 from padim_edge_artifact import Statistics
 from padim_edge_export import reduction
 from padim_edge_export.backbones import Trunk
-from padim_edge_fuse.fused import map_matrices
+from padim_edge_model.fused import map_matrices
 
 __all__ = ["TorchFused"]
 
@@ -29,7 +29,7 @@ class TorchFused(nn.Module):
     Args:
         trunk: The backbone that the statistics were fitted with.
         preset: Likewise.
-        statistics: Of the good pictures, in float32's embedding.
+        statistics: Of the good images, in float32's embedding.
         seed: Of the reduction.
     """
 

@@ -1,1 +1,1 @@
-"""Fit PaDiM on good pictures and export one fused ONNX graph."""
+"""Fit PaDiM on good images and export one fused ONNX graph."""

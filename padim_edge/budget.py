@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from padim_edge.build import Built
-from padim_edge.compare import compare, deltas
 from padim_edge.datasets import Dataset
+from padim_edge.evaluation.compare import compare, deltas
 from padim_edge.plan import model_bytes
 from padim_edge.presets import Preset
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_export import embedding
 from padim_edge_export.backbones import Trunk
-from padim_edge_fuse.graph import EmbeddingGraph
-from padim_edge_fuse.precision import Precision
+from padim_edge_model.graph import EmbeddingGraph
+from padim_edge_model.precision import Precision
 from padim_edge_runtime.detector import Detector
 
 __all__ = ["Candidate", "Cost", "candidates", "choose", "cost"]
@@ -35,14 +35,14 @@ class Candidate:
     bytes: int
 
 
-def choose(budget: int, preset: Preset, trunk: Trunk, pictures: int, *, target: str = "cpu") -> Precision:
+def choose(budget: int, preset: Preset, trunk: Trunk, images: int, *, target: str = "cpu") -> Precision:
     """The most accurate form that fits.
 
     Args:
         budget: Bytes of the model and its data file together.
         preset: The method.
         trunk: The backbone.
-        pictures: Good pictures that it will be fitted on.
+        images: Good images that it will be fitted on.
         target: As in `Precision`.
 
     Raises:
@@ -59,7 +59,7 @@ def choose(budget: int, preset: Preset, trunk: Trunk, pictures: int, *, target: 
         shares=preset.shares_of(len(trunk.description.layers)),
     )
     smallest = None
-    for each in candidates(graph, pictures, target):
+    for each in candidates(graph, images, target):
         if each.bytes <= budget:
             return each.precision
         smallest = each
@@ -70,25 +70,25 @@ def choose(budget: int, preset: Preset, trunk: Trunk, pictures: int, *, target: 
     )
 
 
-def candidates(graph: EmbeddingGraph, pictures: int, target: str) -> Iterator[Candidate]:
+def candidates(graph: EmbeddingGraph, images: int, target: str) -> Iterator[Candidate]:
     """All forms, the most accurate ones first."""
     forms = [Precision(name, target) for name in ("fp32", "fp16", "int8")]
-    forms += [Precision("int8", target, rank=rank) for rank in _RANKS if rank < min(graph.dims, pictures)]
+    forms += [Precision("int8", target, rank=rank) for rank in _RANKS if rank < min(graph.dims, images)]
     forms.append(Precision("int8", target, diagonal=True))
     for precision in forms:
-        yield Candidate(precision, model_bytes(graph, precision, pictures))
+        yield Candidate(precision, model_bytes(graph, precision, images))
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a form loses against the exact float32 model of the same pictures."""
+    """What a form loses against the exact float32 model of the same images."""
 
-    pictures: int
+    images: int
     median: float
-    """Relative change of the good pictures' scores, each left out of the fit; 0.01 is one per cent."""
+    """Relative change of the good images' scores, each left out of the fit; 0.01 is one per cent."""
     maximum: float
     metrics: dict[str, float | None]
-    """Change of each metric on labelled test pictures; empty without any."""
+    """Change of each metric on labelled test images; empty without any."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that `export --json` prints."""
@@ -102,15 +102,15 @@ class Cost:
         ]
         return (
             f"{numbers} is the most accurate form that fits; against the exact fp32 model of {exact / 1e6:.1f} MB, "
-            f"leave-one-out scores of the {self.pictures} good pictures move by {100 * self.median:.2g} % (median; at "
-            f"most {100 * self.maximum:.2g} %)" + (f"; on the test pictures {', '.join(shown)}" if shown else "")
+            f"leave-one-out scores of the {self.images} good images move by {100 * self.median:.2g} % (median; at "
+            f"most {100 * self.maximum:.2g} %)" + (f"; on the test images {', '.join(shown)}" if shown else "")
         )
 
 
 def cost(exact: Built, built: Built, dataset: Dataset) -> Cost:
-    """Compare two models of the same good pictures; with labelled test pictures, on these, too.
+    """Compare two models of the same good images; with labelled test images, on these, too.
 
-    Scores of pictures inside the fit say nothing here: they are bound from above, the more tightly the more dimensions
+    Scores of images inside the fit say nothing here: they are bound from above, the more tightly the more dimensions
     a form keeps.
     """
     a, b = np.array(exact.scores), np.array(built.scores)

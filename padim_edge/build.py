@@ -1,4 +1,4 @@
-"""The main job: good pictures -> fitted, fused, calibrated, self-tested model file."""
+"""The main job: good images -> fitted, fused, calibrated, self-tested model file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from padim_edge_artifact import Metadata, PadimEdgeError, Statistics
 from padim_edge_artifact.calibration import check_rate
 from padim_edge_artifact.kept import Kept
 from padim_edge_export.backbones import Trunk
-from padim_edge_fuse.precision import Precision
-from padim_edge_runtime.assemble import Report, assemble, silent
+from padim_edge_learn.assemble import Report, assemble, silent
+from padim_edge_model.precision import Precision
 
 __all__ = ["FEWEST", "Built", "build", "build_from", "check_output"]
 
 FEWEST = 2
-"""Good pictures without which there is no covariance."""
+"""Good images without which there is no covariance."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Built:
     kept: Kept
     """The statistics, and all that is needed to go on with them."""
     scores: tuple[float, ...]
-    """Of the good pictures in their order, as if each had been left out of the fit."""
+    """Of the good images in their order, as if each had been left out of the fit."""
     seconds: float
     unreadable: tuple[str, ...]
-    """One sentence for each good picture that could not be read and was left out."""
+    """One sentence for each good image that could not be read and was left out."""
 
     @property
     def statistics(self) -> Statistics:
@@ -66,21 +66,21 @@ def build(
     """Fit, fuse, calibrate and write one model.
 
     Args:
-        dataset: Its good pictures are used, nothing else.
+        dataset: Its good images are used, nothing else.
         output: The `.onnx` file; constants go to `<output>.data`. Replaced only when all has succeeded.
         preset: The method.
         trunk: The backbone, as from `padim_edge_export.backbones.load`.
         precision: In which numbers the model computes, and how much of each Gaussian it keeps; exact float32 unless
             given. The Gaussians are fitted on the backbone in that precision.
         seed: Of the reduction, recorded in the metadata.
-        false_alarm_rate: Share of good pictures that may raise an alarm, in (0, 1); sets the threshold.
-        roi: Picture of the region of interest, white (above half) where to inspect, in the pictures' own aspect.
+        false_alarm_rate: Share of good images that may raise an alarm, in (0, 1); sets the threshold.
+        roi: Image of the region of interest, white (above half) where to inspect, in the images' own aspect.
         device: Where the backbone runs while fitting.
         report: Gives a progress callback for a stage of the work and its number of steps.
         tell: Called with a sentence on the memory and room that it needs, before the fit.
 
     Raises:
-        PadimEdgeError: Fewer than two readable pictures, too little memory, or an output that cannot be written.
+        PadimEdgeError: Fewer than two readable images, too little memory, or an output that cannot be written.
     """
     start = time.perf_counter()
     precision = precision or Precision()
@@ -114,18 +114,18 @@ def build_from(
 
     Args:
         kept: The statistics.
-        dataset: Its good pictures set the threshold; they must be among those that were fitted on, all or some.
+        dataset: Its good images set the threshold; they must be among those that were fitted on, all or some.
         output: As in `build`.
         precision: How much of each Gaussian to keep; its numbers must be those that `kept` was fitted in, which are
             taken unless it is given.
         false_alarm_rate: As in `build`.
         roi: As in `build`.
-        device: Where to judge the good pictures.
+        device: Where to judge the good images.
         report: As in `build`.
 
     Raises:
-        PadimEdgeError: Another precision than that of `kept`, fewer than two pictures in the statistics, no readable
-            picture to calibrate with, or an output that cannot be written.
+        PadimEdgeError: Another precision than that of `kept`, fewer than two images in the statistics, no readable
+            image to calibrate with, or an output that cannot be written.
     """
     start = time.perf_counter()
     recipe = kept.recipe

@@ -31,7 +31,7 @@ def evaluate(
     models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="One or more models, one a class.")],
     data: DataOption = None,
     class_name: Annotated[
-        str | None, typer.Option("--class", help="Class of the test pictures; the model's own unless given.")
+        str | None, typer.Option("--class", help="Class of the test images; the model's own unless given.")
     ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write an HTML report that opens offline.")
@@ -41,10 +41,10 @@ def evaluate(
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Say how good a model is on labelled test pictures; with several models, also the mean over the classes."""
-    from padim_edge import summary
-    from padim_edge.evaluate import evaluate as run
-    from padim_edge.evaluate import mean
+    """Say how good a model is on labelled test images; with several models, also the mean over the classes."""
+    from padim_edge.evaluation import summary
+    from padim_edge.evaluation.evaluate import evaluate as run
+    from padim_edge.evaluation.evaluate import mean
     from padim_edge_runtime import progress
     from padim_edge_runtime.detector import Detector
 
@@ -62,15 +62,15 @@ def evaluate(
         for sentence in evaluation.unreadable:
             warn(f"left out: {sentence}")
         if evaluation.without_mask:
-            warn(f"{evaluation.without_mask} anomalous pictures have no mask; they count in the image metrics only")
+            warn(f"{evaluation.without_mask} anomalous images have no mask; they count in the image metrics only")
         evaluations.append(evaluation)
         if report is not None:
             pages.append(summary.page(evaluation, detector, model))
     means = mean(evaluations)
     if report is not None:
-        from padim_edge.report import write_report
+        from padim_edge.evaluation.report import write_report
 
-        write_report(report, pages, title="Anomaly detection on test pictures", means=means)
+        write_report(report, pages, title="Anomaly detection on test images", means=means)
     if as_json:
         print_json({"classes": {each.class_name: each.to_json() for each in evaluations}, "mean": means})
     else:
@@ -81,10 +81,10 @@ def sample(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; a folder for each class inside.")],
     class_name: Annotated[str, typer.Option("--class", help="bottle (an object) or weave (a texture).")] = "bottle",
     seed: Annotated[int, typer.Option(min=0, help="Which sample.")] = 0,
-    size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 320,
+    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 320,
 ) -> None:
-    """Write the built-in sample pictures to disk, in MVTec AD's layout."""
+    """Write the built-in sample images to disk, in MVTec AD's layout."""
     from padim_edge.sample import write
 
     count = write(class_name, folder, seed=seed, size=size)
-    typer.echo(f"{folder / class_name}: {count} pictures")
+    typer.echo(f"{folder / class_name}: {count} images")

@@ -12,13 +12,13 @@ from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli import DEVICE_HELP, JsonOption, print_json, warn
 
 if TYPE_CHECKING:
-    from padim_edge.compare import Comparison, Spread
-    from padim_edge_runtime.footprint import Cost
+    from padim_edge.evaluation.compare import Comparison, Spread
+    from padim_edge_runtime.bench.footprint import Cost
 
 __all__ = ["compare", "text"]
 
 NAMED = 5
-"""Pictures with differing decisions that are named; `--json` names all."""
+"""Images with differing decisions that are named; `--json` names all."""
 
 _METRICS = {
     "image_auroc": "image AUROC",
@@ -37,29 +37,29 @@ def compare(
     b: Annotated[Path, typer.Argument(metavar="B", help="The model to measure against it, such as the one in int8.")],
     data: DataOption = None,
     class_name: Annotated[
-        str | None, typer.Option("--class", help="Class of the pictures; the models' own unless given.")
+        str | None, typer.Option("--class", help="Class of the images; the models' own unless given.")
     ] = None,
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads for one picture; one a core unless given.")
+        int | None, typer.Option(min=1, help="CPU threads for one image; one a core unless given.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each model; they take turns.")] = 30,
     as_json: JsonOption = False,
 ) -> None:
     """Say what model B costs against model A: scores, maps, metrics, size, time and memory, side by side."""
     from padim_edge import datasets
-    from padim_edge.compare import compare as run
-    from padim_edge.compare import to_json
+    from padim_edge.evaluation.compare import compare as run
+    from padim_edge.evaluation.compare import to_json
     from padim_edge_artifact.container import read_metadata
     from padim_edge_runtime import progress
+    from padim_edge_runtime.bench.footprint import costs
     from padim_edge_runtime.detector import Detector
-    from padim_edge_runtime.footprint import costs
 
     classes = [read_metadata(model).class_name for model in (a, b)]
     if class_name is None and classes[0] != classes[1]:
         raise PadimEdgeError(
             f"{a} is for {classes[0]!r} and {b} for {classes[1]!r}, expected models of one class; choose two such, or "
-            "say with --class whose pictures both are to judge"
+            "say with --class whose images both are to judge"
         )
     name = class_name or classes[0]
     dataset = datasets.from_sample(name, test=True) if data is None else datasets.from_folder(data, name)
@@ -71,7 +71,7 @@ def compare(
     for sentence in comparison.unreadable:
         warn(f"left out: {sentence}")
     if comparison.a is not None and comparison.a.without_mask:
-        warn(f"{comparison.a.without_mask} anomalous pictures have no mask; they count in the image metrics only")
+        warn(f"{comparison.a.without_mask} anomalous images have no mask; they count in the image metrics only")
     with progress.bar("timing", rounds) as advance:
         cost_a, cost_b = costs((a, b), (before, after), rounds, threads=threads, progress=advance)
     if as_json:
@@ -82,7 +82,7 @@ def compare(
 
 def text(comparison: Comparison, costs: tuple[Cost, Cost]) -> str:
     """A table with a column for A, B and the difference; below it scores, maps and decisions, and what to know."""
-    from padim_edge.summary import columns
+    from padim_edge.evaluation.summary import columns
 
     table: list[tuple[str, ...]] = [
         ("", "A", "B", "B against A"),
@@ -120,7 +120,7 @@ def _models(costs: tuple[Cost, Cost]) -> list[tuple[str, ...]]:
 
 def _metrics(comparison: Comparison) -> list[tuple[str, ...]]:
     """How well they tell good from bad; none where there is nothing to tell."""
-    from padim_edge.compare import deltas
+    from padim_edge.evaluation.compare import deltas
 
     if comparison.a is None or comparison.b is None:
         return []
@@ -168,13 +168,13 @@ def _percent(share: float) -> str:
 
 def _sentences(comparison: Comparison, costs: tuple[Cost, Cost]) -> list[str]:
     """What does not fit into a table."""
-    from padim_edge.compare import notes, reasons
+    from padim_edge.evaluation.compare import notes, reasons
 
-    pictures, differing, rank = comparison.pictures, comparison.differing, comparison.rank_correlation
+    images, differing, rank = comparison.images, comparison.differing, comparison.rank_correlation
     kind = "test" if comparison.test else "good"
     lines = [
-        f"{pictures} {kind} pictures; rank correlation of the scores {'-' if rank is None else f'{rank:.5f}'}",
-        f"{len(differing)} of {pictures} decisions differ, each model at its own threshold",
+        f"{images} {kind} images; rank correlation of the scores {'-' if rank is None else f'{rank:.5f}'}",
+        f"{len(differing)} of {images} decisions differ, each model at its own threshold",
     ]
     if differing:
         lines[-1] += f": {', '.join(differing[:NAMED])}{', ...' if len(differing) > NAMED else ''}"
@@ -183,7 +183,7 @@ def _sentences(comparison: Comparison, costs: tuple[Cost, Cost]) -> list[str]:
         lacking.setdefault(reason, []).append(_METRICS.get(name, name.replace("_", " ")))
     lines += [f"{', '.join(names)}: undefined, {reason}" for reason, names in lacking.items()]
     lines.append(
-        f"latency of one picture, from pixels to decision, {costs[0].latency.rounds} times in turns; memory is what a "
+        f"latency of one image, from pixels to decision, {costs[0].latency.rounds} times in turns; memory is what a "
         "fresh process grows by, at its peak"
     )
     return lines + notes(comparison, costs)

@@ -61,13 +61,13 @@ def export(
     frame: FrameOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the reduction, and of --perturb.")] = 0,
     false_alarm_rate: Annotated[
-        float, typer.Option(help="Share of good pictures that may raise an alarm; sets the threshold.")
+        float, typer.Option(help="Share of good images that may raise an alarm; sets the threshold.")
     ] = 0.01,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE|DIR", help="<class>.onnx unless given; a folder for several classes.")
     ] = None,
     roi: Annotated[
-        Path | None, typer.Option(metavar="MASK", help="A picture of the region to inspect: white inside.")
+        Path | None, typer.Option(metavar="MASK", help="An image of the region to inspect: white inside.")
     ] = None,
     perturb: PerturbOption = None,
     keep_statistics: Annotated[
@@ -77,7 +77,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Do not fit: take these, of fit or merge, and set the threshold by the good pictures of --data, which "
+            help="Do not fit: take these, of fit or merge, and set the threshold by the good images of --data, which "
             "must be among those that were fitted on.",
         ),
     ] = None,
@@ -87,9 +87,9 @@ def export(
     device: Annotated[str, typer.Option(help="Where the backbone runs while fitting: " + DEVICE_HELP)] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Fit on good pictures and write one fused ONNX model a class."""
+    """Fit on good images and write one fused ONNX model a class."""
     from padim_edge.presets import parse_size
-    from padim_edge_fuse.precision import Precision
+    from padim_edge_model.precision import Precision
     from padim_edge_runtime import progress
 
     if statistics is not None:
@@ -205,7 +205,7 @@ def _summary(built: Built) -> dict[str, Any]:
     return {
         "model": str(built.model),
         "bytes": built.bytes,
-        "pictures": built.metadata.pictures,
+        "images": built.metadata.images,
         "threshold": built.metadata.threshold,
         "seconds": round(built.seconds, 3),
     }
@@ -214,20 +214,20 @@ def _summary(built: Built) -> dict[str, Any]:
 def _tell(built: Built, *, quiet: bool) -> None:
     for sentence in built.unreadable:
         warn(f"left out: {sentence}")
-    pictures, dims = built.metadata.pictures, built.metadata.reduction.dims
-    if pictures < 20:
-        warn(f"{pictures} good pictures are too few to trust the threshold; expected 20 or more, better {2 * dims}")
-    elif pictures < 2 * dims:
-        warn(f"{pictures} good pictures for {dims} dimensions work; {2 * dims} or more would find more")
+    images, dims = built.metadata.images, built.metadata.reduction.dims
+    if images < 20:
+        warn(f"{images} good images are too few to trust the threshold; expected 20 or more, better {2 * dims}")
+    elif images < 2 * dims:
+        warn(f"{images} good images for {dims} dimensions work; {2 * dims} or more would find more")
     if built.metadata.rank is not None:
         warn(
-            "with --rank, thresholds come out low (a tenth with 110 pictures and rank 16), since the kept directions "
-            "were chosen with each picture in the fit; better set it with padim-edge recalibrate and unseen pictures"
+            "with --rank, thresholds come out low (a tenth with 110 images and rank 16), since the kept directions "
+            "were chosen with each image in the fit; better set it with padim-edge recalibrate and unseen images"
         )
     tell_extrapolated(built.metadata)
     if not quiet:
         about = built.metadata
         typer.echo(
-            f"{built.model}: {about.backbone.name}, preset {about.preset}, {about.numbers}, {pictures} good pictures, "
+            f"{built.model}: {about.backbone.name}, preset {about.preset}, {about.numbers}, {images} good images, "
             f"threshold {about.threshold:.2f}, {built.bytes / 1e6:.1f} MB, {built.seconds:.1f} s"
         )

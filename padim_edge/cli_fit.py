@@ -62,9 +62,9 @@ def fit(
     device: Annotated[str, typer.Option(help="Where the backbone runs: " + DEVICE_HELP)] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Fit on good pictures and keep the statistics; `export --statistics` makes a model of them.
+    """Fit on good images and keep the statistics; `export --statistics` makes a model of them.
 
-    Under torchrun, each of the K processes fits a K-th of the pictures, and the first one writes.
+    Under torchrun, each of the K processes fits a K-th of the images, and the first one writes.
     """
     import time
     from dataclasses import replace
@@ -72,7 +72,7 @@ def fit(
     from padim_edge import gather, plan
     from padim_edge.build import FEWEST
     from padim_edge_artifact import kept
-    from padim_edge_fuse.precision import Precision
+    from padim_edge_model.precision import Precision
     from padim_edge_runtime import progress
     from padim_edge_runtime.prefetch import cores
 
@@ -155,7 +155,7 @@ def fit(
             {
                 "statistics": str(path),
                 "bytes": path.stat().st_size,
-                "pictures": own.statistics.count,
+                "images": own.statistics.count,
                 "ranks": world,
                 "seconds": round(seconds, 3),
             }
@@ -163,7 +163,7 @@ def fit(
         return
     by = "" if world == 1 else f" by {world} ranks"
     typer.echo(
-        f"{path}: {own.statistics.count} good pictures{by}, {own.recipe.backbone.name}, preset {own.recipe.preset}, "
+        f"{path}: {own.statistics.count} good images{by}, {own.recipe.backbone.name}, preset {own.recipe.preset}, "
         f"{path.stat().st_size / 1e6:.1f} MB, {seconds:.1f} s"
     )
 
@@ -173,7 +173,7 @@ def _like(found: Kept, dataset: Dataset) -> Kept:
     from dataclasses import replace
 
     from padim_edge_artifact import Statistics
-    from padim_edge_artifact.comparable import Seen
+    from padim_edge_model.comparable import Seen
 
     grid, dims = found.statistics.grid, found.statistics.dims
     recipe = replace(found.recipe, class_name=dataset.class_name)
@@ -196,30 +196,30 @@ def _ranks() -> Iterator[Ranks | None]:
 
 
 def _same_on_all(ranks: Ranks, dataset: Dataset, prepare: Callable[[], Kept]) -> Kept:
-    """What rank 0 prepares, after all agree on the list of pictures."""
+    """What rank 0 prepares, after all agree on the list of images."""
     from padim_edge.gather import digest_of
 
     lists = ranks.gathered((len(dataset.good), digest_of(dataset.good)))
     if len(set(lists)) > 1:
         raise PadimEdgeError(
-            f"the ranks see different pictures ({', '.join(str(count) for count, _ in lists)} of them); give every "
+            f"the ranks see different images ({', '.join(str(count) for count, _ in lists)} of them); give every "
             "machine the same folder"
         )
     return ranks.from_first(prepare)
 
 
 def merge(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE FILE...", help="Statistics of different pictures.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE FILE...", help="Statistics of different images.")],
     output: Annotated[Path, typer.Option(metavar="FILE", help="Where to write what they add up to.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Add up statistics that were fitted apart; the result is that of one fit on all pictures."""
+    """Add up statistics that were fitted apart; the result is that of one fit on all images."""
     from padim_edge_artifact import kept
 
     if len(files) < 2:
         raise PadimEdgeError(f"there is {len(files)} file to merge, expected two or more")
     if len({path.resolve() for path in files}) < len(files):
-        raise PadimEdgeError("a file is named twice; its pictures would count twice")
+        raise PadimEdgeError("a file is named twice; its images would count twice")
     total = kept.load(files[0])
     digests = {total.statistics.digest(): files[0]}
     for path in files[1:]:
@@ -229,11 +229,11 @@ def merge(
                 raise PadimEdgeError(f"{name} is of an unfinished fit; finish it with --resume first")
         twin = digests.setdefault(other.statistics.digest(), path)
         if twin is not path:
-            raise PadimEdgeError(f"{path} holds the same pictures as {twin}; they would count twice")
+            raise PadimEdgeError(f"{path} holds the same images as {twin}; they would count twice")
         total = kept.merge(total, other, in_place=True)
         del other
     kept.save(output, total)
     if as_json:
-        print_json({"statistics": str(output), "bytes": output.stat().st_size, "pictures": total.statistics.count})
+        print_json({"statistics": str(output), "bytes": output.stat().st_size, "images": total.statistics.count})
         return
-    typer.echo(f"{output}: {total.statistics.count} good pictures from {len(files)} files")
+    typer.echo(f"{output}: {total.statistics.count} good images from {len(files)} files")

@@ -37,13 +37,13 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="DIR",
-        help="MVTec AD, BTAD or VisA, video frames or files, a CSV list, a folder of good pictures; else the sample.",
+        help="MVTec AD, BTAD or VisA, video frames or files, a CSV list, a folder of good images; else the sample.",
     ),
 ]
 
 PerturbOption = Annotated[
     str | None,
-    typer.Option(metavar="rotate=10,crop", help="Turn and crop every picture at random, as the paper's Rd-MVTec AD."),
+    typer.Option(metavar="rotate=10,crop", help="Turn and crop every image at random, as the paper's Rd-MVTec AD."),
 ]
 
 BackboneOption = Annotated[
@@ -103,7 +103,7 @@ def open_dataset(data: Path | None, name: str | None, *, test: bool, perturb: st
 
     dataset = datasets.from_sample(name or "", test=test) if data is None else datasets.from_folder(data, name)
     if perturb is not None:
-        from padim_edge.perturb import parse, perturbed
+        from padim_edge.datasets.perturb import parse, perturbed
 
         dataset = perturbed(dataset, **parse(perturb), seed=seed)
     for note in dataset.notes:
@@ -112,13 +112,13 @@ def open_dataset(data: Path | None, name: str | None, *, test: bool, perturb: st
 
 
 def tell_stretched(dataset: Dataset, preset: Preset) -> None:
-    """Remark on stderr that the good pictures have another size than the camera's frames."""
+    """Remark on stderr that the good images have another size than the camera's frames."""
     from padim_edge.datasets.items import first_size
 
     camera, size = preset.preprocessing.camera, first_size(dataset)
     if camera is not None and size is not None and size != camera[::-1]:
         warn(
-            f"{dataset.class_name}: the pictures have {size[1]}x{size[0]} pixels (height x width) and not the "
+            f"{dataset.class_name}: the images have {size[1]}x{size[0]} pixels (height x width) and not the "
             f"{camera[0]}x{camera[1]} of --frame; they are stretched to that first, so fit on the camera's own frames"
         )
 

@@ -1,4 +1,4 @@
-"""Good pictures -> kept statistics: the embedding graph and its recipe, and the fit, which can be taken up again."""
+"""Good images -> kept statistics: the embedding graph and its recipe, and the fit, which can be taken up again."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import numpy.typing as npt
 
 from padim_edge import principal
 from padim_edge.datasets import Dataset, Item
-from padim_edge.lower import OBSERVED, in_precision
 from padim_edge.presets import Preset
+from padim_edge.quantisation import OBSERVED, in_precision
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing, Statistics, kept
-from padim_edge_artifact.comparable import Observed, Seen
 from padim_edge_artifact.kept import Kept, Progress, Recipe
 from padim_edge_export import camera, embedding
 from padim_edge_export.backbones import Trunk
-from padim_edge_fuse.graph import joined, of_kept, records
-from padim_edge_fuse.precision import Precision
-from padim_edge_runtime import images
-from padim_edge_runtime.assemble import Report, silent
-from padim_edge_runtime.fitting import BATCH, fit
+from padim_edge_learn.accumulate import BATCH, fit
+from padim_edge_learn.assemble import Report, silent
+from padim_edge_model.comparable import Observed, Seen
+from padim_edge_model.graph import joined, of_kept, records
+from padim_edge_model.precision import Precision
+from padim_edge_runtime import image_files
 from padim_edge_runtime.prefetch import in_order
 
 __all__ = ["Checkpoint", "begin", "checkpoint_of", "digest_of", "few", "frames", "gather"]
@@ -58,19 +58,19 @@ def begin(
     device: str = "cpu",
     report: Report = silent,
 ) -> Kept:
-    """Statistics of no picture yet: the embedding graph, and what it was made by.
+    """Statistics of no image yet: the embedding graph, and what it was made by.
 
     Args:
-        dataset: For its name; int8 and principal components also look at its good pictures.
+        dataset: For its name; int8 and principal components also look at its good images.
         preset: The method.
         trunk: The backbone, as from `padim_edge_export.backbones.load`.
         precision: In which numbers the backbone computes; its form of the Gaussians has no say here.
         seed: Of the reduction.
-        device: Where to look at pictures.
+        device: Where to look at images.
         report: Of the stages.
 
     Raises:
-        PadimEdgeError: The options do not fit the backbone, or no picture can be read where one is needed.
+        PadimEdgeError: The options do not fit the backbone, or no image can be read where one is needed.
     """
     precision = precision or Precision()
     size = preset.preprocessing.size
@@ -125,24 +125,24 @@ def gather(
     resume: bool = False,
     advance: Callable[[int], object] = lambda _: None,
 ) -> tuple[Kept, dict[str, str]]:
-    """Fit on pictures.
+    """Fit on images.
 
     An interrupted fit that is taken up again gives the same bytes as one that was not: it goes on behind a whole batch.
 
     Args:
         start: Statistics to begin with, as `begin` gives them; they are written over.
-        items: The good pictures.
+        items: The good images.
         device: Where the backbone runs.
         threads: CPU threads of the backbone; `None` leaves it to onnxruntime.
         checkpoint: Lay down the state there now and then; it is removed at the end by the caller.
         resume: Go on from the checkpoint, where there is one.
-        advance: Called with the number of pictures done since the last call.
+        advance: Called with the number of images done since the last call.
 
     Returns:
-        The statistics, and one sentence for each picture that could not be read, by its name.
+        The statistics, and one sentence for each image that could not be read, by its name.
 
     Raises:
-        PadimEdgeError: A checkpoint of other pictures or another embedding, or one that cannot be written.
+        PadimEdgeError: A checkpoint of other images or another embedding, or one that cannot be written.
     """
     digest = digest_of(items)
     unreadable: dict[str, str] = {}
@@ -154,7 +154,7 @@ def gather(
         unreadable.update(start.progress.unreadable)
         advance(done)
     observed = Observed(start.seen)
-    looked = done  # pictures that have passed, the unreadable ones included
+    looked = done  # images that have passed, the unreadable ones included
     last = [time.monotonic(), 0.0]  # when the last checkpoint was written, and how long that took
 
     def passing() -> Iterator[npt.NDArray[np.uint8]]:
@@ -168,7 +168,7 @@ def gather(
             yield frame
 
     def pause(statistics: Statistics) -> None:
-        """The batch is in the statistics, and no picture has passed that is not."""
+        """The batch is in the statistics, and no image has passed that is not."""
         now = time.monotonic()
         if checkpoint is None or now - last[0] < max(checkpoint.seconds, 20 * last[1]):
             return
@@ -184,15 +184,15 @@ def gather(
 
 
 def digest_of(items: Sequence[Item]) -> str:
-    """Of a list of pictures, by their places in the data set."""
+    """Of a list of images, by their places in the data set."""
     return hashlib.sha256(json.dumps([item.key or item.name for item in items]).encode()).hexdigest()
 
 
 def _taken_up(path: Path, start: Kept, digest: str) -> Kept:
     found = kept.load(path)
     progress = found.progress
-    if progress is None or progress.pictures != digest or found.same != start.same:
-        what = "pictures" if progress is not None and progress.pictures != digest else "options"
+    if progress is None or progress.images != digest or found.same != start.same:
+        what = "images" if progress is not None and progress.images != digest else "options"
         raise PadimEdgeError(
             f"{path} was left by a fit with other {what}; run the same command as then, or remove that file"
         )
@@ -202,7 +202,7 @@ def _taken_up(path: Path, start: Kept, digest: str) -> Kept:
 def frames(
     items: Sequence[Item], preprocessing: Preprocessing, unreadable: dict[str, str]
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """The readable pictures in the model's frame, in order; the others' sentences go to `unreadable`, by name."""
+    """The readable images in the model's frame, in order; the others' sentences go to `unreadable`, by name."""
     for item, frame in _read(items, preprocessing):
         if isinstance(frame, ImageError):
             unreadable[item.name] = str(frame)
@@ -215,7 +215,7 @@ def _read(
 ) -> Iterator[tuple[Item, npt.NDArray[np.uint8] | ImageError]]:
     def load(item: Item) -> npt.NDArray[np.uint8] | ImageError:
         try:
-            return images.prepare(item.read().image, preprocessing)
+            return image_files.prepare(item.read().image, preprocessing)
         except ImageError as error:
             return error
 
@@ -223,9 +223,9 @@ def _read(
 
 
 def few(count: int, fewest: int, unreadable: Mapping[str, str]) -> PadimEdgeError:
-    """What is said where there are too few pictures."""
+    """What is said where there are too few images."""
     first = next(iter(unreadable.values()), "")
     return PadimEdgeError(
-        f"there {'is' if count == 1 else 'are'} {count} readable good picture{'' if count == 1 else 's'}, expected "
-        f"at least {fewest}, better 20 or more" + (f"; of the others: {first}" if first else "; add pictures")
+        f"there {'is' if count == 1 else 'are'} {count} readable good image{'' if count == 1 else 's'}, expected "
+        f"at least {fewest}, better 20 or more" + (f"; of the others: {first}" if first else "; add images")
     )

@@ -12,10 +12,10 @@ from onnx import numpy_helper
 
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import Kept
-from padim_edge_fuse.graph import EmbeddingGraph, of_kept
-from padim_edge_fuse.precision import Precision
-from padim_edge_fuse.whitening import exact_numbers, levels_of
-from padim_edge_runtime.fitting import BATCH, side_by_side
+from padim_edge_learn.accumulate import BATCH, side_by_side
+from padim_edge_model.graph import EmbeddingGraph, of_kept
+from padim_edge_model.precision import Precision
+from padim_edge_model.whitening import exact_numbers, levels_of
 
 __all__ = ["Needs", "available_memory", "model_bytes", "needs", "require"]
 
@@ -54,21 +54,21 @@ class Needs:
         )
 
 
-def needs(kept: Kept, precision: Precision, pictures: int) -> Needs:
+def needs(kept: Kept, precision: Precision, images: int) -> Needs:
     """Of a fit that begins with `kept`, and of the model made of it.
 
     Args:
         kept: As `gather.begin` gives it.
         precision: Of the model.
-        pictures: Good pictures that it will be fitted on.
+        images: Good images that it will be fitted on.
     """
     graph = of_kept(kept)
     patches, dims = int(np.prod(graph.grid)), graph.dims
     statistics = 8 * patches * dims * (dims + 1)
-    model = model_bytes(graph, precision, pictures)
+    model = model_bytes(graph, precision, images)
     vectors = 4 * BATCH * patches * dims
-    pictures = 3 * 3 * BATCH * int(np.prod(graph.size))  # a batch, and two that are decoded ahead
-    fitting = vectors + pictures + _largest_activation(graph) * _ALIVE * side_by_side(graph.size)
+    images = 3 * 3 * BATCH * int(np.prod(graph.size))  # a batch, and two that are decoded ahead
+    fitting = vectors + images + _largest_activation(graph) * _ALIVE * side_by_side(graph.size)
     # The constants exist as they were computed, as they are written, and as onnxruntime lays them out.
     constants = 4 * model // _BYTES[precision.name]
     return Needs(statistics, _PROGRAM + statistics + max(fitting, 2 * constants + vectors), model, patches, dims)
@@ -127,7 +127,7 @@ def _size(count: int) -> str:
 
 
 def _largest_activation(graph: EmbeddingGraph) -> int:
-    """Bytes of one picture's."""
+    """Bytes of one image's."""
     model = onnx.shape_inference.infer_shapes(graph.model)
     sizes = [
         int(np.prod([each.dim_value or 1 for each in value.type.tensor_type.shape.dim]))
@@ -136,7 +136,7 @@ def _largest_activation(graph: EmbeddingGraph) -> int:
     return 4 * max(sizes, default=0)
 
 
-def model_bytes(graph: EmbeddingGraph, precision: Precision, pictures: int) -> int:
+def model_bytes(graph: EmbeddingGraph, precision: Precision, images: int) -> int:
     """Bytes that a model takes, rather too many than too few."""
     weights = sum(numpy_helper.to_array(each).size for each in graph.model.graph.initializer)
     each = _BYTES[precision.name]
@@ -150,7 +150,7 @@ def model_bytes(graph: EmbeddingGraph, precision: Precision, pictures: int) -> i
     if precision.diagonal:
         head = 2 * 4 * patches * dims
     else:
-        rank = precision.rank if precision.rank is not None else max(pictures - 1, 1)
+        rank = precision.rank if precision.rank is not None else max(images - 1, 1)
         low = patches * rank * dims
         ranked = precision.rank is not None or low < exact_numbers(graph.parts)
         head = (low if ranked else exact_numbers(graph.parts)) * each

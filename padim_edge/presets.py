@@ -10,7 +10,7 @@ from padim_edge_artifact import PadimEdgeError, Preprocessing
 __all__ = ["PRESETS", "REDUCTIONS", "Preset", "choose", "parse_frame", "parse_size"]
 
 REDUCTIONS = ("random", "semi-orthogonal", "pca")
-"""`random` channels (PaDiM), a random projection, or the principal components of the good pictures' features."""
+"""`random` channels (PaDiM), a random projection, or the principal components of the good images' features."""
 
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

@@ -1,7 +1,7 @@
 """Several processes that fit shards of one data set: torch.distributed, started by torchrun.
 
 Every rank gets the same embedding graph, fits its own shard, and the statistics are merged exactly on rank 0: with n
-pictures in all, means are averaged, and each rank's scatter gets its own share of the spread of the means, before the
+images in all, means are averaged, and each rank's scatter gets its own share of the spread of the means, before the
 scatters are added up (Chan, Golub, LeVeque 1979). Done by some patches at a time, so that no rank needs a second copy.
 """
 
@@ -20,8 +20,8 @@ import torch
 import torch.distributed as dist
 
 from padim_edge_artifact import PadimEdgeError, Statistics
-from padim_edge_artifact.comparable import Seen
 from padim_edge_artifact.kept import Kept
+from padim_edge_model.comparable import Seen
 
 __all__ = ["Ranks", "joined_by_torchrun", "wanted"]
 

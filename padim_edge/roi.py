@@ -1,4 +1,4 @@
-"""Reading a region of interest, in the pictures' own geometry, into the model's frame."""
+"""Reading a region of interest, in the images' own geometry, into the model's frame."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import numpy.typing as npt
 from padim_edge.datasets import Dataset
 from padim_edge.datasets.items import first_size
 from padim_edge_artifact import PadimEdgeError, Preprocessing
-from padim_edge_runtime import images
+from padim_edge_runtime import image_files
 
 __all__ = ["read_roi"]
 
 ASPECT_TOLERANCE = 0.02
-"""Relative difference of width / height between the region's picture and the good pictures."""
+"""Relative difference of width / height between the region's image and the good images."""
 
 
 def read_roi(path: Path, preprocessing: Preprocessing, dataset: Dataset) -> npt.NDArray[np.bool_]:
-    """`(H, W)`, True where to inspect: a picture of the region, brought to the frame as every picture is.
+    """`(H, W)`, True where to inspect: an image of the region, brought to the frame as every image is.
 
     Raises:
-        PadimEdgeError: It cannot be read, nothing in it is white, or its aspect is not that of the good pictures.
+        PadimEdgeError: It cannot be read, nothing in it is white, or its aspect is not that of the good images.
     """
-    mask = images.read(path).image.convert("L")
+    mask = image_files.read(path).image.convert("L")
     size = first_size(dataset)
     if size is not None and abs(mask.width * size[1] / (mask.height * size[0]) - 1) > ASPECT_TOLERANCE:
         raise PadimEdgeError(
             f"the region of interest {path} has {mask.width}x{mask.height} pixels, expected the aspect of the "
-            f"pictures, such as {size[0]}x{size[1]}; draw it on one of them"
+            f"images, such as {size[0]}x{size[1]}; draw it on one of them"
         )
-    inspected = images.prepare(mask.convert("RGB"), preprocessing.on_host)[..., 0] >= 128
+    inspected = image_files.prepare(mask.convert("RGB"), preprocessing.on_host)[..., 0] >= 128
     if not inspected.any():
         raise PadimEdgeError(
             f"the region of interest {path} is empty (nothing of it is white where the model looks); paint white what "

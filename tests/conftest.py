@@ -17,7 +17,7 @@ import pytest
 import remembered
 
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_runtime.providers import import_onnxruntime
+from padim_edge_runtime.devices.providers import import_onnxruntime
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,7 +67,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def once() -> Iterator[None]:
-    """Graphs and pictures that were made before are taken again."""
+    """Graphs and images that were made before are taken again."""
     with pytest.MonkeyPatch.context() as patch:
         remembered.remember(patch)
         yield

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from padim_edge_runtime import providers, tensorrt
+from padim_edge_runtime.devices import providers, tensorrt
 
 __all__ = ["FakeOnnxruntime", "FakeSession", "install", "with_tensorrt"]
 

@@ -12,11 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_artifact import Statistics
 from padim_edge_artifact.statistics import absorb
-from padim_edge_fuse.distance import append_distance
-from padim_edge_fuse.graph import IR_VERSION, OPSET, Codes, Part
-from padim_edge_fuse.nodes import Nodes
-from padim_edge_fuse.whitening import Form
-from padim_edge_runtime.providers import open_session
+from padim_edge_model.distance import append_distance
+from padim_edge_model.graph import IR_VERSION, OPSET, Codes, Part
+from padim_edge_model.nodes import Nodes
+from padim_edge_model.whitening import Form
+from padim_edge_runtime.devices.providers import open_session
 
 __all__ = ["coded", "draw", "head", "joined", "parts_of", "run", "statistics_of", "with_codes"]
 
@@ -30,7 +30,7 @@ def parts_of(shapes: Sequence[Shape]) -> tuple[Part, ...]:
 
 
 def draw(parts: Sequence[Part], count: int, seed: int) -> list[np.ndarray]:
-    """`count` pictures' parts `(count, d, h, w)` float32, correlated within and between the parts."""
+    """`count` images' parts `(count, d, h, w)` float32, correlated within and between the parts."""
     generator = np.random.default_rng(seed)
     common = generator.standard_normal((count, *parts[0].grid))
     values = []
@@ -108,7 +108,7 @@ def head(parts: Sequence[Part], form: Form, precision: str) -> tuple[onnx.ModelP
 
 
 def run(parts: Sequence[Part], form: Form, precision: str, values: Sequence[np.ndarray]) -> np.ndarray:
-    """`(N, h, w)` distances of pictures, given by their parts."""
+    """`(N, h, w)` distances of images, given by their parts."""
     model, _ = head(parts, form, precision)
     feeds = {given.name: value for given, value in zip(model.graph.input, values, strict=True)}
     (distance,) = open_session(model.SerializeToString(), "cpu").session.run(None, feeds)

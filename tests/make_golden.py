@@ -1,13 +1,13 @@
 """Makes the golden models of tests/runtime: `python tests/make_golden.py`. Needs the toolkit; the tests do not.
 
-The tests judge pictures of tests/pictures.py with them, so fitting uses the same pictures.
+The tests judge images of tests/images.py with them, so fitting uses the same images.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pictures
+import images
 import torch
 from torch import nn
 
@@ -17,11 +17,11 @@ from padim_edge.presets import Preset
 from padim_edge_artifact import Preprocessing
 from padim_edge_artifact.metadata import Backbone
 from padim_edge_export.backbones import Trunk
-from padim_edge_fuse import onnx_file
-from padim_edge_runtime.images import Picture
+from padim_edge_model import onnx_file
+from padim_edge_runtime.image_files import Decoded
 
 FOLDER = Path(__file__).parent / "runtime"
-GOOD_PICTURES = 24
+GOOD_IMAGES = 24
 CHANNELS = (6, 8, 8)
 
 
@@ -54,8 +54,8 @@ def trunk() -> Trunk:
 
 
 def dataset() -> Dataset:
-    parts = (pictures.good(i) for i in range(GOOD_PICTURES))
-    items = (Item(f"good {i}", GOOD, lambda p=p: Picture(p, ()), None) for i, p in enumerate(parts))
+    parts = (images.good(i) for i in range(GOOD_IMAGES))
+    items = (Item(f"good {i}", GOOD, lambda p=p: Decoded(p, ()), None) for i, p in enumerate(parts))
     return Dataset("disc", tuple(items), ())
 
 

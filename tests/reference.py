@@ -17,18 +17,18 @@ from padim_edge_export.reduction import StageReduction
 
 
 def embedding(
-    trunk: Trunk, pictures: np.ndarray, reduce: np.ndarray, pooling: int, *, pool_patches: bool = False
+    trunk: Trunk, images: np.ndarray, reduce: np.ndarray, pooling: int, *, pool_patches: bool = False
 ) -> np.ndarray:
     """`(N, D, h, w)`: all stages mean pooled, brought to the finest grid, concatenated, and reduced.
 
     Args:
         trunk: The backbone.
-        pictures: `(N, H, W, 3)` uint8.
+        images: `(N, H, W, 3)` uint8.
         reduce: `(D, C)` matrix over the concatenated channels; a choice of channels has one 1 in each row.
         pooling: Side of the mean pooling, over the cells of each stage.
         pool_patches: Pool after the reduction instead, over patches of the finest grid.
     """
-    x = (pictures.astype(np.float64) / 255 - np.array(trunk.mean)) / np.array(trunk.std)
+    x = (images.astype(np.float64) / 255 - np.array(trunk.mean)) / np.array(trunk.std)
     module = trunk.module.double()
     try:
         with torch.inference_mode():

@@ -1,7 +1,7 @@
 """What takes seconds and is always the same is done once in a process: exported and rounded backbones, the sample.
 
 Most of the tests' time was torch exporting the same few graphs and int8 rounding the same weights. Tests of these
-themselves call them past this (`small_models.export_anew`, `padim_edge.lower`).
+themselves call them past this (`small_models.export_anew`, `padim_edge.quantisation`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
+
+from padim_edge import quantisation
 
 __all__ = ["remember"]
 
@@ -30,7 +32,7 @@ def remember(patch: pytest.MonkeyPatch) -> None:
     if (gather := sys.modules.get("padim_edge.gather")) is not None:
         patch.setattr(gather, "in_precision", _rounding(gather.in_precision))
     if (sample := sys.modules.get("padim_edge.sample")) is not None:
-        patch.setattr(sample, "pictures", _drawing(sample.pictures))
+        patch.setattr(sample, "images", _drawing(sample.images))
 
 
 def _once(key: Hashable, make: Callable[[], Any]) -> Any:
@@ -56,8 +58,7 @@ def _building(build: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _rounding(in_precision: Callable[..., Any]) -> Callable[..., Any]:
-    """`lower.in_precision`, of which int8 takes the time."""
-    from padim_edge import lower
+    """`quantisation.in_precision`, of which int8 takes the time."""
 
     def remembered(graph: Any, precision: Any, frames: Any, device: str) -> Any:
         if precision.name != "int8":
@@ -67,20 +68,18 @@ def _rounding(in_precision: Callable[..., Any]) -> Callable[..., Any]:
         for frame in seen:
             met.update(repr(frame.shape).encode() + frame.tobytes())
         # `small_models.rounded_to_nearest` puts another function there.
-        key = met.digest(), precision.target, lower.round_weights, device
+        key = met.digest(), precision.target, quantisation.round_weights, device
         return _once(key, lambda: in_precision(graph, precision, seen, device))
 
     return remembered
 
 
 @lru_cache(maxsize=6)
-def _drawn(
-    pictures: Callable[..., Iterator[Any]], class_name: str, how: tuple[tuple[str, int], ...]
-) -> tuple[Any, ...]:
+def _drawn(images: Callable[..., Iterator[Any]], class_name: str, how: tuple[tuple[str, int], ...]) -> tuple[Any, ...]:
     """Some of these are 40 MB."""
-    return tuple(pictures(class_name, **dict(how)))
+    return tuple(images(class_name, **dict(how)))
 
 
-def _drawing(pictures: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """`sample.pictures`."""
-    return lambda class_name, **how: iter(_drawn(pictures, class_name, tuple(sorted(how.items()))))
+def _drawing(images: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """`sample.images`."""
+    return lambda class_name, **how: iter(_drawn(images, class_name, tuple(sorted(how.items()))))

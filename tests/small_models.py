@@ -1,4 +1,4 @@
-"""What tests of whole models share: presets on small frames, backbones without a weights file, drawn pictures."""
+"""What tests of whole models share: presets on small frames, backbones without a weights file, drawn images."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import torch
 from PIL import Image
 from torchvision.models import ResNet
 
-from padim_edge import lower, sample
+from padim_edge import quantisation, sample
 from padim_edge.datasets import GOOD, Dataset, Item
 from padim_edge.presets import PRESETS, Preset
 from padim_edge_artifact import Preprocessing
 from padim_edge_export import backbones, embedding
+from padim_edge_export.quantise.rounding import Rounded
 from padim_edge_export.rewrites import Graph
-from padim_edge_export.rounding import Rounded
-from padim_edge_fuse.graph import EmbeddingGraph
-from padim_edge_runtime.images import Picture
+from padim_edge_model.graph import EmbeddingGraph
+from padim_edge_runtime.image_files import Decoded
 
 __all__ = [
     "dataset",
@@ -70,7 +70,7 @@ def trunk_of(backbone: str) -> backbones.Trunk:
                     value.uniform_(0.5, 1.5)
                 elif key.endswith(("bias", "running_mean")):
                     value.normal_(0, 0.2)
-        if norms and not isinstance(network, ResNet):  # whose shortcuts bring the picture to the end anyway
+        if norms and not isinstance(network, ResNet):  # whose shortcuts bring the image to the end anyway
             _settle(network.eval(), norms.values())
         patch.setattr(backbones, "_read_state", lambda *_: (state, "random weights of a test"))
         return backbones.load(name, layers=layers)
@@ -79,7 +79,7 @@ def trunk_of(backbone: str) -> backbones.Trunk:
 def _settle(network: torch.nn.Module, norms: Iterable[torch.nn.BatchNorm2d]) -> None:
     """Let the normalisations measure what passes, as training does: else gates would shut, one behind the other.
 
-    What passes is noise as coarse as the picture and as fine as its pixels; of similar pictures they would learn to
+    What passes is noise as coarse as the image and as fine as its pixels; of similar images they would learn to
     magnify the differences.
     """
     for norm in norms:
@@ -144,8 +144,8 @@ def rounded_to_nearest() -> Iterator[None]:
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lower, "_moments", lambda *_: None)
-        patch.setattr(lower, "round_weights", nearest)
+        patch.setattr(quantisation, "_moments", lambda *_: None)
+        patch.setattr(quantisation, "round_weights", nearest)
         yield
 
 
@@ -155,18 +155,18 @@ def _good(index: int) -> np.ndarray:
 
 
 def weave(count: int) -> list[Image.Image]:
-    """Good pictures."""
+    """Good images."""
     return [Image.fromarray(_good(i)) for i in range(count)]
 
 
 @cache
 def judged() -> list[Image.Image]:
-    """Three good pictures and two with a hole, none of them in `weave`."""
+    """Three good images and two with a hole, none of them in `weave`."""
     good = [Image.fromarray(sample.draw_good("weave", i, size=80, split="test")) for i in range(3)]
     return good + [Image.fromarray(sample.draw_defect("weave", "hole", i, size=80)[0]) for i in range(2)]
 
 
-def dataset(pictures: list[Image.Image]) -> Dataset:
-    """These as the good pictures of a class."""
-    items = (Item(str(i), GOOD, lambda p=p: Picture(p, ()), None) for i, p in enumerate(pictures))
+def dataset(images: list[Image.Image]) -> Dataset:
+    """These as the good images of a class."""
+    items = (Item(str(i), GOOD, lambda p=p: Decoded(p, ()), None) for i, p in enumerate(images))
     return Dataset("part", tuple(items), ())

@@ -19,7 +19,7 @@ _BITS = 7
 _TEXTURE = np.random.default_rng(5).integers(60, 120, (300, 300), np.uint8)
 
 
-def picture(number: int) -> np.ndarray:
+def image(number: int) -> np.ndarray:
     """`(48, 64, 3)`: dots on the move, so that frames depend on each other, and the number in columns of light."""
     moved = np.repeat(np.repeat(_TEXTURE[number : number + 12, number : number + 16], 4, 0), 4, 1)
     pixels = np.repeat(moved[..., None], 3, -1)
@@ -29,7 +29,7 @@ def picture(number: int) -> np.ndarray:
 
 
 def number_of(pixels: np.ndarray) -> int:
-    """What `picture` wrote."""
+    """What `image` wrote."""
     return sum(1 << bit for bit in range(_BITS) if pixels[14:26, 8 * bit + 2 : 8 * bit + 6].mean() > 120)
 
 
@@ -47,14 +47,14 @@ def write(
     options: dict[str, str] | None = None,
     container: dict[str, str] | None = None,
 ) -> Path:
-    """Encode `count` pictures, or these frames, at 25 a second from tick `start` on, or `uneven` in time."""
+    """Encode `count` images, or these frames, at 25 a second from tick `start` on, or `uneven` in time."""
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV has no {codec}")
     ticks = 25 if path.suffix == ".avi" else 1000  # AVI counts ticks as frames
     pause = np.random.default_rng(0)
     with av.open(str(path), "w", container_options=container or {}) as output:
         stream = output.add_stream(codec, rate=25, options=options or {})
-        shown = frames or [picture(number) for number in range(count)]
+        shown = frames or [image(number) for number in range(count)]
         stream.height, stream.width = shown[0].shape[:2]
         stream.pix_fmt = pixels
         context = stream.codec_context

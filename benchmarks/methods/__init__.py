@@ -1,6 +1,6 @@
 """PaDiM's rivals, written anew and tuned for the same engine, so that a comparison is of methods and not of frameworks.
 
-`fit` gives a `Fitted`: pictures in, scores and maps out. `load` brings one back from the folder that its `save` wrote,
+`fit` gives a `Fitted`: images in, scores and maps out. `load` brings one back from the folder that its `save` wrote,
 without torch, so that a worker process holds what a device would hold. All run on onnxruntime with the same number of
 threads as our own models, on uint8 frames that the caller has brought to size.
 """
@@ -36,14 +36,14 @@ def fit(
 
     Args:
         method: One of `METHODS`.
-        frames: `(H, W, 3)` uint8 each, good pictures.
+        frames: `(H, W, 3)` uint8 each, good images.
         network: See `benchmarks.methods.features.load`; `vae` has its own and does not use it.
         size: (H, W) of the frames.
         threads: Of onnxruntime.
-        progress: Called with the number of pictures done since the last call.
+        progress: Called with the number of images done since the last call.
 
     Raises:
-        PadimEdgeError: No such method, no picture, or a size that the method cannot take.
+        PadimEdgeError: No such method, no image, or a size that the method cannot take.
     """
     from benchmarks.methods import patchcore, spade, vae
 

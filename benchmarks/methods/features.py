@@ -24,8 +24,8 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from padim_edge_artifact import PadimEdgeError, names
 from padim_edge_export.backbones import BACKBONES, BUILTIN_WEIGHTS
-from padim_edge_fuse import grids
-from padim_edge_fuse.graph import IR_VERSION, OPSET
+from padim_edge_model import grids
+from padim_edge_model.graph import IR_VERSION, OPSET
 
 __all__ = ["NETWORKS", "Network", "Normalise", "bilinear", "export", "load", "map_matrices", "stage_sizes"]
 
@@ -120,7 +120,7 @@ def _settle(module: nn.Module) -> None:
 
 
 class Normalise(nn.Module):
-    """Pictures `(N, H, W, 3)` uint8 -> `(N, 3, H, W)` as the networks take them: (x / 255 - mean) / std."""
+    """Images `(N, H, W, 3)` uint8 -> `(N, 3, H, W)` as the networks take them: (x / 255 - mean) / std."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class Normalise(nn.Module):
 
 
 def stage_sizes(stages: nn.Module, size: tuple[int, int]) -> list[tuple[int, int, int]]:
-    """(C, h, w) of each output of `Network.stages` for pictures of `size` (H, W)."""
+    """(C, h, w) of each output of `Network.stages` for images of `size` (H, W)."""
     with torch.inference_mode():
         found = stages(torch.zeros(1, 3, *size))
     return [(int(each.shape[1]), int(each.shape[2]), int(each.shape[3])) for each in found.values()]

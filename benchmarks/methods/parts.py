@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact import PadimEdgeError, names
-from padim_edge_runtime.providers import open_session
+from padim_edge_runtime.devices.providers import open_session
 
 __all__ = ["BATCH", "Fitted", "Float32", "Frame", "Model", "OneGraph", "Parts", "read", "write"]
 
 BATCH = 8
-"""Pictures that go through a network at once; more are taken in turns, so that memory does not grow with them."""
+"""Images that go through a network at once; more are taken in turns, so that memory does not grow with them."""
 
 Frame = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
@@ -31,7 +31,7 @@ _ARRAYS, _ABOUT = "arrays.npz", "method.json"
 
 
 class Fitted(Protocol):
-    """A method that has seen its good pictures and can judge others."""
+    """A method that has seen its good images and can judge others."""
 
     @property
     def bytes(self) -> int:

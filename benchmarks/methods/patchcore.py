@@ -3,7 +3,7 @@
 Patches are vectors of layer2 and layer3, each averaged over 3 x 3 neighbours (zeros beyond the border, as in the
 published code), layer3 brought to the grid of layer2 by bilinear interpolation, both concatenated and, where that gives
 more than 1024 channels, averaged down to 1024. The bank is a greedy k-centre selection of all patches of the good
-pictures, 1 % or 10 %. A patch's value is its distance to the nearest vector of the bank, exact; the map is upsampled
+images, 1 % or 10 %. A patch's value is its distance to the nearest vector of the bank, exact; the map is upsampled
 bilinearly and smoothed with sigma 4. The score is the largest value, re-weighted by how lonely its neighbour is
 (equation 7, b = 9).
 
@@ -22,9 +22,9 @@ import numpy as np
 from benchmarks.methods import coreset
 from benchmarks.methods.parts import BATCH, Float32, Frame, OneGraph, Parts
 from padim_edge_artifact import PadimEdgeError, names
-from padim_edge_runtime.fitting import batches
+from padim_edge_learn.accumulate import batches
+from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.progress import bar
-from padim_edge_runtime.providers import open_session
 
 if TYPE_CHECKING:
     from benchmarks.methods.features import Network
@@ -66,10 +66,10 @@ def fit(
         seed: Of the random projection and the first vector of the bank.
         block_rows: Vectors of the bank that are compared at a time.
         threads: Of onnxruntime, here and in what is returned.
-        progress: Called with the number of pictures done since the last call.
+        progress: Called with the number of images done since the last call.
 
     Raises:
-        PadimEdgeError: No picture.
+        PadimEdgeError: No image.
     """
     from benchmarks.methods import patchcore_graphs
 
@@ -82,7 +82,7 @@ def fit(
         vectors.append(np.ascontiguousarray(found[:, :-1].transpose(0, 2, 1)).reshape(-1, found.shape[1] - 1))
         progress(len(batch))
     if not vectors:
-        raise PadimEdgeError("there is no picture to fit on; expected at least 1 good picture")
+        raise PadimEdgeError("there is no image to fit on; expected at least 1 good image")
     bank = choose(vectors, share, seed)
     name = f"patchcore-{100 * share:g}"
     whole = patchcore_graphs.judge(model, bank, coreset.neighbours(bank, NEIGHBOURS), size, grid, block_rows=block_rows)

@@ -1,4 +1,4 @@
-"""PatchCore's graphs: pictures to patches, and then on to score and map. Only fitting imports this module."""
+"""PatchCore's graphs: images to patches, and then on to score and map. Only fitting imports this module."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _taps(channels: int, dims: int) -> list[tuple[npt.NDArray[np.int64], npt.NDA
 
 
 def patches(network: Network, size: tuple[int, int], dims: int) -> tuple[onnx.ModelProto, tuple[int, int]]:
-    """The graph from pictures of `size` (H, W) to `patches`, and their grid (h, w)."""
+    """The graph from images of `size` (H, W) to `patches`, and their grid (h, w)."""
     stages = network.stages(_LAYERS)
     sizes = stage_sizes(stages, size)
     return export(_Patches(stages, sizes, dims), size, [PATCHES]), sizes[0][1:]
@@ -92,7 +92,7 @@ def judge(
 ) -> bytes:
     """Continue the graph of `patches` to score, map and patch distances.
 
-    With x a patch, m a vector of the bank and p the patches of a picture:
+    With x a patch, m a vector of the bank and p the patches of an image:
 
         |m|^2 - 2 m'x               one product of [-2 m, |m|^2] with [x, 1], block by block of the bank
         d(x)^2 = |x|^2 + min over m of it

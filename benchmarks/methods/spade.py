@@ -1,9 +1,9 @@
 """SPADE: Cohen and Hoshen, "Sub-Image Anomaly Detection with Deep Pyramid Correspondences", arXiv 2005.02357.
 
-Good pictures are kept as they are: the pooled feature of the whole picture, and the features of every position of the
-pyramid layer1..layer3. A new picture is compared with its K = 50 nearest good ones by pooled feature (Euclidean, all
+Good images are kept as they are: the pooled feature of the whole image, and the features of every position of the
+pyramid layer1..layer3. A new image is compared with its K = 50 nearest good ones by pooled feature (Euclidean, all
 exact). Its score is the mean distance to them. The value of a position is the distance of its feature to the nearest
-(kappa = 1) among all positions of those K pictures; the map is upsampled and smoothed with sigma 4.
+(kappa = 1) among all positions of those K images; the map is upsampled and smoothed with sigma 4.
 
 The feature of a position is that of the finest stage, concatenated with those of the coarser stages' cells that it lies
 in: nearest upsampling, as in our PaDiM. So squared distances are sums over the stages, and
@@ -19,7 +19,7 @@ onnxruntime (numpy's and torch's were slower here): ResNet-18 0.27 s against 1.0
 
 Bounds could skip more, exactly: with the final minimum known beforehand, 0.1 % (a good bottle) to 2 % (a broken one)
 of the pairs of middle cells would have to be looked into on the finest grid. That is not done: time would depend on
-what is in the picture, and what random weights take would say nothing about real ones.
+what is in the image, and what random weights take would say nothing about real ones.
 
 Choices: all distances are Euclidean and not squared, as in the known re-implementation; upsampling of the map is
 bilinear; the pooled feature is that of the last stage with weights, which is layer4 as published only where the weights
@@ -36,8 +36,8 @@ import numpy as np
 
 from benchmarks.methods.parts import BATCH, Float32, Frame, Parts, write
 from padim_edge_artifact import PadimEdgeError, names
-from padim_edge_runtime.fitting import batches
-from padim_edge_runtime.providers import open_session
+from padim_edge_learn.accumulate import batches
+from padim_edge_runtime.devices.providers import open_session
 
 if TYPE_CHECKING:
     from benchmarks.methods.features import Network
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["BLOCK_BYTES", "NEAREST", "Spade", "fit"]
 
 NEAREST = 50
-"""K, good pictures that a picture is compared with; all of them where there are fewer. The paper's value."""
+"""K, good images that an image is compared with; all of them where there are fewer. The paper's value."""
 
 BLOCK_BYTES = 3_000_000
 """Of the distances that are held at a time; it stays in the caches. At least one coarsest cell is taken."""
@@ -67,7 +67,7 @@ class Spade:
 
     @property
     def bytes(self) -> int:
-        """Of the bank, which grows with the good pictures, and the network."""
+        """Of the bank, which grows with the good images, and the network."""
         return self.parts.size
 
     @property
@@ -91,8 +91,8 @@ class Spade:
         count = min(NEAREST, len(distance))
         nearest = np.argpartition(distance, count - 1)[:count]
         least = np.full((len(coarse), 16), np.inf, np.float32)
-        for picture in nearest:
-            good = {"bank_" + stage: bank[stage][picture] for stage in ("fine", "middle", "coarse")}
+        for image in nearest:
+            good = {"bank_" + stage: bank[stage][image] for stage in ("fine", "middle", "coarse")}
             for first in range(0, len(coarse), self._cells):
                 last = first + self._cells
                 query = {
@@ -127,17 +127,17 @@ def fit(
     threads: int | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Spade:
-    """Keep the features of all good pictures.
+    """Keep the features of all good images.
 
     Args:
         frames: `(H, W, 3)` uint8 each.
         network: Whose layer1..layer3 make the pyramid and whose last stage is pooled.
         size: (H, W) of the frames.
         threads: Of onnxruntime, here and in what is returned.
-        progress: Called with the number of pictures done since the last call.
+        progress: Called with the number of images done since the last call.
 
     Raises:
-        PadimEdgeError: No picture, or a size at which the stages' grids are not halves of each other.
+        PadimEdgeError: No image, or a size at which the stages' grids are not halves of each other.
     """
     from benchmarks.methods import spade_graphs
     from benchmarks.methods.features import map_matrices
@@ -151,7 +151,7 @@ def fit(
             kept[name].append(bank)
         progress(len(batch))
     if not kept["fine"]:
-        raise PadimEdgeError("there is no picture to fit on; expected at least 1 good picture")
+        raise PadimEdgeError("there is no image to fit on; expected at least 1 good image")
     # One stage after the other, so that only one is held twice at a time.
     arrays = {name: np.concatenate(kept.pop(name)) for name in tuple(kept)}
     arrays["rows"], arrays["columns"] = map_matrices(size, grid)

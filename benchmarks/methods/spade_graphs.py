@@ -1,4 +1,4 @@
-"""SPADE's two graphs: pictures to the pyramid, and pyramid against pyramid. Only fitting imports this module."""
+"""SPADE's two graphs: images to the pyramid, and pyramid against pyramid. Only fitting imports this module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmarks.methods.features import Network, Normalise, export, stage_sizes
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_fuse.graph import IR_VERSION, OPSET
+from padim_edge_model.graph import IR_VERSION, OPSET
 
 __all__ = ["distances", "pyramid"]
 
@@ -46,7 +46,7 @@ class _Pyramid(nn.Module):
 
 
 def pyramid(network: Network, size: tuple[int, int]) -> tuple[bytes, tuple[int, int]]:
-    """The graph from pictures of `size` (H, W) to `spade.PYRAMID`, and the finest grid (h, w).
+    """The graph from images of `size` (H, W) to `spade.PYRAMID`, and the finest grid (h, w).
 
     Raises:
         PadimEdgeError: The stages' grids are not halves of each other.
@@ -62,9 +62,9 @@ def pyramid(network: Network, size: tuple[int, int]) -> tuple[bytes, tuple[int, 
 
 
 def distances(middle_cells: int) -> bytes:
-    """The graph that compares p coarse cells of a picture with one good picture of `middle_cells` = 4 c.
+    """The graph that compares p coarse cells of an image with one good image of `middle_cells` = 4 c.
 
-    Inputs: `fine` (16 p, C1 + 1), `middle` (4 p, C2), `coarse` (p, C3) of the picture; `bank_fine` (C1 + 1, 16 c),
+    Inputs: `fine` (16 p, C1 + 1), `middle` (4 p, C2), `coarse` (p, C3) of the image; `bank_fine` (C1 + 1, 16 c),
     `bank_middle` (C2, 4 c), `bank_coarse` (C3, c) as in `spade.fit`. Output: (p, 16), for each position the least
     squared distance less the squared norm of its own vector.
 

@@ -1,6 +1,6 @@
 """The variational autoencoder that PaDiM's paper compares itself with (arXiv 2011.08785, section IV and Table VII).
 
-Known of it: a ResNet-18 encoder, a latent of 8 x 8 for pictures of 256 x 256, trained on 10 000 augmented pictures
+Known of it: a ResNet-18 encoder, a latent of 8 x 8 for images of 256 x 256, trained on 10 000 augmented images
 (turned by up to 2 degrees, resized to 292, cut to 282 and at random to 256) with Adam at 1e-4, batches of 32, 100
 epochs; 0.09 GB and 0.21 s. Not known to us, and chosen here: 128 channels in the latent; a decoder that mirrors the
 encoder block by block, which comes to 0.09 GB, too; the weight of the reconstruction's error. The map is the mean
@@ -29,11 +29,11 @@ from padim_edge_artifact import PadimEdgeError, names
 __all__ = ["LATENT", "fit"]
 
 LATENT = 128
-"""Channels of the latent, on a grid of 1/32 of the picture."""
+"""Channels of the latent, on a grid of 1/32 of the image."""
 
 _RATE, _BATCH = 1e-4, 32
 _TURN, _RESIZED, _CUT = 2.0, 292 / 256, 282 / 256
-"""Degrees either way, and sides relative to the picture's."""
+"""Degrees either way, and sides relative to the image's."""
 
 _SCALE = 0.1
 """Standard deviation of a pixel (0 to 1) in the decoder's normal distribution, which weighs its error against the
@@ -80,7 +80,7 @@ class _Vae(nn.Module):
         self.decoder = nn.Sequential(*blocks)
 
     def loss(self, image: torch.Tensor) -> torch.Tensor:
-        """The negative evidence lower bound of pictures `(N, H, W, 3)` uint8, in nats a picture."""
+        """The negative evidence lower bound of images `(N, H, W, 3)` uint8, in nats an image."""
         features = self.encoder(self.normalise(image))
         mean, log_variance = self.mean(features), self.log_variance(features).clamp(-20, 10)
         drawn = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
@@ -90,7 +90,7 @@ class _Vae(nn.Module):
 
 
 class _Judge(nn.Module):
-    """From pictures to scores and maps. The latent is its mean, so what tells its variance is cut away."""
+    """From images to scores and maps. The latent is its mean, so what tells its variance is cut away."""
 
     def __init__(self, network: _Vae, size: tuple[int, int]) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ def fit(
         progress: Called with the number of steps done since the last call.
 
     Raises:
-        PadimEdgeError: Another size, or steps without pictures.
+        PadimEdgeError: Another size, or steps without images.
     """
     if size[0] % 32 or size[1] % 32:
         raise PadimEdgeError(f"frames are {size[0]}x{size[1]}, expected multiples of 32 pixels; choose another size")
@@ -137,9 +137,7 @@ def fit(
         network = _Vae()
         if steps:
             _train(network, frames, size, steps, progress)
-    note = (
-        f"trained with {steps} steps of {_BATCH} pictures; the paper takes 31250" if steps else "untrained: time only"
-    )
+    note = f"trained with {steps} steps of {_BATCH} images; the paper takes 31250" if steps else "untrained: time only"
     model = export(_Judge(network.eval(), size), size, [names.SCORE, names.ANOMALY_MAP])
     return OneGraph(Parts("vae", {"vae": model.SerializeToString()}, notes=(note,)), threads)
 
@@ -147,9 +145,9 @@ def fit(
 def _train(
     network: _Vae, frames: Iterable[Frame], size: tuple[int, int], steps: int, progress: Callable[[int], object]
 ) -> None:
-    pictures = [torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1) for frame in frames]
-    if not pictures:
-        raise PadimEdgeError("there is no picture to train on; expected at least 1 good picture")
+    images = [torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1) for frame in frames]
+    if not images:
+        raise PadimEdgeError("there is no image to train on; expected at least 1 good image")
     larger, cut = ([round(side * factor) for side in size] for factor in (_RESIZED, _CUT))
     augment = v2.Compose(
         [
@@ -162,8 +160,8 @@ def _train(
     optimiser = torch.optim.Adam(network.parameters(), _RATE)
     network.train()
     for _ in range(steps):
-        chosen = torch.randint(len(pictures), (_BATCH,)).tolist()
-        batch = torch.stack([augment(pictures[i]) for i in chosen]).permute(0, 2, 3, 1)
+        chosen = torch.randint(len(images), (_BATCH,)).tolist()
+        batch = torch.stack([augment(images[i]) for i in chosen]).permute(0, 2, 3, 1)
         optimiser.zero_grad()
         loss = network.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Fits anomalib's PaDiM, exports it with anomalib's own functions and judges test pictures with it.
+"""Fits anomalib's PaDiM, exports it with anomalib's own functions and judges test images with it.
 
 A script for an environment of its own, which `benchmarks.rivals.isolated` makes; it imports nothing of ours. Standard
 output gets one JSON object; whatever the libraries say goes to standard error.
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         np.savez(options.output / "test.npz", names=[file.name for file in names], **judge(model, names))
     return {
         "versions": {package: version(package) for package in PACKAGES},
-        "pictures": len(good),
+        "images": len(good),
         "onnx": _describe(onnx_file, (".onnx.data", ".data")),
         "openvino": _describe(ir_file, (".bin",)),
         "seconds": {"fit": round(fitted - start, 1), "export": round(exported - fitted, 1)},
@@ -109,8 +109,8 @@ def create(size: tuple[int, int], weights: Path | None, features: int, seed: int
 def fit(model: Padim, good: Sequence[Path]) -> None:
     """Fit on good frames, and set the range of its post-processing to theirs.
 
-    anomalib would take that range and a threshold from validation pictures; the exported nodes are the same, and here
-    there are good pictures only.
+    anomalib would take that range and a threshold from validation images; the exported nodes are the same, and here
+    there are good images only.
     """
     model.train()
     for batch in _batches(good):

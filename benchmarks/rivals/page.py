@@ -45,7 +45,7 @@ COLUMNS = (
 
 GROWTH_COLUMNS = (
     "method",
-    "pictures",
+    "images",
     "ms",
     "p10 - p90",
     "with resize, ms",
@@ -58,7 +58,7 @@ GROWTH_COLUMNS = (
 LEGEND = """\
 | column | is |
 |---|---|
-| ms | median time from one picture in the model's frame (uint8, 224 x 224, in memory) to its score and map |
+| ms | median time from one image in the model's frame (uint8, 224 x 224, in memory) to its score and map |
 | with resize | the same from a 900 x 900 RGB array in memory: with Pillow's bicubic resize, the same for all |
 | / ... | ratio of the medians without resize: **the result**; milliseconds belong to one machine and one hour |
 | private | resident memory that no file backs, over the process with its engine imported and nothing loaded |
@@ -69,14 +69,14 @@ LEGEND = """\
 
 @dataclass(frozen=True)
 class Row:
-    """One method, fitted on one number of pictures."""
+    """One method, fitted on one number of images."""
 
     name: str
     label: str
     """For people."""
     kind: str
     """`floor`, `ours` or `rival`."""
-    pictures: int
+    images: int
     summary: Summary
     private_mb: float | None
     peak_mb: float | None
@@ -115,11 +115,10 @@ def by_method(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def growth(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """A line for each method and number of pictures under `GROWTH_COLUMNS`."""
-    ordered = sorted(rows, key=lambda row: (row.kind != "ours", row.name, row.pictures))
+    """A line for each method and number of images under `GROWTH_COLUMNS`."""
+    ordered = sorted(rows, key=lambda row: (row.kind != "ours", row.name, row.images))
     return [
-        (row.name, str(row.pictures), *_times(row.summary)[:3], *_memory(row), str(row.summary.calls))
-        for row in ordered
+        (row.name, str(row.images), *_times(row.summary)[:3], *_memory(row), str(row.summary.calls)) for row in ordered
     ]
 
 
@@ -146,15 +145,15 @@ def markdown(
     if methods:
         parts += [
             "![Latency and memory by method](timing.svg)",
-            "One picture at a time on the CPU.",
+            "One image at a time on the CPU.",
             _table(COLUMNS, by_method(methods)),
             how_quiet(settings["by_method"]) + ".",
         ]
         parts += [f"- {row.title}: {note.rstrip('.')}." for row in methods for note in row.notes]
     if grown:
         parts += [
-            "## Against the number of training pictures",
-            "![Latency and memory against the number of training pictures](growth.svg)",
+            "## Against the number of training images",
+            "![Latency and memory against the number of training images](growth.svg)",
             _table(GROWTH_COLUMNS, growth(grown)),
             how_quiet(settings["growth"]) + ".",
         ]
@@ -176,8 +175,8 @@ def _times(summary: Summary) -> tuple[str, str, str, str]:
     return (
         _figure(summary.median),
         f"{_figure(summary.p10)} - {_figure(summary.p90)}",
-        _figure(summary.picture_median),
-        f"{_figure(summary.picture_p10)} - {_figure(summary.picture_p90)}",
+        _figure(summary.image_median),
+        f"{_figure(summary.image_p10)} - {_figure(summary.image_p90)}",
     )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rivals import OPENVINO, ROOT, Missing, anomalib, isolated, isolated_environ, reason
-from benchmarks.rivals.pictures import Source, dataset, frames, write_frames
+from benchmarks.rivals.images import Source, dataset, frames, write_frames
 from benchmarks.rivals.turns import Worker
 
 __all__ = ["METHODS", "Method", "made", "rival_versions", "start"]
@@ -50,7 +50,7 @@ class Method:
     artifact: str = ""
     """Name of what `make` writes, where several rows run the same files; else the row's own name."""
     preset: str = "edge"
-    """Whose preprocessing brings a picture to its frame."""
+    """Whose preprocessing brings an image to its frame."""
     packages: tuple[str, ...] = ()
     """Of its own environment, where it cannot run in ours."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -69,7 +69,7 @@ def ours(preset: str, precision: str = "fp32", rank: int | None = None, backbone
         from benchmarks.backbone import load
         from padim_edge.build import build
         from padim_edge.presets import PRESETS
-        from padim_edge_fuse.precision import Precision
+        from padim_edge_model.precision import Precision
 
         trunk = load(backbone, source.weights if backbone == "resnet18" else None, folder)
         chosen = Precision(precision, rank=rank)
@@ -150,7 +150,7 @@ def made(method: Method, source: Source, work: Path, environ: Mapping[str, str])
     Raises:
         Missing: It cannot be fitted here; with the reason.
     """
-    folder = work / f"{method.folder.replace('%', 'pc')}-{source.pictures}"
+    folder = work / f"{method.folder.replace('%', 'pc')}-{source.images}"
     settings = {**source.settings(), "code": _digest(method.code)}
     record = folder / _MADE
     if record.is_file() and json.loads(record.read_text(encoding="utf-8"))["settings"] == settings:
@@ -186,14 +186,14 @@ def start(method: Method, environ: Mapping[str, str]) -> Worker:
     environ = {**environ, "PYTHONUNBUFFERED": "1"}
     if not method.packages:
         return Worker([sys.executable, "-m", "benchmarks.timing_worker"], environ)
-    # Of ours it sees what is pure Python: how a picture is brought to the frame, and the worker itself.
+    # Of ours it sees what is pure Python: how an image is brought to the frame, and the worker itself.
     own = {**isolated_environ(environ), "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "runtime")))}
     return Worker(isolated(method.packages, "-m", "benchmarks.timing_worker"), own)
 
 
 def _digest(code: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for name in (*code, "benchmarks/rivals/pictures.py"):
+    for name in (*code, "benchmarks/rivals/images.py"):
         path = ROOT / name
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())

@@ -97,8 +97,8 @@ class Turn:
 
     frame: float
     """From the model's frame in memory."""
-    picture: float
-    """From a larger picture in memory, resized for the model."""
+    image: float
+    """From a larger image in memory, resized for the model."""
 
 
 @dataclass(frozen=True)
@@ -260,10 +260,10 @@ class Summary:
     """With the frame in memory, as the next two."""
     p10: float
     p90: float
-    picture_median: float
-    """With the resize from the larger picture, as the next two."""
-    picture_p10: float
-    picture_p90: float
+    image_median: float
+    """With the resize from the larger image, as the next two."""
+    image_p10: float
+    image_p90: float
 
 
 def summarise(turns: Sequence[Turn]) -> Summary:
@@ -271,5 +271,5 @@ def summarise(turns: Sequence[Turn]) -> Summary:
     import numpy as np
 
     frame = np.percentile([turn.frame for turn in turns], (50, 10, 90)).tolist()
-    picture = np.percentile([turn.picture for turn in turns], (50, 10, 90)).tolist()
-    return Summary(len(turns), *frame, *picture)
+    image = np.percentile([turn.image for turn in turns], (50, 10, 90)).tolist()
+    return Summary(len(turns), *frame, *image)

@@ -32,7 +32,7 @@ BUILTIN_WEIGHTS = Path(__file__).with_name("builtin.safetensors")
 _TORCHVISION = "BSD-3-Clause (torchvision)"
 
 _PROBES = (96, 160)
-"""Pixels a side of two pictures that tell what the layers give: five and three cells at a stride of 32."""
+"""Pixels a side of two images that tell what the layers give: five and three cells at a stride of 32."""
 
 _AS_TRAINED = {name: {"transform_input": True, "init_weights": False} for name in ("googlenet", "inception_v3")}
 """Arguments without which torchvision's builders make another function than the one that its weights were trained for:
@@ -89,7 +89,7 @@ def _builtin() -> nn.Module:
 
 
 # Where torchvision has two sets of weights, the first: the longer training of the second made features that move more
-# between nearly equal pictures (pytorch/vision issue 8382), and PaDiM was published with the first.
+# between nearly equal images (pytorch/vision issue 8382), and PaDiM was published with the first.
 BACKBONES = {
     "resnet18": Row(
         partial(_torchvision, "resnet18"),
@@ -243,8 +243,8 @@ def _cut(name: str, network: nn.Module, row: Row) -> tuple[nn.Module, dict[str, 
         a, b = small[layer], large[layer]
         if not (len(a) == 4 and a[1] == b[1] and all(a[i] < b[i] <= _PROBES[1] for i in (2, 3))):
             raise PadimEdgeError(
-                f"layer {layer} of {name} gives {a} for a picture of {_PROBES[0]} x {_PROBES[0]} pixels and {b} for "
-                f"{_PROBES[1]} x {_PROBES[1]}, expected (pictures, channels, height, width); choose another one"
+                f"layer {layer} of {name} gives {a} for an image of {_PROBES[0]} x {_PROBES[0]} pixels and {b} for "
+                f"{_PROBES[1]} x {_PROBES[1]}, expected (images, channels, height, width); choose another one"
             )
     ordered = sorted(row.layers, key=lambda layer: -math.prod(small[layer][2:]))
     # In that order, and copied, since what follows may change a layer's output in place (as ReLU does).
@@ -265,7 +265,7 @@ def _with_parents(node: str) -> list[str]:
 
 
 def _shapes(name: str, trunk: nn.Module, side: int) -> dict[str, tuple[int, ...]]:
-    """Of each feature, for one square picture; `()` for what is no tensor."""
+    """Of each feature, for one square image; `()` for what is no tensor."""
     import torch
 
     try:
@@ -273,7 +273,7 @@ def _shapes(name: str, trunk: nn.Module, side: int) -> dict[str, tuple[int, ...]
             features = trunk.forward(torch.zeros(1, 3, side, side))  # called, fx prints a traceback of its own
     except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
         raise PadimEdgeError(
-            f"{name} cannot take a picture of {side} x {side} pixels; choose a network for pictures of any size, such "
+            f"{name} cannot take an image of {side} x {side} pixels; choose a network for images of any size, such "
             "as resnet18"
         ) from error
     return {k: tuple(map(int, v.shape)) if isinstance(v, torch.Tensor) else () for k, v in features.items()}
@@ -314,7 +314,7 @@ def _read_state(name: str, row: Row, weights: str) -> tuple[State, str]:
     if weights != "auto":
         return _read_file(Path(weights)), f"file {Path(weights).name}"
     if row.torchvision_weights is None:
-        return _read_file(BUILTIN_WEIGHTS), "builtin, taught by ResNet-18 on drawn pictures"
+        return _read_file(BUILTIN_WEIGHTS), "builtin, taught by ResNet-18 on drawn images"
     import torchvision
 
     enum = torchvision.models.get_weight(row.torchvision_weights)

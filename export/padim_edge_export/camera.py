@@ -16,9 +16,9 @@ import onnx
 from onnx import TensorProto
 
 from padim_edge_artifact import Preprocessing, names
-from padim_edge_fuse import grids
-from padim_edge_fuse.graph import EmbeddingGraph
-from padim_edge_fuse.nodes import Nodes, drop_unused
+from padim_edge_model import grids
+from padim_edge_model.graph import EmbeddingGraph
+from padim_edge_model.nodes import Nodes, drop_unused
 
 __all__ = ["baked"]
 

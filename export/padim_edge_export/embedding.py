@@ -1,4 +1,4 @@
-"""A backbone and a reduction -> the embedding graph: uint8 pictures in, one vector a patch out."""
+"""A backbone and a reduction -> the embedding graph: uint8 images in, one vector a patch out."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from padim_edge_artifact import PadimEdgeError, names
 from padim_edge_artifact.metadata import Reduction
 from padim_edge_export import reduction, rewrites
 from padim_edge_export.backbones import Trunk
-from padim_edge_fuse import grids
-from padim_edge_fuse.graph import IR_VERSION, OPSET, EmbeddingGraph, Part
+from padim_edge_model import grids
+from padim_edge_model.graph import IR_VERSION, OPSET, EmbeddingGraph, Part
 
 __all__ = ["build"]
 
@@ -76,7 +76,7 @@ class _Embedding(nn.Module):
 
 
 class _Mean(nn.Module):
-    """The mean over a picture's cells."""
+    """The mean over an image's cells."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(N, C, h, w)` -> `(N, C, 1, 1)`."""
@@ -87,7 +87,7 @@ def _with_plain_means(module: nn.Module) -> nn.Module:
     """The same network for the exporter, its parameters shared.
 
     It writes an adaptive pooling to one cell (squeeze and excitation has them) as a mean and seven nodes that compute
-    indices into it from the number of pictures.
+    indices into it from the number of images.
     """
     pools = [
         name
@@ -133,7 +133,7 @@ def build(
         drawn: Used instead of drawing one of `kind`; made with the same `dims` and `shares`.
 
     Raises:
-        PadimEdgeError: `dims` or `shares` that do not fit the backbone, or a picture that is too small for it.
+        PadimEdgeError: `dims` or `shares` that do not fit the backbone, or an image that is too small for it.
     """
     layers = trunk.description.layers
     if shares is not None and len(shares) != len(layers):
@@ -144,7 +144,7 @@ def build(
             features = trunk.module.forward(torch.zeros(1, 3, *size))  # called, fx prints a traceback of its own
     except RuntimeError as error:
         raise PadimEdgeError(
-            f"{trunk.description.name} cannot take a picture of {size[0]} x {size[1]} pixels; choose a larger --size"
+            f"{trunk.description.name} cannot take an image of {size[0]} x {size[1]} pixels; choose a larger --size"
         ) from error
     sizes = [(int(f.shape[2]), int(f.shape[3])) for f in features.values()]
     add = stages[0].projection is not None and shares is None

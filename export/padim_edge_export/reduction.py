@@ -14,7 +14,7 @@ from padim_edge_artifact.metadata import Reduction
 __all__ = ["KINDS", "StageReduction", "draw", "principal", "split"]
 
 KINDS = ("random", "semi-orthogonal")
-"""That can be drawn without looking at pictures."""
+"""That can be drawn without looking at images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def principal(
     """Project on the directions of largest variance (PaDiM, section V-A).
 
     Args:
-        covariance: `(C, C)` of the concatenated stages' channels, over all patches of good pictures.
+        covariance: `(C, C)` of the concatenated stages' channels, over all patches of good images.
         stage_channels: Number of channels of each stage.
         dims: D.
         shares: As in `draw`: each stage gets the principal components of its own channels.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from padim_edge_fuse.nodes import drop_unused
+from padim_edge_model.nodes import drop_unused
 
 __all__ = ["Graph", "axis", "feature_maps", "fold_scale", "groups", "narrow_last_stage"]
 

@@ -1,4 +1,4 @@
-"""Videos as data sets: every frame is a picture, decoded when it is asked for."""
+"""Videos as data sets: every frame is an image, decoded when it is asked for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def find(folder: Path) -> list[Path]:
 
 
 def load(data: Path, class_name: str | None) -> Dataset:
-    """All frames of a video, or of the videos in a folder, as good pictures.
+    """All frames of a video, or of the videos in a folder, as good images.
 
     Raises:
         PadimEdgeError: None of the videos can be read, or PyAV is not installed.

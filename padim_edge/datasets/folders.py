@@ -1,4 +1,4 @@
-"""Data sets in folders: MVTec AD and BTAD, VisA, or good pictures only."""
+"""Data sets in folders: MVTec AD and BTAD, VisA, or good images only."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from padim_edge.datasets.items import (
     class_folders,
     contradictions,
     folders,
+    images,
     item,
     masks_by_stem,
     name_of,
-    pictures,
 )
 from padim_edge_artifact import PadimEdgeError
 
 __all__ = ["HELD_OUT", "load_by_kind", "load_plain", "load_visa", "plain_here"]
 
 HELD_OUT = 5
-"""Of VisA's good pictures without a split, every so many are held out for the test."""
+"""Of VisA's good images without a split, every so many are held out for the test."""
 
 _SPLIT = Path("split_csv", "1cls.csv")
 _NORMAL = "Data/Images/Normal"
@@ -34,10 +34,10 @@ def load_by_kind(data: Path, class_name: str | None, *, good: str) -> Dataset:
     """MVTec AD's layout and, with `ok` for `good`, BTAD's.
 
     `train/<good>`, and where there are any `test/<kind>` and `ground_truth/<kind>/<stem>_mask.png`, the latter also
-    as `<stem>.png` or with any other ending of pictures.
+    as `<stem>.png` or with any other ending of images.
 
     Raises:
-        PadimEdgeError: No such class, or no pictures to fit on.
+        PadimEdgeError: No such class, or no images to fit on.
     """
     folder, name = _chosen(data, f"train/{good}", class_name)
     fitting = _some(folder, f"train/{good}")
@@ -45,7 +45,7 @@ def load_by_kind(data: Path, class_name: str | None, *, good: str) -> Dataset:
     for kind in folders(folder / "test"):
         masks = masks_by_stem(folder / "ground_truth" / kind.name)
         is_good = kind.name == good
-        for path in pictures(kind):
+        for path in images(kind):
             mask = masks.get(path.stem)
             test.append(item(path, GOOD if is_good else kind.name, mask, _key(path, folder)))
             if is_good and mask:
@@ -61,10 +61,10 @@ def load_by_kind(data: Path, class_name: str | None, *, good: str) -> Dataset:
 def load_visa(data: Path, class_name: str | None) -> Dataset:
     """VisA's layout: `Data/Images/{Normal,Anomaly}`, `Data/Masks/Anomaly/<stem>.png`, `../split_csv/1cls.csv`.
 
-    Without the official split, every `HELD_OUT`th good picture is for the test, and a note says so.
+    Without the official split, every `HELD_OUT`th good image is for the test, and a note says so.
 
     Raises:
-        PadimEdgeError: No such class, no pictures to fit on, or something is wrong with a line of the split.
+        PadimEdgeError: No such class, no images to fit on, or something is wrong with a line of the split.
     """
     folder, name = _chosen(data, _NORMAL, class_name)
     for place in (folder.absolute(), folder.resolve()):  # the folder may be a link, or in a linked one
@@ -74,9 +74,9 @@ def load_visa(data: Path, class_name: str | None) -> Dataset:
     masks = masks_by_stem(folder / "Data" / "Masks" / "Anomaly")
     held_out = normal[HELD_OUT - 1 :: HELD_OUT]
     kept = [path for index, path in enumerate(normal, 1) if index % HELD_OUT]
-    defective = pictures(folder / "Data" / "Images" / "Anomaly")
+    defective = images(folder / "Data" / "Images" / "Anomaly")
     note = (
-        f"there is no {_SPLIT.as_posix()} beside {folder}, so every {HELD_OUT}th good picture by name was held out for "
+        f"there is no {_SPLIT.as_posix()} beside {folder}, so every {HELD_OUT}th good image by name was held out for "
         f"the test, {len(held_out)} of {len(normal)}; results do not compare with published ones"
     )
     return Dataset(
@@ -98,19 +98,19 @@ def _visa_split(folder: Path, name: str) -> Dataset:
     if not own:
         raise PadimEdgeError(
             f"{table} has no lines of the object {folder.name}, expected some; add them, or move the file away to "
-            f"hold out every {HELD_OUT}th good picture"
+            f"hold out every {HELD_OUT}th good image"
         )
     return tables.assemble(own, folder.parent, name)
 
 
 def plain_here(data: Path) -> bool:
-    """Whether pictures lie directly in the folder."""
-    return bool(pictures(data))
+    """Whether images lie directly in the folder."""
+    return bool(images(data))
 
 
 def load_plain(data: Path, class_name: str | None) -> Dataset:
-    """A folder of good pictures; its sub-folders are not looked at, since they might hold the bad ones."""
-    good = tuple(item(path, GOOD, None, path.name) for path in pictures(data))
+    """A folder of good images; its sub-folders are not looked at, since they might hold the bad ones."""
+    good = tuple(item(path, GOOD, None, path.name) for path in images(data))
     return Dataset(class_name or name_of(data), good, ())
 
 
@@ -124,9 +124,9 @@ def _chosen(data: Path, marker: str, class_name: str | None) -> tuple[Path, str]
 
 
 def _some(folder: Path, where: str) -> list[Path]:
-    found = pictures(folder / where)
+    found = images(folder / where)
     if not found:
-        raise PadimEdgeError(f"{folder} holds no pictures in {where}; expected files ending in {ENDINGS}")
+        raise PadimEdgeError(f"{folder} holds no images in {where}; expected files ending in {ENDINGS}")
     return found
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from padim_edge_artifact import ImageError, PadimEdgeError
-from padim_edge_runtime import images
+from padim_edge_runtime import image_files
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -39,7 +39,7 @@ FAR = 64
 """Frames. What is asked for farther ahead is jumped to, where there is a keyframe on the way."""
 
 _CONTAINERS = "avi,matroska,webm,mov,mp4"
-"""What may be in a file, whatever its ending. FFmpeg would open pictures, too, and playlists that lead elsewhere."""
+"""What may be in a file, whatever its ending. FFmpeg would open images, too, and playlists that lead elsewhere."""
 _TIMELESS = "avi"
 """The one of them that stores no times of presentation; FFmpeg makes them up."""
 _MADE_UP = 0x1
@@ -116,7 +116,7 @@ class Reader:
         self._decoders: OrderedDict[Clip, _Decoder] = OrderedDict()
         self._local = local()
 
-    def read(self, clip: Clip, number: int) -> images.Picture:
+    def read(self, clip: Clip, number: int) -> image_files.Decoded:
         """One frame, upright and in RGB.
 
         Args:
@@ -131,11 +131,11 @@ class Reader:
         name = f"frame {number} of {clip.path}"
         if frame is None:
             raise ImageError(f"{name} cannot be decoded; expected a whole video, so copy or record it again")
-        if min(frame.width, frame.height) < images.SMALLEST_SIDE:
+        if min(frame.width, frame.height) < image_files.SMALLEST_SIDE:
             raise ImageError(
-                f"{name} has {frame.width}x{frame.height} pixels, expected at least {images.SMALLEST_SIDE} a side"
+                f"{name} has {frame.width}x{frame.height} pixels, expected at least {image_files.SMALLEST_SIDE} a side"
             )
-        return images.Picture(Image.fromarray(_upright(self._rgb(frame, name), clip.matrix)), ())
+        return image_files.Decoded(Image.fromarray(_upright(self._rgb(frame, name), clip.matrix)), ())
 
     def _decoder(self, clip: Clip) -> _Decoder:
         found = self._decoders.pop(clip, None) or _Decoder(clip)
@@ -278,7 +278,7 @@ class _Decoder:
 
 
 def _open(path: Path) -> tuple[InputContainer, VideoStream]:
-    """A video and its best stream of pictures."""
+    """A video and its best stream of images."""
     try:
         import av
     except ImportError as error:
@@ -301,7 +301,7 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
     stream = container.streams.best("video")
     if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
         container.close()
-        lacking = "no pictures" if stream is None else "pictures in a coding that PyAV cannot decode"
+        lacking = "no images" if stream is None else "images in a coding that PyAV cannot decode"
         raise ImageError(f"{path} holds {lacking}; expected a video, such as one in H.264")
     container.flags &= ~_MADE_UP
     return container, stream

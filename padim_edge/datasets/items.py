@@ -1,4 +1,4 @@
-"""What data sets are made of, and how pictures, masks and classes are found on a disk."""
+"""What data sets are made of, and how images, masks and classes are found on a disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from padim_edge_artifact import ImageError, PadimEdgeError
-from padim_edge_runtime import images
+from padim_edge_runtime import image_files
 
 __all__ = [
     "ANOMALY",
@@ -29,18 +29,18 @@ __all__ = [
     "item",
     "masks_by_stem",
     "name_of",
-    "pictures",
+    "images",
     "read_mask",
 ]
 
 GOOD = "good"
-"""Kind of a picture without defects."""
+"""Kind of an image without defects."""
 
 ANOMALY = "anomaly"
-"""Kind of a picture with defects where the data set does not tell them apart."""
+"""Kind of an image with defects where the data set does not tell them apart."""
 
-ENDINGS = ", ".join(sorted(images.SUFFIXES))
-"""Of pictures, for messages."""
+ENDINGS = ", ".join(sorted(image_files.SUFFIXES))
+"""Of images, for messages."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -50,14 +50,14 @@ _RAW = frozenset(("1", "L", "P", "I", "F", "RGB"))
 
 @dataclass(frozen=True)
 class Item:
-    """One picture of a data set, not yet decoded."""
+    """One image of a data set, not yet decoded."""
 
     name: str
     """Where it comes from, for messages."""
     kind: str
     """`GOOD` or the kind of defect."""
-    read: Callable[[], images.Picture]
-    """Decodes the picture; raises ImageError."""
+    read: Callable[[], image_files.Decoded]
+    """Decodes the image; raises ImageError."""
     mask: Callable[[], Mask] | None
     """Decodes the ground truth `(height, width)`, True where the defect is; `None` where there is none."""
     key: str = ""
@@ -66,26 +66,26 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Good pictures to fit on, and labelled ones to evaluate with."""
+    """Good images to fit on, and labelled ones to evaluate with."""
 
     class_name: str
     good: tuple[Item, ...]
     test: tuple[Item, ...]
-    """Empty where the folder has no test pictures."""
+    """Empty where the folder has no test images."""
     notes: tuple[str, ...] = ()
     """What was assumed or looks odd, one sentence each without a full stop; mostly empty."""
 
 
 def item(path: Path, kind: str, mask: Path | None, key: str) -> Item:
-    """A picture on disk. Good pictures have no mask, whatever is on disk; see `contradictions`."""
+    """An image on disk. Good images have no mask, whatever is on disk; see `contradictions`."""
     with_mask = mask is not None and kind != GOOD
     return Item(
-        str(path), kind, partial(images.read, path), partial(read_mask, mask) if with_mask and mask else None, key
+        str(path), kind, partial(image_files.read, path), partial(read_mask, mask) if with_mask and mask else None, key
     )
 
 
 def first_size(dataset: Dataset) -> tuple[int, int] | None:
-    """(width, height) in pixels of the first good picture that can be read; the fit names the others."""
+    """(width, height) in pixels of the first good image that can be read; the fit names the others."""
     for each in dataset.good:
         try:
             return each.read().image.size
@@ -94,8 +94,8 @@ def first_size(dataset: Dataset) -> tuple[int, int] | None:
     return None
 
 
-def pictures(folder: Path) -> list[Path]:
-    """Pictures directly in a folder, sorted by name; none where there is no such folder.
+def images(folder: Path) -> list[Path]:
+    """Images directly in a folder, sorted by name; none where there is no such folder.
 
     Links that lead nowhere are kept: reading them says so, and passing over them would not.
     """
@@ -104,7 +104,7 @@ def pictures(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in images.SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+        if path.suffix.lower() in image_files.SUFFIXES and not path.name.startswith(".") and not path.is_dir()
     )
 
 
@@ -143,8 +143,8 @@ def choose(data: Path, names: Collection[str], class_name: str | None) -> str:
 
 
 def masks_by_stem(folder: Path) -> dict[str, Path]:
-    """Masks in a folder by the stem of the picture that they belong to: `<stem>_mask.png`, or `<stem>.png`."""
-    found = {path.stem: path for path in reversed(pictures(folder))}
+    """Masks in a folder by the stem of the image that they belong to: `<stem>_mask.png`, or `<stem>.png`."""
+    found = {path.stem: path for path in reversed(images(folder))}
     return {**found, **{stem.removesuffix("_mask"): path for stem, path in found.items() if stem.endswith("_mask")}}
 
 
@@ -159,7 +159,7 @@ def read_mask(path: Path) -> Mask:
     """
     try:
         with path.open("rb") as file, Image.open(file) as image:
-            # Pictures are turned as EXIF says, so their masks are, too.
+            # Images are turned as EXIF says, so their masks are, too.
             upright = ImageOps.exif_transpose(image)
             mode = upright.mode
             if mode not in _RAW | _WITH_ALPHA and not mode.startswith("I;16"):
@@ -185,24 +185,24 @@ def read_mask(path: Path) -> Mask:
 
 
 def contradictions(masks: Iterable[tuple[Path, Path]]) -> tuple[str, ...]:
-    """A note where good pictures have masks with defects.
+    """A note where good images have masks with defects.
 
     Args:
-        masks: (good picture, its mask).
+        masks: (good image, its mask).
     """
     wrong, torn = [], []
-    for picture, mask in masks:
+    for image, mask in masks:
         try:
             if read_mask(mask).any():
-                wrong.append(picture)
+                wrong.append(image)
         except ImageError as error:
             torn.append(str(error))
     notes = []
     if wrong:
         notes.append(
-            f"{len(wrong)} good picture{'s have masks' if len(wrong) > 1 else ' has a mask'} with defects, first "
+            f"{len(wrong)} good image{'s have masks' if len(wrong) > 1 else ' has a mask'} with defects, first "
             f"{wrong[0]}; counted as good, so check the labels"
         )
     if torn:
-        notes.append(f"of the good pictures' masks, {len(torn)} cannot be read; first: {torn[0]}")
+        notes.append(f"of the good images' masks, {len(torn)} cannot be read; first: {torn[0]}")
     return tuple(notes)

@@ -14,7 +14,7 @@ from PIL import Image
 from padim_edge.datasets import clips, folders, frames, tables, video
 from padim_edge.datasets.items import ENDINGS, Dataset, Item, Mask, class_folders, name_of
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_runtime import images
+from padim_edge_runtime import image_files
 
 __all__ = ["LAYOUTS", "Layout", "class_names", "from_folder", "from_sample"]
 
@@ -55,7 +55,7 @@ LAYOUTS = (
     _in_classes("VisA", "Data/Images/Normal", folders.load_visa),
     _one_class("ShanghaiTech's training/frames or training/videos", video.here, video.load),
     # Last, since a preview may lie beside the folders of any of the others.
-    _one_class("good pictures in the folder itself", folders.plain_here, folders.load_plain),
+    _one_class("good images in the folder itself", folders.plain_here, folders.load_plain),
     _one_class("videos in the folder itself", clips.within, clips.load),
 )
 """From the clearest sign to the weakest."""
@@ -67,12 +67,12 @@ def from_folder(data: Path, class_name: str | None) -> Dataset:
     `data` may be, and is tried as, in this order:
 
     1. a CSV file with the columns `path,label,mask`, and perhaps `class` and `split`;
-    2. a video, all of whose frames are good pictures;
+    2. a video, all of whose frames are good images;
     3. an MVTec AD root (`<class>/train/good`) or one class folder of it;
     4. a BTAD root (`<class>/train/ok`) or one class folder of it;
     5. a VisA root (`<class>/Data/Images/Normal`) or one class folder of it;
     6. frames of videos as in ShanghaiTech Campus (`training/frames/<clip>`, or `training/videos/<clip>.avi`);
-    7. a folder of good pictures (not looked for in its sub-folders, which might hold the bad ones);
+    7. a folder of good images (not looked for in its sub-folders, which might hold the bad ones);
     8. a folder of videos like that in 2, as one class.
 
     Args:
@@ -81,7 +81,7 @@ def from_folder(data: Path, class_name: str | None) -> Dataset:
             called like its folder or file.
 
     Raises:
-        PadimEdgeError: No such folder, no such class in it, or no pictures where they are expected.
+        PadimEdgeError: No such folder, no such class in it, or no images where they are expected.
     """
     return _layout(data).load(data, class_name)
 
@@ -98,8 +98,7 @@ def class_names(data: Path) -> tuple[str, ...]:
 def _layout(data: Path) -> Layout:
     if not data.exists():
         raise PadimEdgeError(
-            f"there is no folder {data}; give --data the folder of a data set or of good pictures, a CSV file or a "
-            "video"
+            f"there is no folder {data}; give --data the folder of a data set or of good images, a CSV file or a video"
         )
     found = next((layout for layout in LAYOUTS if layout.here(data)), None)
     if found is not None:
@@ -111,13 +110,13 @@ def _layout(data: Path) -> Layout:
         )
     signs = ", ".join(layout.sign for layout in LAYOUTS[:-2])
     raise PadimEdgeError(
-        f"{data} holds no pictures and no data set of a known layout; expected files ending in {ENDINGS}, or one of "
+        f"{data} holds no images and no data set of a known layout; expected files ending in {ENDINGS}, or one of "
         f"{signs}, or videos"
     )
 
 
 def from_sample(class_name: str, *, test: bool) -> Dataset:
-    """The data set that the package draws itself: its good pictures, or with `test` its labelled ones.
+    """The data set that the package draws itself: its good images, or with `test` its labelled ones.
 
     Raises:
         PadimEdgeError: The sample has no such class.
@@ -127,9 +126,9 @@ def from_sample(class_name: str, *, test: bool) -> Dataset:
     if class_name not in sample.CLASSES:
         raise PadimEdgeError(
             f"the built-in sample has no class {class_name!r}, only {' and '.join(sample.CLASSES)}; "
-            "choose one of them, or give your own pictures with --data"
+            "choose one of them, or give your own images with --data"
         )
-    drawn = sample.pictures(class_name, train=0) if test else sample.pictures(class_name, test_good=0, per_defect=0)
+    drawn = sample.images(class_name, train=0) if test else sample.images(class_name, test_good=0, per_defect=0)
     items = tuple(
         Item(f"sample/{class_name}/{each.path}", each.path.parent.name, *_drawn(each.pixels, each.mask))
         for each in drawn
@@ -139,5 +138,5 @@ def from_sample(class_name: str, *, test: bool) -> Dataset:
 
 def _drawn(
     pixels: npt.NDArray[np.uint8], mask: Mask | None
-) -> tuple[Callable[[], images.Picture], Callable[[], Mask] | None]:
-    return lambda: images.Picture(Image.fromarray(pixels), ()), None if mask is None else lambda: mask
+) -> tuple[Callable[[], image_files.Decoded], Callable[[], Mask] | None]:
+    return lambda: image_files.Decoded(Image.fromarray(pixels), ()), None if mask is None else lambda: mask

@@ -1,4 +1,4 @@
-"""Data sets listed in a table: a CSV file with a line for each picture."""
+"""Data sets listed in a table: a CSV file with a line for each image."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _REQUIRED = ("path", "label")
 _SPLITS = ("train", "test")
 
 _NO_SPLIT = (
-    "the table has no column split, so all its good pictures are for fitting and the test has none; false alarms "
+    "the table has no column split, so all its good images are for fitting and the test has none; false alarms "
     "cannot be told from it"
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One picture."""
+    """One image."""
 
     place: str
     """`line 7 of list.csv`, for messages."""
     path: str
-    """Of the picture, as written."""
+    """Of the image, as written."""
     kind: str
     """`GOOD` or the kind of defect."""
     mask: str
@@ -68,7 +68,7 @@ def load(data: Path, class_name: str | None) -> Dataset:
 def assemble(rows: Iterable[Row], base: Path, class_name: str) -> Dataset:
     """The data set of these rows, whose paths are relative to `base`.
 
-    It may have no good pictures: a table of test pictures is enough to evaluate with.
+    It may have no good images: a table of test images is enough to evaluate with.
 
     Raises:
         PadimEdgeError: A file does not exist, is listed twice, or is for fitting and has a defect.
@@ -82,13 +82,13 @@ def assemble(rows: Iterable[Row], base: Path, class_name: str) -> Dataset:
         path = _file(base, row.path, row.place)
         mask = _file(base, row.mask, row.place) if row.mask else None
         if path in seen:
-            raise PadimEdgeError(f"{row.place} names {row.path}, as {seen[path]} does; expected each picture once")
+            raise PadimEdgeError(f"{row.place} names {row.path}, as {seen[path]} does; expected each image once")
         seen[path] = row.place
         split_given = row.split is not None
         fitting = row.split == "train" if row.split is not None else row.kind == GOOD
         if fitting and row.kind != GOOD:
             raise PadimEdgeError(
-                f"{row.place} has split train and label {row.kind!r}, expected good pictures only for fitting; "
+                f"{row.place} has split train and label {row.kind!r}, expected good images only for fitting; "
                 "set its split to test or its label to good"
             )
         (good if fitting else test).append(item(path, row.kind, mask, row.path.replace("\\", "/")))
@@ -118,7 +118,7 @@ def read(path: Path, names: Mapping[str, str] | None = None) -> list[Row]:
     except OSError as error:
         raise PadimEdgeError(f"{path} cannot be read ({error.strerror}); expected a CSV file") from None
     if not rows:
-        raise PadimEdgeError(f"{path} lists no pictures; expected a line path,label,mask and then one for each picture")
+        raise PadimEdgeError(f"{path} lists no images; expected a line path,label,mask and then one for each image")
     return rows
 
 

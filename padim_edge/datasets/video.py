@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from padim_edge.datasets import clips
 from padim_edge.datasets.frames import ENDINGS as VIDEO_ENDINGS
-from padim_edge.datasets.items import ANOMALY, ENDINGS, GOOD, Dataset, Item, Mask, folders, item, name_of, pictures
+from padim_edge.datasets.items import ANOMALY, ENDINGS, GOOD, Dataset, Item, Mask, folders, images, item, name_of
 from padim_edge_artifact import ImageError, PadimEdgeError
-from padim_edge_runtime import images
+from padim_edge_runtime import image_files
 
 __all__ = ["here", "load"]
 
@@ -82,7 +82,7 @@ def _clips(data: Path, places: tuple[str, ...]) -> list[Path]:
 
 def _frames(clip: Path) -> list[Path]:
     """Sorted by the numbers in their names: ShanghaiTech's frames go from 000 to beyond 999."""
-    return sorted(pictures(clip), key=_text_and_numbers)
+    return sorted(images(clip), key=_text_and_numbers)
 
 
 def _text_and_numbers(path: Path) -> list[str | int]:
@@ -109,7 +109,7 @@ def _labelled(data: Path, clip: Path, labels: Path) -> Iterator[Item]:
         yield Item(
             name=str(path),
             kind=ANOMALY if bad else GOOD,
-            read=partial(images.read, path),
+            read=partial(image_files.read, path),
             mask=partial(_pixel_mask, pixels, index) if bad and with_pixels else None,
             key=path.relative_to(data).as_posix(),
         )

@@ -13,7 +13,7 @@ from padim_edge.sample.light import Light
 __all__ = ["BODY", "BORE", "LIP", "SHOULDER", "STAGE", "TINT", "Frame", "Glass", "choose_glass", "shade", "stand"]
 
 BORE = 0.335
-"""Radius of the opening, in picture coordinates of a bottle that stands in the middle."""
+"""Radius of the opening, in image coordinates of a bottle that stands in the middle."""
 LIP = (0.35, 0.54)
 """Inner and outer radius of the lip."""
 SHOULDER = (0.63, 0.83)
@@ -80,16 +80,16 @@ _GLOSS = np.array(
     dtype=np.float64,
 )
 _STEPS = 4096
-"""Entries of the tables over the radius: finer than a pixel up to pictures of some 5000 pixels."""
+"""Entries of the tables over the radius: finer than a pixel up to images of some 5000 pixels."""
 _REACH = 1.6
-"""Largest radius of the tables; the corner of a picture with the bottle off the middle is nearer."""
+"""Largest radius of the tables; the corner of an image with the bottle off the middle is nearer."""
 _MOULD_CODE = np.array([1, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 0], dtype=np.float32)
 """Which of the dots on the shoulder stand out: the code of the mould, the same on every bottle."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The picture's pixels as seen by a bottle that may stand off the middle, turned, nearer or farther."""
+    """The image's pixels as seen by a bottle that may stand off the middle, turned, nearer or farther."""
 
     x: Plane
     """`(S, S)`, rightwards from the bottle's axis."""
@@ -100,7 +100,7 @@ class Frame:
     theta: Plane
     """`(S, S)`, angle about the axis in radians, -pi to pi."""
     shift: tuple[float, float]
-    """Where the axis stands in picture coordinates; at most 0.03, which is 1.5 % of the width."""
+    """Where the axis stands in image coordinates; at most 0.03, which is 1.5 % of the width."""
     turn: float
     """Rotation of the bottle in radians; at most 1.5 degrees."""
     scale: float
@@ -108,11 +108,11 @@ class Frame:
 
     @property
     def size(self) -> int:
-        """Side of the picture in pixels."""
+        """Side of the image in pixels."""
         return len(self.x)
 
-    def to_picture(self, points: npt.ArrayLike) -> Points:
-        """Takes `(K, 2)` points of the bottle to picture coordinates."""
+    def to_image(self, points: npt.ArrayLike) -> Points:
+        """Takes `(K, 2)` points of the bottle to image coordinates."""
         cos, sin = np.cos(self.turn) * self.scale, np.sin(self.turn) * self.scale
         turned = np.asarray(points, dtype=np.float64) @ np.array([[cos, sin], [-sin, cos]])
         return np.asarray(turned + np.asarray(self.shift), dtype=np.float64)

@@ -47,7 +47,7 @@ def _deformed(frame: Frame, ease: float, rng: np.random.Generator) -> tuple[Fram
     strength = bump * zone
     factor = np.asarray(1.0 + np.float32(push) * strength / np.maximum(frame.r, 0.05), dtype=np.float32)
     warped = replace(frame, x=frame.x * factor, y=frame.y * factor, r=frame.r * factor)
-    # A shift of a third of a pixel, in a picture 320 pixels wide, is where the eye begins to notice it.
+    # A shift of a third of a pixel, in an image 320 pixels wide, is where the eye begins to notice it.
     return warped, ramp(np.float32(abs(push)) * strength, 0.001, 0.004)
 
 
@@ -67,7 +67,7 @@ def _crack(scene: Scene, frame: Frame, light: Light, ease: float, rng: np.random
     dark, bright = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
     lamp = np.array([np.cos(light.azimuth), np.sin(light.azimuth)])
     for branch in branches:
-        points: Points = frame.to_picture(branch)
+        points: Points = frame.to_image(branch)
         taper = np.linspace(1.0, 0.45, len(points)) * half
         dark = np.maximum(dark, stroke(size, points, taper))
         bright = np.maximum(bright, stroke(size, points - lamp * half * 1.5, 0.65 * taper))

@@ -1,7 +1,7 @@
-"""Draws one picture of the sample, good or with a defect.
+"""Draws one image of the sample, good or with a defect.
 
-Every picture has random generators of its own, which depend on class, split, defect, index and seed and on nothing
-else. So pictures can be drawn in any order, one at a time or in parallel, and each is always the same.
+Every image has random generators of its own, which depend on class, split, defect, index and seed and on nothing
+else. So images can be drawn in any order, one at a time or in parallel, and each is always the same.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 """`(S, S, 3)` uint8, RGB."""
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
-"""`(S, S)` bool, True where the picture shows a defect."""
+"""`(S, S)` bool, True where the image shows a defect."""
 
 Split: TypeAlias = Literal["train", "test"]
-"""Which half of the sample a good picture belongs to."""
+"""Which half of the sample a good image belongs to."""
 
-# Positions in these tuples go into the seeds: add new names at the end, or every picture changes.
+# Positions in these tuples go into the seeds: add new names at the end, or every image changes.
 CLASSES: tuple[str, ...] = ("bottle", "weave")
 """An object and a texture."""
 
@@ -41,7 +41,7 @@ _SPLITS: tuple[Split, ...] = ("train", "test")
 _SMALLEST = 32
 """Below this size a bottle's lip is one pixel wide and nothing can be seen."""
 _FINE = 256
-"""Pictures smaller than this are drawn larger and averaged, because their threads would be thinner than the pixels."""
+"""Images smaller than this are drawn larger and averaged, because their threads would be thinner than the pixels."""
 _NOTICED = 0.35
 """Cover from which a pixel belongs to the mask."""
 _THING, _NOISE, _FLAW = range(3)
@@ -49,14 +49,14 @@ _THING, _NOISE, _FLAW = range(3)
 
 
 def draw_good(class_name: str, index: int, *, seed: int = 0, size: int = 320, split: Split = "train") -> Pixels:
-    """Draws a good picture.
+    """Draws a good image.
 
     Args:
         class_name: One of `CLASSES`.
-        index: Which picture, 0 or more.
+        index: Which image, 0 or more.
         seed: Which sample, 0 or more.
-        size: Side of the picture in pixels, 32 or more.
-        split: `"train"` or `"test"`; the two share no picture.
+        size: Side of the image in pixels, 32 or more.
+        split: `"train"` or `"test"`; the two share no image.
 
     Returns:
         `(size, size, 3)` uint8, RGB.
@@ -69,17 +69,17 @@ def draw_good(class_name: str, index: int, *, seed: int = 0, size: int = 320, sp
 
 
 def draw_defect(class_name: str, defect: str, index: int, *, seed: int = 0, size: int = 320) -> tuple[Pixels, Mask]:
-    """Draws a picture with a defect, and marks the pixels which the defect changed.
+    """Draws an image with a defect, and marks the pixels which the defect changed.
 
     Args:
         class_name: One of `CLASSES`.
         defect: One of `DEFECTS[class_name]`.
-        index: Which picture, 0 or more; easy and hard ones alternate.
+        index: Which image, 0 or more; easy and hard ones alternate.
         seed: Which sample, 0 or more.
-        size: Side of the picture in pixels, 32 or more.
+        size: Side of the image in pixels, 32 or more.
 
     Returns:
-        The picture, `(size, size, 3)` uint8 RGB, and the mask, `(size, size)` bool, never empty.
+        The image, `(size, size, 3)` uint8 RGB, and the mask, `(size, size)` bool, never empty.
 
     Raises:
         PadimEdgeError: No such class or defect, or a number out of range.
@@ -121,13 +121,13 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def _draw(key: tuple[str, Split, str | None, int, int], size: int, *, flawed: bool) -> tuple[Pixels, Plane]:
-    """Draws the picture with the key (class, split, defect, index, seed); `flawed` False leaves the defect out."""
+    """Draws the image with the key (class, split, defect, index, seed); `flawed` False leaves the defect out."""
     class_name, split, defect, index, seed = key
     kind = 0 if defect is None else 1 + DEFECTS[class_name].index(defect)
     ids = [seed, CLASSES.index(class_name), _SPLITS.index(split), kind, index]
     thing, noise, flaw = (np.random.default_rng([*ids, purpose]) for purpose in (_THING, _NOISE, _FLAW))
     finer = -(-_FINE // size) if size < _FINE else 1
-    # Steps of the golden ratio spread the ease evenly over however many pictures are drawn; the first is an easy one.
+    # Steps of the golden ratio spread the ease evenly over however many images are drawn; the first is an easy one.
     ease = (0.92 + index * 0.6180339887) % 1.0
     scene, cover, light = (_bottle if class_name == "bottle" else _weave)(
         thing, flaw, defect if flawed else None, ease, size * finer

@@ -1,7 +1,7 @@
-"""Drawing on planes: picture coordinates, smooth noise, soft steps, blots and strokes.
+"""Drawing on planes: image coordinates, smooth noise, soft steps, blots and strokes.
 
-Every plane is `(S, S)` float32. Positions are picture coordinates: x to the right and y downwards, both from -1 to 1,
-so that a picture looks the same at every size and one pixel is `2 / S` wide.
+Every plane is `(S, S)` float32. Positions are image coordinates: x to the right and y downwards, both from -1 to 1,
+so that an image looks the same at every size and one pixel is `2 / S` wide.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Plane: TypeAlias = npt.NDArray[np.float32]
 """`(S, S)` float32."""
 
 Points: TypeAlias = npt.NDArray[np.float64]
-"""`(K, 2)` float64, x and y in picture coordinates."""
+"""`(K, 2)` float64, x and y in image coordinates."""
 
 Scene: TypeAlias = npt.NDArray[np.float32]
 """`(S, S, 3)` float32, RGB, linear light; 0 is black and 1 is the brightest value the sensor keeps."""
@@ -40,12 +40,12 @@ def cloud(rng: np.random.Generator, size: int, cells: int, octaves: int = 1) -> 
     """Smooth noise of mean about 0 and deviation about 1.
 
     The random values sit on a coarse lattice which does not depend on `size`, so the same generator gives the same
-    cloud at every picture size.
+    cloud at every image size.
 
     Args:
         rng: Where the lattice values come from.
         size: Side of the plane in pixels.
-        cells: Lattice points along a side; a bump is about `2 / cells` wide in picture coordinates.
+        cells: Lattice points along a side; a bump is about `2 / cells` wide in image coordinates.
         octaves: How many times the cloud is refined; each refinement is twice as fine and half as strong.
     """
     total = np.zeros((size, size), np.float32)
@@ -70,7 +70,7 @@ def blot(
         rng: Where the irregularity comes from.
         x: Horizontal distance from the middle.
         y: Vertical distance from the middle.
-        radius: Half axes in picture coordinates.
+        radius: Half axes in image coordinates.
         roughness: How far the edge wanders, as a share of the radius; about 0.1 to 0.4.
         turn: Angle of the first axis in radians.
     """
@@ -95,9 +95,9 @@ def stroke(size: int, points: Points, half_width: npt.ArrayLike, softness: float
 
     Args:
         size: Side of the plane in pixels.
-        points: `(K, 2)`, the corners of the line in picture coordinates.
-        half_width: Half the line's width in picture coordinates, one value or one for each corner.
-        softness: Width of the blurred edge in picture coordinates; never less than one pixel.
+        points: `(K, 2)`, the corners of the line in image coordinates.
+        half_width: Half the line's width in image coordinates, one value or one for each corner.
+        softness: Width of the blurred edge in image coordinates; never less than one pixel.
     """
     cover = np.zeros((size, size), np.float32)
     pixel = 2.0 / size
@@ -122,7 +122,7 @@ def stroke(size: int, points: Points, half_width: npt.ArrayLike, softness: float
 
 
 def _span(start: float, stop: float, reach: float, pixel: float) -> tuple[float, float]:
-    """First and one-past-last pixel of a stretch of picture coordinates."""
+    """First and one-past-last pixel of a stretch of image coordinates."""
     low, high = min(start, stop) - reach, max(start, stop) + reach
     return np.floor((low + 1.0) / pixel), np.ceil((high + 1.0) / pixel)
 
@@ -134,9 +134,9 @@ def wander(
 
     Args:
         rng: Where the changes of direction come from.
-        start: First corner in picture coordinates.
+        start: First corner in image coordinates.
         heading: First direction in radians.
-        length: Length along the line in picture coordinates.
+        length: Length along the line in image coordinates.
         turn: Deviation of the change of direction at each corner in radians; small is a curl, large is jagged.
         corners: Number of corners, at least 2.
     """
@@ -147,7 +147,7 @@ def wander(
 
 
 def shifted(plane: Plane, dx: float, dy: float) -> Plane:
-    """The plane moved by `(dx, dy)` in picture coordinates to the nearest pixel, as a shadow is; zeros come in."""
+    """The plane moved by `(dx, dy)` in image coordinates to the nearest pixel, as a shadow is; zeros come in."""
     size = plane.shape[0]
     right, down = round(dx * size / 2), round(dy * size / 2)
     moved = np.zeros_like(plane)

@@ -1,4 +1,4 @@
-"""The inspection station: how light and camera differ a little from picture to picture."""
+"""The inspection station: how light and camera differ a little from image to image."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MIDDLE_AZIMUTH = -2.25
 
 @dataclass(frozen=True)
 class Light:
-    """Lamp and camera during one picture."""
+    """Lamp and camera during one image."""
 
     azimuth: float
-    """Direction that the lamp shines from, in radians in picture coordinates."""
+    """Direction that the lamp shines from, in radians in image coordinates."""
     level: float
     """Brightness, about 0.95 to 1.05."""
     slope: float
@@ -28,13 +28,13 @@ class Light:
     warmth: float
     """Red gain minus 1, and 1 minus blue gain; about -0.03 to 0.03."""
     blur: float
-    """Deviation of the lens blur in pixels of a picture 320 pixels wide, 0.45 to 0.8."""
+    """Deviation of the lens blur in pixels of an image 320 pixels wide, 0.45 to 0.8."""
     noise: float
     """Deviation of the sensor noise, as a share of the full range, 0.006 to 0.011."""
 
 
 def choose_light(rng: np.random.Generator) -> Light:
-    """Draws the lamp and camera of one picture."""
+    """Draws the lamp and camera of one image."""
     return Light(
         azimuth=_MIDDLE_AZIMUTH + float(rng.uniform(-0.05, 0.05)),
         level=float(rng.uniform(0.95, 1.05)),
@@ -46,7 +46,7 @@ def choose_light(rng: np.random.Generator) -> Light:
 
 
 def expose(scene: Scene, light: Light, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Takes the picture: `(S, S, 3)` linear light in, `(S, S, 3)` uint8 RGB out.
+    """Takes the image: `(S, S, 3)` linear light in, `(S, S, 3)` uint8 RGB out.
 
     Args:
         scene: What stands before the camera.

@@ -13,9 +13,9 @@ from padim_edge.sample.light import Light
 __all__ = ["TABLE", "THREADS", "WARP", "WEFT", "Cloth", "lay", "shade"]
 
 THREADS = 24
-"""Threads along each side of the picture; one is `2 / THREADS` wide in picture coordinates."""
+"""Threads along each side of the image; one is `2 / THREADS` wide in image coordinates."""
 WARP = np.array([0.66, 0.60, 0.49], dtype=np.float32)
-"""Reflectance of the threads that run down the picture: raw cotton."""
+"""Reflectance of the threads that run down the image: raw cotton."""
 WEFT = np.array([0.105, 0.175, 0.285], dtype=np.float32)
 """Reflectance of the threads that run across: dyed blue."""
 TABLE = np.array([0.012, 0.012, 0.013], dtype=np.float32)
@@ -52,7 +52,7 @@ class Cloth:
 
     @property
     def size(self) -> int:
-        """Side of the picture in pixels."""
+        """Side of the image in pixels."""
         return len(self.across)
 
 

@@ -26,7 +26,7 @@ Mark: TypeAlias = Callable[[Scene, Light, float, np.random.Generator], tuple[Sce
 """Changes the drawn cloth; gives the new scene and the cover."""
 
 _PITCH = 2.0 / THREADS
-"""Width of a thread in picture coordinates."""
+"""Width of a thread in image coordinates."""
 
 
 def _between(low: float, high: float, share: float) -> float:
@@ -41,7 +41,7 @@ def _somewhere(rng: np.random.Generator, reach: float) -> tuple[float, float]:
 
 
 def _crossing(cloth: Cloth, point: tuple[float, float]) -> tuple[int, int]:
-    """The numbers of the warp and weft thread that cross at a point of the picture."""
+    """The numbers of the warp and weft thread that cross at a point of the image."""
     column, row = (int(np.clip((value + 1.0) / 2.0 * cloth.size, 0, cloth.size - 1)) for value in point)
     return int(np.floor(cloth.across[row, column])), int(np.floor(cloth.down[row, column]))
 

@@ -1,7 +1,7 @@
-"""From the scores of good pictures to a threshold at a named false-alarm rate, and to p-values.
+"""From the scores of good images to a threshold at a named false-alarm rate, and to p-values.
 
-The scores are those that good pictures have outside the fit: leave-one-out scores, or scores of held-out pictures. With
-n of them, the next good picture is equally likely to fall into each of the n + 1 gaps between them, whatever their
+The scores are those that good images have outside the fit: leave-one-out scores, or scores of held-out images. With
+n of them, the next good image is equally likely to fall into each of the n + 1 gaps between them, whatever their
 distribution; so rates down to 1 / (n + 1) are read off the scores, and only beyond them a model of the tail is needed.
 """
 
@@ -17,7 +17,7 @@ from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 __all__ = ["MOST_SCORES", "Calibration", "calibrate", "check_rate"]
 
 MOST_SCORES = 4096
-"""Most scores kept; of more pictures, that many equally spaced quantiles are."""
+"""Most scores kept; of more images, that many equally spaced quantiles are."""
 
 _TAIL_SHARE = 0.1
 """Share of the scores that the tail is fitted on."""
@@ -30,22 +30,22 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Calibration:
-    """How scores of good pictures are distributed."""
+    """How scores of good images are distributed."""
 
-    pictures: int
-    """n, number of good pictures behind the scores."""
+    images: int
+    """n, number of good images behind the scores."""
     scores: tuple[float, ...]
     """Their scores in ascending order, all n or `MOST_SCORES` equally spaced quantiles of them."""
 
     def __post_init__(self) -> None:
-        if not self.scores or self.pictures < 1:
+        if not self.scores or self.images < 1:
             raise ArtifactError(
-                f"the calibration has {len(self.scores)} scores of {self.pictures} pictures, expected at least 1; "
+                f"the calibration has {len(self.scores)} scores of {self.images} images, expected at least 1; "
                 "export the model again"
             )
 
     def p_value(self, score: npt.ArrayLike) -> Float64:
-        """Share of good pictures expected to score at least as high, in (0, 1]; of any shape.
+        """Share of good images expected to score at least as high, in (0, 1]; of any shape.
 
         Between the lowest and the highest calibration score by linear interpolation of (n + 1 - rank) / (n + 1), above
         the highest by the tail (see `resolution`).
@@ -59,7 +59,7 @@ class Calibration:
         return np.where(beyond, levels[-1] * self._tail_share(np.maximum(asked, scores[-1])), inside)
 
     def threshold(self, false_alarm_rate: float) -> float:
-        """The score that good pictures exceed at this rate; the inverse of `p_value`.
+        """The score that good images exceed at this rate; the inverse of `p_value`.
 
         Raises:
             PadimEdgeError: The rate is not in (0, 1).
@@ -80,13 +80,13 @@ class Calibration:
     @property
     def resolution(self) -> float:
         """The smallest rate that the scores themselves resolve, 1 / (n + 1); below it the tail is extrapolated."""
-        return 1 / (self.pictures + 1)
+        return 1 / (self.images + 1)
 
     def _steps(self) -> tuple[Float64, Float64]:
-        """Scores in ascending order, and the share of good pictures above each."""
+        """Scores in ascending order, and the share of good images above each."""
         scores = np.asarray(self.scores, np.float64)
-        ranks = np.linspace(1, self.pictures, len(scores))
-        return scores, (self.pictures + 1 - ranks) / (self.pictures + 1)
+        ranks = np.linspace(1, self.images, len(scores))
+        return scores, (self.images + 1 - ranks) / (self.images + 1)
 
     def _tail(self) -> tuple[float, float, float]:
         """(start, shape, scale) of a generalised Pareto distribution of the highest scores' excess over the start.
@@ -109,7 +109,7 @@ class Calibration:
         return start, shape, max(mean * (1 - shape), 1e-9)
 
     def _tail_share(self, score: Float64) -> Float64:
-        """Share of the good pictures above the highest calibration score that are above `score`, too."""
+        """Share of the good images above the highest calibration score that are above `score`, too."""
         start, shape, scale = self._tail()
 
         def survival(value: Float64) -> Float64:
@@ -135,13 +135,13 @@ def check_rate(false_alarm_rate: float) -> None:
 
 
 def calibrate(scores: npt.ArrayLike) -> Calibration:
-    """A calibration from the scores of good pictures, in any order.
+    """A calibration from the scores of good images, in any order.
 
     Raises:
         PadimEdgeError: No score, or one that is not finite.
     """
     values = np.sort(np.asarray(scores, np.float64).ravel())
     if not len(values) or not np.isfinite(values).all():
-        raise PadimEdgeError("the calibration scores are missing or not finite; fit again, from undamaged pictures")
+        raise PadimEdgeError("the calibration scores are missing or not finite; fit again, from undamaged images")
     kept = values if len(values) <= MOST_SCORES else np.quantile(values, np.linspace(0, 1, MOST_SCORES))
     return Calibration(len(values), tuple(round(float(value), 6) for value in kept))

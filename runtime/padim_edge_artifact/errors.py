@@ -18,4 +18,4 @@ class DeviceError(PadimEdgeError, RuntimeError):
 
 
 class ImageError(PadimEdgeError, ValueError):
-    """A picture cannot be read, or is not a picture that can be judged."""
+    """An image cannot be read, or is not an image that can be judged."""

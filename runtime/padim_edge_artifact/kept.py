@@ -1,7 +1,7 @@
 """Kept statistics as a file: what a model was fitted from, complete enough to go on with.
 
 A `.npz` (a zip of NumPy arrays, readable by `numpy.load`): the statistics, the embedding graph that gave the vectors,
-and the recipe. With it, machines that never meet can merge what they saw, and a model can learn from new pictures
+and the recipe. With it, machines that never meet can merge what they saw, and a model can learn from new images
 without its old ones and without torch. Written and read in pieces, so that wide embeddings need no second copy.
 """
 
@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from padim_edge_artifact.comparable import Seen
 from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 from padim_edge_artifact.files import replacing
 from padim_edge_artifact.metadata import Backbone, Reduction, decode
 from padim_edge_artifact.preprocessing import Preprocessing
 from padim_edge_artifact.statistics import Statistics
+from padim_edge_model.comparable import Seen
 
 __all__ = ["KEPT_VERSION", "CodesRecord", "Kept", "PartRecord", "Progress", "Recipe", "load", "merge", "save"]
 
@@ -37,7 +37,7 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class CodesRecord:
-    """As `padim_edge_fuse.graph.Codes`."""
+    """As `padim_edge_model.graph.Codes`."""
 
     name: str
     scale: tuple[float, ...]
@@ -46,7 +46,7 @@ class CodesRecord:
 
 @dataclass(frozen=True)
 class PartRecord:
-    """As `padim_edge_fuse.graph.Part`."""
+    """As `padim_edge_model.graph.Part`."""
 
     name: str
     dims: int
@@ -56,7 +56,7 @@ class PartRecord:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything besides the pictures and the weights that decides what the statistics and the model are."""
+    """Everything besides the images and the weights that decides what the statistics and the model are."""
 
     class_name: str
     created_by: str
@@ -82,11 +82,11 @@ class Progress:
     """How far an interrupted fit has come."""
 
     done: int
-    """Pictures that were looked at, in the order of the list, the unreadable ones included."""
-    pictures: str
+    """Images that were looked at, in the order of the list, the unreadable ones included."""
+    images: str
     """Digest of the list."""
     unreadable: tuple[tuple[str, str], ...] = ()
-    """Name and sentence of each picture that could not be read."""
+    """Name and sentence of each image that could not be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ class Kept:
 
     @property
     def same(self) -> str:
-        """Digest of what must be equal where statistics are merged: the embedding graph and how pictures come in."""
+        """Digest of what must be equal where statistics are merged: the embedding graph and how images come in."""
         recipe = self.recipe
         found = hashlib.sha256(self.graph)
         frame = dataclasses.asdict(recipe.preprocessing)
@@ -112,10 +112,10 @@ class Kept:
 
 
 def merge(first: Kept, second: Kept, *, in_place: bool = False) -> Kept:
-    """Both sets of pictures together; the recipe is that of the first.
+    """Both sets of images together; the recipe is that of the first.
 
     Args:
-        first: Of some pictures.
+        first: Of some images.
         second: Of others.
         in_place: Write over the arrays of the first.
 

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact.calibration import Calibration
-from padim_edge_artifact.comparable import Reference
 from padim_edge_artifact.errors import ArtifactError
 from padim_edge_artifact.names import FORMAT_VERSION
 from padim_edge_artifact.preprocessing import Preprocessing
 from padim_edge_artifact.roi import from_runs
+from padim_edge_model.comparable import Reference
 
 __all__ = ["Backbone", "Digests", "Metadata", "Reduction", "SelfTest", "decode", "from_json", "to_json"]
 
@@ -69,7 +69,7 @@ class Digests:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What the model answered to `padim_edge_artifact.self_test.picture` on the machine that made it."""
+    """What the model answered to `padim_edge_artifact.self_test.probe_image` on the machine that made it."""
 
     score: float
     map_samples: tuple[float, ...]
@@ -97,22 +97,22 @@ class Metadata:
     """Standard deviation of the map's Gaussian filter in pixels of the model's frame."""
     grid: tuple[int, int]
     """(h, w), rows and columns of patches."""
-    pictures: int
-    """Number of good pictures that the Gaussians were fitted on."""
+    images: int
+    """Number of good images that the Gaussians were fitted on."""
     precision: str
     target: str
     threshold: float
-    """A picture is anomalous when its score is above this."""
+    """An image is anomalous when its score is above this."""
     threshold_rule: str
     """How the threshold was found, in words."""
     false_alarm_rate: float
-    """Share of good pictures that the threshold was set to raise alarms for, in (0, 1)."""
+    """Share of good images that the threshold was set to raise alarms for, in (0, 1)."""
     extrapolated: bool
     """Whether that rate is below what the calibration scores resolve, so that a model of their tail was used."""
     calibration: Calibration
-    """Scores of good pictures outside the fit: leave-one-out scores, or those of held-out pictures."""
+    """Scores of good images outside the fit: leave-one-out scores, or those of held-out images."""
     reference: Reference
-    """What the good pictures looked like, to tell a moved camera or lamp from a defect."""
+    """What the good images looked like, to tell a moved camera or lamp from a defect."""
     roi: tuple[int, ...] | None
     """Region of interest in the model's frame, as run lengths (see `roi`); `None` where everything is inspected."""
     digests: Digests

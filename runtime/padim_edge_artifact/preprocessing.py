@@ -1,7 +1,7 @@
-"""How a picture of any size becomes the model's frame, and how the frame's coordinates return to the picture.
+"""How an image of any size becomes the model's frame, and how the frame's coordinates return to the image.
 
 Either the host does it, or the graph, which then takes the camera's frames as they are. Only the geometry lives here;
-the pixels are moved by `padim_edge_runtime.images` for fitting and for judging alike, or by `padim_edge_export.camera`.
+the pixels are moved by `padim_edge_runtime.image_files` for fitting and for judging alike, or by `padim_edge_export.camera`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ INTERPOLATIONS = ("bicubic", "bilinear")
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in picture pixels; fractions of a pixel are allowed."""
+    """A rectangle in image pixels; fractions of a pixel are allowed."""
 
     left: float
     top: float
@@ -37,14 +37,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize the whole picture to `resize` (antialiased), then cut `crop` out of its centre."""
+    """Resize the whole image to `resize` (antialiased), then cut `crop` out of its centre."""
 
     resize: tuple[int, int]
     """(height, width) in pixels after the resize; the aspect ratio is not kept."""
     crop: tuple[int, int] | None = None
     """(height, width) of the centre crop in pixels; `None` keeps the whole frame."""
     interpolation: str = "bicubic"
-    """One of `INTERPOLATIONS`, with Pillow's antialiasing when the picture shrinks."""
+    """One of `INTERPOLATIONS`, with Pillow's antialiasing when the image shrinks."""
     camera: tuple[int, int] | None = None
     """(height, width) in pixels of the camera's raw frames where the graph itself resizes and crops; `None` where the
     host does."""
@@ -81,12 +81,12 @@ class Preprocessing:
 
     @property
     def offset(self) -> tuple[int, int]:
-        """(top, left) of the crop inside the resized picture, in pixels."""
+        """(top, left) of the crop inside the resized image, in pixels."""
         height, width = self.size
         return (self.resize[0] - height) // 2, (self.resize[1] - width) // 2
 
     def judged_box(self, width: int, height: int) -> Box:
-        """The part of a picture of `width` x `height` pixels that the model sees, in the picture's pixels."""
+        """The part of an image of `width` x `height` pixels that the model sees, in the image's pixels."""
         (top, left), (crop_height, crop_width) = self.offset, self.size
         down, across = height / self.resize[0], width / self.resize[1]
         return Box(left * across, top * down, (left + crop_width) * across, (top + crop_height) * down)

@@ -1,14 +1,14 @@
-"""The picture that a model is tried on wherever it runs: drawn by integer arithmetic, the same on every machine."""
+"""The image that a model is tried on wherever it runs: drawn by integer arithmetic, the same on every machine."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["picture", "sample_points"]
+__all__ = ["probe_image", "sample_points"]
 
 
-def picture(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def probe_image(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """`(H, W, 3)` uint8: slow ramps, a grating a channel and a hashed grain, so that every scale has contrast."""
     rows, columns = np.meshgrid(np.arange(size[0], dtype=np.uint64), np.arange(size[1], dtype=np.uint64), indexing="ij")
     channels = []

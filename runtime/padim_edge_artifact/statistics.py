@@ -1,4 +1,4 @@
-"""Gaussian statistics of every patch: one pass, mergeable, and of a size that does not depend on the picture count."""
+"""Gaussian statistics of every patch: one pass, mergeable, and of a size that does not depend on the image count."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Statistics:
     """
 
     count: int
-    """Number of pictures, 0 or more."""
+    """Number of images, 0 or more."""
     mean: Float64
     """`(P, D)` mean embedding."""
     scatter: Float64
-    """`(P, D, D)` sum over the pictures of (x - mean)(x - mean)'; symmetric."""
+    """`(P, D, D)` sum over the images of (x - mean)(x - mean)'; symmetric."""
     grid: tuple[int, int]
     """(h, w), rows and columns of patches."""
 
@@ -52,15 +52,15 @@ class Statistics:
 
     @classmethod
     def empty(cls, grid: tuple[int, int], dims: int) -> Statistics:
-        """Statistics of no picture at all, the neutral element of `merge`."""
+        """Statistics of no image at all, the neutral element of `merge`."""
         patches = grid[0] * grid[1]
         return cls(0, np.zeros((patches, dims)), np.zeros((patches, dims, dims)), grid)
 
     def merge(self, other: Statistics, *, in_place: bool = False) -> Statistics:
-        """Statistics of both sets of pictures together, exact up to rounding (Chan, Golub, LeVeque 1979).
+        """Statistics of both sets of images together, exact up to rounding (Chan, Golub, LeVeque 1979).
 
         Args:
-            other: Of other pictures.
+            other: Of other images.
             in_place: Write over the arrays of `self`, for wide embeddings whose statistics take gigabytes.
 
         Raises:
@@ -94,7 +94,7 @@ class Statistics:
 def absorb(
     mean: Float64, scatter: Float64, count: int, embedding: npt.NDArray[np.float32], *, workers: int = 1
 ) -> None:
-    """Add a batch of embeddings `(N, D, h, w)` to the statistics of `count` pictures, in place.
+    """Add a batch of embeddings `(N, D, h, w)` to the statistics of `count` images, in place.
 
     Chan's pairwise update, so that no difference of large second moments is ever taken: what the batch's mean differs
     by from the old one is one more row of the batch's centred vectors. Some patches at a time, so that nothing of the
@@ -103,8 +103,8 @@ def absorb(
     Args:
         mean: `(P, D)`, P = h w.
         scatter: `(P, D, D)`.
-        count: Pictures in them so far, 0 or more.
-        embedding: Of the pictures to add.
+        count: Images in them so far, 0 or more.
+        embedding: Of the images to add.
         workers: Threads, each of which has some patches. Best as many as cores, with numpy's own threads off. The
             result is the same with any number.
     """

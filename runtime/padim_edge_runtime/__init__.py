@@ -2,7 +2,7 @@
 
 from padim_edge_runtime import Detector
 detector = Detector.load("bottle.onnx")
-result = detector(detector.prepare("picture.png"))
+result = detector(detector.prepare("image.png"))
 """
 
 from __future__ import annotations

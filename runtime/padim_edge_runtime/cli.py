@@ -108,30 +108,30 @@ def warn(sentence: str) -> None:
 @app.command()
 def infer(
     model: ModelArgument,
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE|FOLDER...", help="What to judge.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="What to judge.")],
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line on stdout.")] = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a table.")] = None,
-    heatmaps: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write overlays, one a picture.")] = None,
+    heatmaps: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write overlays, one an image.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Use this instead of the model's own threshold.")] = None,
     min_area: Annotated[
-        int, typer.Option(min=0, help="Do not report regions of less area, in square pixels of the picture.")
+        int, typer.Option(min=0, help="Do not report regions of less area, in square pixels of the image.")
     ] = 0,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say why better devices were passed over, and what runs where.")
     ] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Say at the end where the time went, on stderr.")] = False,
 ) -> None:
-    """Judge pictures: score, decision, regions. Exit code 1 when any picture could not be read."""
+    """Judge images: score, decision, regions. Exit code 1 when any image could not be read."""
     from padim_edge_artifact.files import replacing
-    from padim_edge_runtime import images, progress
+    from padim_edge_runtime import image_files, progress
     from padim_edge_runtime.detector import Detector
     from padim_edge_runtime.judge import judge, side_by_side
     from padim_edge_runtime.profile import Clock, table
 
     if threshold is not None and not 0 <= threshold < float("inf"):
         raise PadimEdgeError(f"--threshold is {threshold}, expected a distance of 0 or more")
-    files = images.find(pictures)
+    files = image_files.find(images)
     at_once = side_by_side(len(files))
     detector = Detector.load(model, device, threads=1 if at_once > 1 else None, tell=warn)
     if verbose:
@@ -166,8 +166,8 @@ def infer(
 
 
 _WARNINGS = {
-    "shift": "moved against the good pictures; check the camera and the part's place",
-    "exposure": "brighter, darker or flatter than any good picture; check the light",
+    "shift": "moved against the good images; check the camera and the part's place",
+    "exposure": "brighter, darker or flatter than any good image; check the light",
 }
 
 
@@ -203,7 +203,7 @@ def _write_table(file: Any, judged: list[Judged | Unreadable]) -> None:
 
 
 def _summarise(judged: list[Judged | Unreadable], times: Profile) -> int:
-    """One line on stderr; returns the number of unreadable pictures."""
+    """One line on stderr; returns the number of unreadable images."""
     from statistics import median
 
     from padim_edge_runtime.judge import Judged
@@ -214,8 +214,8 @@ def _summarise(judged: list[Judged | Unreadable], times: Profile) -> int:
     in_model = f", {median(each.milliseconds for each in done):.1f} ms each in the model" if done else ""
     threshold = f" above {done[0].threshold:.2f}" if done else ""
     warn(
-        f"{len(judged)} pictures: {anomalous} anomalous{threshold}, {len(done) - anomalous} good, "
-        f"{unreadable} unreadable; on {times.device}, {times.rate:.1f} pictures/s{in_model}"
+        f"{len(judged)} images: {anomalous} anomalous{threshold}, {len(done) - anomalous} good, "
+        f"{unreadable} unreadable; on {times.device}, {times.rate:.1f} images/s{in_model}"
     )
     return unreadable
 
@@ -229,11 +229,11 @@ def inspect(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say why better devices are passed over.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a model is: class, backbone, preprocessing, pictures, threshold, licence."""
+    """Say what a model is: class, backbone, preprocessing, images, threshold, licence."""
     import dataclasses
 
     from padim_edge_artifact.container import read_metadata
-    from padim_edge_runtime.here import runs_here
+    from padim_edge_runtime.devices.here import runs_here
 
     metadata = read_metadata(model)
     if trtexec is not None:
@@ -264,13 +264,13 @@ def inspect(
         "weights' licence": metadata.backbone.licence,
         "embedding": f"{reduction.dims} dimensions {reduction.kind}{per_stage}, seed {reduction.seed}; "
         f"{metadata.pooling}x{metadata.pooling} pooling; grid {h}x{w}",
-        "Gaussians": f"{metadata.pictures} good pictures, ridge {metadata.ridge:g}, map sigma {metadata.sigma:g} px",
+        "Gaussians": f"{metadata.images} good images, ridge {metadata.ridge:g}, map sigma {metadata.sigma:g} px",
         "inspected": "the whole frame"
         if metadata.roi is None
         else f"a region of interest, {100 * metadata.inspected.mean():.1f} % of the frame",
         "threshold": f"{metadata.threshold:.4f}, for a false-alarm rate of {metadata.false_alarm_rate:g}"
         + (" (extrapolated)" if metadata.extrapolated else ""),
-        "calibrated on": f"{metadata.calibration.pictures} {metadata.threshold_rule}; they resolve rates down to "
+        "calibrated on": f"{metadata.calibration.images} {metadata.threshold_rule}; they resolve rates down to "
         f"{metadata.calibration.resolution:.2g}"
         + (", below it a Pareto tail is used" if metadata.extrapolated else ""),
         "size": f"{stored / 1e6:.1f} MB"
@@ -292,7 +292,7 @@ def verify(
     """Check a model on this machine: every byte, the contract, and its self-test on each device."""
     from padim_edge_artifact import DeviceError
     from padim_edge_runtime.detector import Detector
-    from padim_edge_runtime.providers import DEVICES
+    from padim_edge_runtime.devices.providers import DEVICES
 
     results: dict[str, dict[str, Any]] = {}
     for each in DEVICES if device is None else (device,):
@@ -328,7 +328,7 @@ def verify(
 
 def print_trtexec(model: Path, metadata: Metadata, batch: int) -> None:
     """The calls of trtexec, each below the version that it is for, so that a shell takes all of it."""
-    from padim_edge_runtime.trtexec import calls
+    from padim_edge_runtime.devices.trtexec import calls
 
     for version_, call in calls(model, metadata, batch).items():
         typer.echo(f"# TensorRT {version_}\n{call}")
@@ -338,8 +338,8 @@ def tell_extrapolated(metadata: Metadata) -> None:
     """Warn where the threshold rests on a model of the tail."""
     if metadata.extrapolated:
         warn(
-            f"a false-alarm rate of {metadata.false_alarm_rate:g} is less than {metadata.calibration.pictures} "
-            f"pictures resolve ({metadata.calibration.resolution:.2g}); the threshold is extrapolated from their tail"
+            f"a false-alarm rate of {metadata.false_alarm_rate:g} is less than {metadata.calibration.images} "
+            f"images resolve ({metadata.calibration.resolution:.2g}); the threshold is extrapolated from their tail"
         )
 
 
@@ -354,8 +354,8 @@ def _add_toolkit() -> None:
 
 def _add_own() -> None:
     # These import the options above.
+    from padim_edge_learn.cli import recalibrate, update
     from padim_edge_runtime.cli_device import bench, doctor, warm
-    from padim_edge_runtime.cli_learn import recalibrate, update
 
     for command in (recalibrate, update, doctor, warm, bench):
         app.command()(command)

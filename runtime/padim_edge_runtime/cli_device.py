@@ -10,7 +10,7 @@ from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli import DEVICE_HELP, JsonOption, ModelArgument, print_json, warn
 
 if TYPE_CHECKING:
-    from padim_edge_runtime.bench import Bench
+    from padim_edge_runtime.bench.measure import Bench
 
 __all__ = ["bench", "doctor", "warm"]
 
@@ -38,13 +38,13 @@ def bench(
     model: ModelArgument,
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
     batch: Annotated[str, typer.Option(metavar="1,2,4", help="Batch sizes whose throughput to measure.")] = "1,2,4,8",
-    seconds: Annotated[float, typer.Option(min=0.1, help="For single pictures; a quarter of it for each batch.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="For single images; a quarter of it for each batch.")] = 5.0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; one a core unless given.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on this machine: latency, throughput by batch, memory, heat and power where they are shown."""
     from padim_edge_runtime import progress
-    from padim_edge_runtime.bench import bench as run
+    from padim_edge_runtime.bench.measure import bench as run
 
     sizes = _sizes(batch)
     with progress.bar("measuring", len(sizes) + 2) as advance:
@@ -68,8 +68,9 @@ def warm(
 ) -> None:
     """Build TensorRT's engine for a model on this machine ahead: infer, bench and verify then begin at once."""
     from padim_edge_artifact import DeviceError
-    from padim_edge_runtime import progress, tensorrt
-    from padim_edge_runtime.providers import DEVICES
+    from padim_edge_runtime import progress
+    from padim_edge_runtime.devices import tensorrt
+    from padim_edge_runtime.devices.providers import DEVICES
 
     batches = tensorrt.Batches.of(_sizes(batch))
     if device not in DEVICES:
@@ -103,13 +104,12 @@ def _lines(found: Bench) -> list[tuple[str, str]]:
         ("nodes", found.placement),
         ("load; first call", f"{found.load_ms:.1f} ms; {found.first_ms:.1f} ms"),
         (
-            "one picture",
+            "one image",
             f"p50 {found.p50_ms:.2f} ms, p95 {found.p95_ms:.2f}, p99 {found.p99_ms:.2f}, of {found.calls} calls",
         ),
     ]
     lines += [
-        (f"batch of {each.batch}", f"{each.rate:.1f} pictures/s, {each.milliseconds:.2f} ms")
-        for each in found.throughput
+        (f"batch of {each.batch}", f"{each.rate:.1f} images/s, {each.milliseconds:.2f} ms") for each in found.throughput
     ]
     memory = found.memory
     if memory is None:

@@ -1,4 +1,4 @@
-"""A model file, loaded: uint8 pictures in, scores, maps and decisions out."""
+"""A model file, loaded: uint8 images in, scores, maps and decisions out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact import ArtifactError, DeviceError, ImageError, Metadata, names, read_verified
-from padim_edge_artifact.self_test import picture, sample_points
-from padim_edge_runtime import images, providers, tensorrt
+from padim_edge_artifact.self_test import probe_image, sample_points
+from padim_edge_runtime import image_files
+from padim_edge_runtime.devices import providers, tensorrt
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,16 +26,16 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What the model says of N pictures."""
+    """What the model says of N images."""
 
     score: Float32
     """`(N,)` maximum of the anomaly map; a raw distance, neither clamped nor rescaled."""
     anomaly_map: Float32
-    """`(N, H, W)` in the model's frame; `Preprocessing.judged_box` says where that lies in the picture."""
+    """`(N, H, W)` in the model's frame; `Preprocessing.judged_box` says where that lies in the image."""
     patch_distance: Float32
     """`(N, h, w)` Mahalanobis distance of each patch."""
     p_value: npt.NDArray[np.float64]
-    """`(N,)` share of good pictures expected to score at least as high, in (0, 1]; see `Calibration`."""
+    """`(N,)` share of good images expected to score at least as high, in (0, 1]; see `Calibration`."""
     anomalous: npt.NDArray[np.bool_]
     """`(N,)` score above the threshold."""
     threshold: float
@@ -44,7 +45,7 @@ class Result:
 
 @dataclass(frozen=True)
 class SelfTestOutcome:
-    """The self-test picture on this machine against the machine that made the model."""
+    """The self-test image on this machine against the machine that made the model."""
 
     passed: bool
     difference: float
@@ -56,7 +57,7 @@ class SelfTestOutcome:
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """A loaded model. Make one with `Detector.load`; call it with pictures in the model's frame."""
+    """A loaded model. Make one with `Detector.load`; call it with images in the model's frame."""
 
     metadata: Metadata
     device: str
@@ -85,7 +86,7 @@ class Detector:
         Args:
             path: The `.onnx` file; its `.data` file, if it has one, must be beside it.
             device: `auto`, `cpu`, `cuda` or `tensorrt`; all but `auto` are strict.
-            threads: CPU threads for one picture; `None` leaves it to onnxruntime.
+            threads: CPU threads for one image; `None` leaves it to onnxruntime.
             batches: Sizes that an engine of TensorRT shall take; `None` takes those of `padim-edge warm`, or 1 to 8.
             tell: Given a sentence before TensorRT builds an engine, which may take minutes.
 
@@ -101,21 +102,23 @@ class Detector:
         return cls(metadata, opened.device, opened.refused, opened.session, opened.placement, opened.largest)
 
     def prepare(self, image: Image.Image | str | Path) -> npt.NDArray[np.uint8]:
-        """A picture of any size and mode as `(H, W, 3)` uint8, as the model takes it (`Metadata.input_size`).
+        """An image of any size and mode as `(H, W, 3)` uint8, as the model takes it (`Metadata.input_size`).
 
         Raises:
-            ImageError: The picture cannot be read, or has floating point or 32-bit pixels.
+            ImageError: The image cannot be read, or has floating point or 32-bit pixels.
         """
-        picture = (
-            images.read(Path(image)) if isinstance(image, (str, Path)) else images.upright_rgb(image, "the picture")
+        decoded = (
+            image_files.read(Path(image))
+            if isinstance(image, (str, Path))
+            else image_files.upright_rgb(image, "the image")
         )
-        return images.prepare(picture.image, self.metadata.preprocessing)
+        return image_files.prepare(decoded.image, self.metadata.preprocessing)
 
-    def __call__(self, pictures: npt.NDArray[np.uint8], *, threshold: float | None = None) -> Result:
-        """Judge pictures.
+    def __call__(self, images: npt.NDArray[np.uint8], *, threshold: float | None = None) -> Result:
+        """Judge images.
 
         Args:
-            pictures: `(N, H, W, 3)` uint8 RGB, N at least 1, in the model's frame (see `prepare`). One picture
+            images: `(N, H, W, 3)` uint8 RGB, N at least 1, in the model's frame (see `prepare`). One image
                 `(H, W, 3)` is taken as a batch of one.
             threshold: Used instead of the model's own.
 
@@ -123,7 +126,7 @@ class Detector:
             ImageError: Another dtype or shape.
             DeviceError: The device failed while it ran, or takes no batch of this size.
         """
-        batch = pictures[None] if pictures.ndim == 3 else pictures
+        batch = images[None] if images.ndim == 3 else images
         if (
             batch.dtype != np.uint8
             or batch.ndim != 4
@@ -132,7 +135,7 @@ class Detector:
         ):
             height, width = self.metadata.input_size
             raise ImageError(
-                f"the pictures are {pictures.dtype} {pictures.shape}, expected uint8 (N, {height}, {width}, 3) in RGB; "
+                f"the images are {images.dtype} {images.shape}, expected uint8 (N, {height}, {width}, 3) in RGB; "
                 "bring them to that with Detector.prepare"
             )
         self.require(len(batch))
@@ -167,9 +170,9 @@ class Detector:
             )
 
     def self_test(self) -> SelfTestOutcome:
-        """Judge the self-test picture and compare with what the metadata says."""
+        """Judge the self-test image and compare with what the metadata says."""
         expected = self.metadata.self_test
-        result = self(picture(self.metadata.input_size))
+        result = self(probe_image(self.metadata.input_size))
         samples = result.anomaly_map[0][sample_points(self.metadata.size)]
         found = np.array([result.score[0], *samples], np.float64)
         wanted = np.array([expected.score, *expected.map_samples])

@@ -1,4 +1,4 @@
-"""The picture with its anomaly map over it, on a colour scale that is tied to the threshold."""
+"""The image with its anomaly map over it, on a colour scale that is tied to the threshold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STOPS = np.array([0.5, 0.8, 1.0, 1.3, 2.0])
 _COLOURS = np.array(
     [(20, 60, 190, 0.0), (0, 150, 200, 0.35), (255, 210, 0, 0.45), (255, 110, 0, 0.6), (220, 0, 20, 0.75)]
 )
-"""Red, green, blue and opacity at each of them: below half of the threshold the picture shows unchanged."""
+"""Red, green, blue and opacity at each of them: below half of the threshold the image shows unchanged."""
 _OUTLINE = (255, 255, 255)
 _UNSEEN = 0.55
 """Brightness of what lies outside the model's view."""
@@ -23,31 +23,31 @@ _UNSEEN = 0.55
 
 def overlay(
     image: Image.Image,
-    picture_map: npt.NDArray[np.float32],
+    image_map: npt.NDArray[np.float32],
     threshold: float,
     *,
     anomalous: bool,
     score: float,
     boxes: Sequence[tuple[int, int, int, int]] = (),
 ) -> Image.Image:
-    """The picture in its own size with the map over it, regions above the threshold outlined, and a caption.
+    """The image in its own size with the map over it, regions above the threshold outlined, and a caption.
 
-    The same colour means the same distance on every picture: cool colours are below the threshold, yellow is at it,
-    red is twice as high. A good picture therefore looks calm.
+    The same colour means the same distance on every image: cool colours are below the threshold, yellow is at it,
+    red is twice as high. A good image therefore looks calm.
 
     Args:
-        image: The picture, RGB.
-        picture_map: `(height, width)` map in the picture's own pixels, NaN where the model did not look.
-        threshold: Above it a picture is anomalous; more than 0.
+        image: The image, RGB.
+        image_map: `(height, width)` map in the image's own pixels, NaN where the model did not look.
+        threshold: Above it an image is anomalous; more than 0.
         anomalous: The decision, for the caption.
         score: The score, for the caption.
         boxes: (x, y, width, height) of the regions that are reported, drawn as corners.
     """
-    level = np.nan_to_num(picture_map / max(threshold, 1e-6), nan=0.0)
+    level = np.nan_to_num(image_map / max(threshold, 1e-6), nan=0.0)
     colours = np.stack([np.interp(level, _STOPS, _COLOURS[:, i]) for i in range(4)], axis=-1)
     opacity = colours[..., 3:]
     pixels = np.asarray(image, np.float64) * (1 - opacity) + colours[..., :3] * opacity
-    unseen = np.isnan(picture_map)
+    unseen = np.isnan(image_map)
     pixels[unseen] *= _UNSEEN
     width = max(1, round(min(image.size) / 320))
     pixels[_border(level > 1, width)] = _OUTLINE
@@ -86,7 +86,7 @@ def _caption(image: Image.Image, text: str, *, anomalous: bool) -> None:
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     pad = height // 3
     if right - left + 2 * pad > image.width:
-        return  # no room on a tiny picture
+        return  # no room on a tiny image
     box = (0, image.height - (bottom - top) - 2 * pad, right - left + 2 * pad, image.height)
     draw.rectangle(box, fill=(170, 0, 15) if anomalous else (25, 95, 45))
     draw.text((pad - left, box[1] + pad - top), text, font=font, fill=(255, 255, 255))

@@ -1,4 +1,4 @@
-"""Where the time of a run over many pictures goes. The clocks cost some microseconds a picture, so they always run."""
+"""Where the time of a run over many images goes. The clocks cost some microseconds an image, so they always run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STAGES = {
     "overlay": "overlay",
     "output": "output",
 }
-"""What a picture goes through, and what it is called in the table."""
+"""What an image goes through, and what it is called in the table."""
 
 # Above these shares of the wall time something is called the bottleneck; below all of them nothing is.
 _FULL_PROCESSOR = 0.8
@@ -39,13 +39,13 @@ _COMPUTING = ("resize", "comparison", "regions")
 class Profile:
     """The times of one run. Seconds of a stage are added over all threads, so together they may exceed the wall's."""
 
-    pictures: int
+    images: int
     """Those that could not be read included."""
     wall: float
-    """Seconds from the first picture to the last result, without loading the model."""
+    """Seconds from the first image to the last result, without loading the model."""
     device: str
     workers: int
-    """Threads that pictures were judged in."""
+    """Threads that images were judged in."""
     cores: int
     """That this process may use."""
     processor: float
@@ -57,8 +57,8 @@ class Profile:
 
     @property
     def rate(self) -> float:
-        """Pictures a second."""
-        return self.pictures / max(self.wall, 1e-9)
+        """Images a second."""
+        return self.images / max(self.wall, 1e-9)
 
     @property
     def parallel(self) -> float:
@@ -94,18 +94,18 @@ class Clock:
                 self._busy[name] += busy
                 self._computing[name] += computing
 
-    def profile(self, pictures: int, device: str) -> Profile:
-        """All until now, for so many pictures."""
+    def profile(self, images: int, device: str) -> Profile:
+        """All until now, for so many images."""
         wall, processor = time.perf_counter() - self._start, time.process_time() - self._processor
         with self._lock:
             busy, computing = dict(self._busy), dict(self._computing)
-        return Profile(pictures, wall, device, self.workers, cores(), processor, busy, computing)
+        return Profile(images, wall, device, self.workers, cores(), processor, busy, computing)
 
 
 def table(profile: Profile) -> list[str]:
     """The profile for people, line by line."""
     busy = sum(profile.busy.values())
-    count = max(profile.pictures, 1)
+    count = max(profile.images, 1)
 
     def row(name: str, seconds: float, share: str) -> str:
         return f"  {name:<16}{seconds:>9.3f}{1e3 * seconds / count:>12.2f}{share:>9}".rstrip()
@@ -114,11 +114,11 @@ def table(profile: Profile) -> list[str]:
         return f"{100 * seconds / max(busy, 1e-9):.1f} %"
 
     idle = max(0.0, profile.workers * profile.wall - busy + profile.busy["output"])
-    pictures = f"{profile.pictures} pictures in {profile.wall:.2f} s: {profile.rate:.1f} pictures/s"
+    images = f"{profile.images} images in {profile.wall:.2f} s: {profile.rate:.1f} images/s"
     used = f"{100 * profile.occupied:.0f} % of {profile.cores} cores"
     return [
-        f"{pictures}; {profile.workers} threads",
-        f"  {'stage':<16}{'seconds':>9}{'ms/picture':>12}{'share':>9}",
+        f"{images}; {profile.workers} threads",
+        f"  {'stage':<16}{'seconds':>9}{'ms/image':>12}{'share':>9}",
         *(row(name, profile.busy[stage], of_busy(profile.busy[stage])) for stage, name in STAGES.items()),
         row("all of them", busy, of_busy(busy)),
         row("threads waiting", idle, ""),
@@ -128,13 +128,13 @@ def table(profile: Profile) -> list[str]:
 
 
 def bottleneck(profile: Profile) -> str:
-    """What to change first for more pictures a second, in one sentence."""
+    """What to change first for more images a second, in one sentence."""
     wall, busy = max(profile.wall, 1e-9), max(sum(profile.busy.values()), 1e-9)
     on_device = profile.busy["model"] / wall
     largest = max(profile.busy, key=lambda stage: profile.busy[stage])
     most = f"{STAGES[largest]} takes most of the time ({100 * profile.busy[largest] / busy:.0f} %)"
-    if profile.pictures < 4 * profile.workers:
-        return f"none that so few pictures would show; {most}"
+    if profile.images < 4 * profile.workers:
+        return f"none that so few images would show; {most}"
     if profile.device != "cpu" and on_device >= _FULL_DEVICE:
         return f"the device; the model ran on {profile.device} for {100 * on_device:.0f} % of the time"
     if profile.occupied >= _FULL_PROCESSOR:

@@ -18,7 +18,7 @@ def bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
         total: Number of steps, `None` where it is not known.
     """
     if not sys.stderr.isatty():
-        yield lambda _: None  # without rich, whose import takes longer than judging a picture
+        yield lambda _: None  # without rich, whose import takes longer than judging an image
         return
 
     from rich.console import Console

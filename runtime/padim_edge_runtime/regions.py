@@ -1,4 +1,4 @@
-"""From the anomaly map in the model's frame to the picture as it was given: the map, and the regions in it."""
+"""From the anomaly map in the model's frame to the image as it was given: the map, and the regions in it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from PIL import Image
 
 from padim_edge_artifact import Preprocessing
 
-__all__ = ["Region", "find_regions", "label", "to_picture"]
+__all__ = ["Region", "find_regions", "label", "to_image"]
 
 
 @dataclass(frozen=True)
 class Region:
-    """A connected part of the map above the threshold, in pixels of the picture as it was given."""
+    """A connected part of the map above the threshold, in pixels of the image as it was given."""
 
     box: tuple[int, int, int, int]
     """(x, y, width, height)."""
     area: int
     """Square pixels, 1 or more."""
     share: float
-    """Of the picture's area, in (0, 1]."""
+    """Of the image's area, in (0, 1]."""
     peak: tuple[int, int]
     """(x, y) of the highest value."""
     score: float
     """The highest value."""
 
 
-def to_picture(
+def to_image(
     anomaly_map: npt.NDArray[np.float32],
     preprocessing: Preprocessing,
     width: int,
@@ -37,27 +37,27 @@ def to_picture(
     *,
     inspected: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """`(height, width)` float32: the map `(H, W)` in the picture's own pixels, NaN where the model did not look.
+    """`(height, width)` float32: the map `(H, W)` in the image's own pixels, NaN where the model did not look.
 
     Bilinear, so no value is higher than the map's. Outside the region of interest `inspected`, `(H, W)`, it is NaN,
     too.
     """
     if inspected is not None and not inspected.all():
         # Values outside are 0; they must not be blended into the rim of the region, so the map is taken cell by cell.
-        inside = to_picture(inspected.astype(np.float32), preprocessing, width, height)
-        whole = to_picture(np.where(inspected, anomaly_map, 0).astype(np.float32), preprocessing, width, height)
+        inside = to_image(inspected.astype(np.float32), preprocessing, width, height)
+        whole = to_image(np.where(inspected, anomaly_map, 0).astype(np.float32), preprocessing, width, height)
         return np.where(inside >= 0.5, whole / np.maximum(inside, 0.5), np.float32(np.nan)).astype(np.float32)
     box = preprocessing.judged_box(width, height)
     rows, columns = anomaly_map.shape
     across, down = columns / box.width, rows / box.height
-    picture = Image.fromarray(np.asarray(anomaly_map, np.float32)).transform(
+    image = Image.fromarray(np.asarray(anomaly_map, np.float32)).transform(
         (width, height),
         Image.Transform.AFFINE,
         (across, 0.0, -box.left * across, 0.0, down, -box.top * down),
         Image.Resampling.BILINEAR,
         fillcolor=float("nan"),
     )
-    return np.array(picture)
+    return np.array(image)
 
 
 def find_regions(
@@ -74,10 +74,10 @@ def find_regions(
     Args:
         anomaly_map: In the model's frame.
         threshold: Regions are strictly above it.
-        preprocessing: How the frame lies in the picture.
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
-        smallest: Regions of less area (square pixels of the picture) are left out.
+        preprocessing: How the frame lies in the image.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+        smallest: Regions of less area (square pixels of the image) are left out.
     """
     labels = label(anomaly_map.astype(np.float64) > threshold)  # as the decision is taken, to the last digit
     frame = preprocessing.judged_box(width, height)

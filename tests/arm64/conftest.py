@@ -11,7 +11,7 @@ from aarch64 import Emulator
 
 from padim_edge.build import build
 from padim_edge.presets import PRESETS
-from padim_edge_fuse.precision import Precision
+from padim_edge_model.precision import Precision
 
 MODELS = {
     "edge-fp32": (PRESETS["edge"], 40, Precision()),
@@ -20,7 +20,7 @@ MODELS = {
     "small-fp16": (small_models.small("accurate"), 30, Precision("fp16")),
     "small-int8": (small_models.small("accurate"), 30, Precision("int8")),
 }
-"""Preset, good pictures and numbers. Those of the usual size are of the usual preset, the small ones of the other."""
+"""Preset, good images and numbers. Those of the usual size are of the usual preset, the small ones of the other."""
 
 
 @pytest.fixture(scope="session")
@@ -35,13 +35,13 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
 
 @pytest.fixture(scope="session")
 def models(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001  none without it
-    """A folder with all `MODELS`, as `NAME.onnx`, and five pictures."""
+    """A folder with all `MODELS`, as `NAME.onnx`, and five images."""
     folder = tmp_path_factory.mktemp("models")
     trunk = small_models.trunk_of("builtin")
     for name, (preset, count, precision) in MODELS.items():
-        pictures = small_models.dataset(small_models.weave(count))
+        images = small_models.dataset(small_models.weave(count))
         with small_models.export_once("builtin", preset):
-            build(pictures, folder / f"{name}.onnx", preset, trunk, precision=precision)
-    for i, picture in enumerate(small_models.judged()):
-        picture.save(folder / f"{i}.png")
+            build(images, folder / f"{name}.onnx", preset, trunk, precision=precision)
+    for i, image in enumerate(small_models.judged()):
+        image.save(folder / f"{i}.png")
     return folder

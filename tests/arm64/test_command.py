@@ -22,12 +22,12 @@ are exact on either side, and a float between two codes falls to the other one. 
 in float16 what x86, and the A72, compute in float32."""
 
 SELF_TESTS = {"fp32": 2e-6, "fp16": 5e-3, "int8": 3e-3}
-"""The same of the self-test, whose picture is noise, and which compares single values of the map, too. Measured: 2e-7,
+"""The same of the self-test, whose image is noise, and which compares single values of the map, too. Measured: 2e-7,
 2.5e-3 and 1.2e-3; what users are promised is 1e-3, 1e-2 and 3e-2."""
 
 ALL = (0, 1, 2, 3, 4)
 GOOD_AND_BAD = (0, 3)
-"""For models that take seconds a picture here."""
+"""For models that take seconds an image here."""
 
 
 def cases(*of: tuple[object, ...]) -> list[object]:
@@ -46,7 +46,7 @@ def near(found: float, expected: float, precision: str) -> bool:
 def test_the_device_is_one(emulator: Emulator, tmp_path: Path, core: Core) -> None:
     script = (
         "import json, platform, importlib.util as u; from importlib.metadata import version as v; "
-        "from padim_edge_runtime.providers import import_onnxruntime; o = import_onnxruntime(); "
+        "from padim_edge_runtime.devices.providers import import_onnxruntime; o = import_onnxruntime(); "
         "print(json.dumps([platform.machine(), o.__version__, v('padim-edge-runtime'), o.get_available_providers(), "
         "[n for n in ('torch', 'onnx', 'padim_edge') if u.find_spec(n)]]))"
     )
@@ -59,7 +59,7 @@ def test_the_device_is_one(emulator: Emulator, tmp_path: Path, core: Core) -> No
 
 
 @pytest.mark.parametrize(
-    ("core", "model", "pictures"),
+    ("core", "model", "images"),
     cases(
         (A72, "edge-fp32", GOOD_AND_BAD),
         (A72, "edge-int8", ALL),
@@ -72,16 +72,16 @@ def test_the_device_is_one(emulator: Emulator, tmp_path: Path, core: Core) -> No
     ),
 )
 def test_it_judges_as_x86_does(
-    emulator: Emulator, models: Path, core: Core, model: str, pictures: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, models: Path, core: Core, model: str, images: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ("infer", f"{model}.onnx", *(f"{i}.png" for i in pictures), "--json", "--device", "cpu")
+    command = ("infer", f"{model}.onnx", *(f"{i}.png" for i in images), "--json", "--device", "cpu")
     done = emulator.padim_edge(core, *command, cwd=models)
     assert done.code == 0, done.stderr
     monkeypatch.chdir(models)
     stdout, _ = run(*command)
     here, there = judged(stdout), judged(done.stdout)
     precision = model.split("-")[1]
-    assert [each["path"] for each in there] == [f"{i}.png" for i in pictures]
+    assert [each["path"] for each in there] == [f"{i}.png" for i in images]
     for x86, arm in zip(here, there, strict=True):
         assert near(arm["score"], x86["score"], precision), (x86["score"], arm["score"])
         for exact in ("anomalous", "threshold", "shift", "warnings", "notes"):
@@ -92,7 +92,7 @@ def test_it_judges_as_x86_does(
             assert own["peak"] == pytest.approx(other["peak"], abs=1)
             assert own["box"] == pytest.approx(other["box"], abs=1)
     decisions = {each["anomalous"] for each in there}
-    assert len(decisions) == 2, "one good and one defective picture at least, or the comparison says little"
+    assert len(decisions) == 2, "one good and one defective image at least, or the comparison says little"
     assert not list(emulator.home.iterdir()), "telemetry, or a cache that nobody asked for"
 
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from padim_edge_artifact import ArtifactError, Preprocessing, Statistics, kept
-from padim_edge_artifact.comparable import Seen
 from padim_edge_artifact.kept import KEPT_VERSION, CodesRecord, Kept, PartRecord, Progress, Recipe
 from padim_edge_artifact.metadata import Backbone, Reduction
+from padim_edge_model.comparable import Seen
 
 _RANDOM = np.random.default_rng(0)
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from padim_edge_artifact import ArtifactError, Metadata, Preprocessing
 from padim_edge_artifact.calibration import Calibration
-from padim_edge_artifact.comparable import Reference
 from padim_edge_artifact.metadata import Backbone, Digests, Reduction, SelfTest, from_json, to_json
 from padim_edge_artifact.names import FORMAT_VERSION
 from padim_edge_artifact.preprocessing import INTERPOLATIONS
+from padim_edge_model.comparable import Reference
 
 SMALL = Metadata(
     class_name="bottle",
@@ -30,7 +30,7 @@ SMALL = Metadata(
     ridge=0.01,
     sigma=4.0,
     grid=(56, 60),
-    pictures=209,
+    images=209,
     precision="fp32",
     target="cpu",
     threshold=12.5,
@@ -52,11 +52,11 @@ SMALL = Metadata(
 
 SMALL_JSON = (
     '{"backbone":{"channels":[4,8],"layers":["a","b"],"licence":"Apache-2.0","name":"toy","weights":"drawn",'
-    '"weights_digest":"0f"},"calibration":{"pictures":2,"scores":[9.0,12.5]},'
+    '"weights_digest":"0f"},"calibration":{"images":2,"scores":[9.0,12.5]},'
     '"class_name":"bottle","created_by":"padim-edge 0.1.0","diagonal":false,'
     '"digests":{"data":"cd","data_bytes":4096,"data_file":"bottle.onnx.data","model":"ab"},'
     '"extrapolated":true,"false_alarm_rate":0.01,"format_version":1,'
-    '"grid":[56,60],"parent":"ef","pictures":209,"pool_patches":true,"pooling":3,"precision":"fp32","preprocessing":{"camera":null,"crop":[224,240],'
+    '"grid":[56,60],"parent":"ef","images":209,"pool_patches":true,"pooling":3,"precision":"fp32","preprocessing":{"camera":null,"crop":[224,240],'
     '"interpolation":"bilinear","resize":[256,320]},"preset":"edge","rank":64,"reduction":{"channels":[1,5],"dims":2,'
     '"kind":"random","seed":7,"stage_dims":null},'
     '"reference":{"brightness":[90.5,110.0],"contrast":[20.0,30.0],"mean":"AA==","shift":2},"revision":2,"ridge":0.01,'
@@ -95,7 +95,7 @@ metadatas = st.builds(
     ridge=reals,
     sigma=reals,
     grid=st.tuples(whole, whole),
-    pictures=whole,
+    images=whole,
     precision=texts,
     target=texts,
     threshold=reals,
@@ -219,9 +219,9 @@ def test_a_value_of_the_wrong_type_is_named(path: Path, wrong: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "wrong"),
     [
-        (("pictures",), 3.0),
-        (("pictures",), "3"),
-        (("pictures",), None),
+        (("images",), 3.0),
+        (("images",), "3"),
+        (("images",), None),
         (("threshold",), "12.5"),
         (("threshold",), float("nan")),
         (("threshold",), float("inf")),

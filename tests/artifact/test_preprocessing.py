@@ -1,4 +1,4 @@
-"""The geometry of the preprocessing: where in the picture the model looks."""
+"""The geometry of the preprocessing: where in the image the model looks."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def preprocessings(draw: st.DrawFn) -> Preprocessing:
 
 
 @given(preprocessings(), sides, sides)
-def test_the_judged_box_is_inside_the_picture_and_not_empty(p: Preprocessing, width: int, height: int) -> None:
+def test_the_judged_box_is_inside_the_image_and_not_empty(p: Preprocessing, width: int, height: int) -> None:
     box = p.judged_box(width, height)
     assert 0 <= box.left < box.right <= width + ROUNDING
     assert 0 <= box.top < box.bottom <= height + ROUNDING
 
 
 @given(sides, sides, sides, sides)
-def test_without_a_crop_the_whole_picture_is_judged(rows: int, columns: int, width: int, height: int) -> None:
+def test_without_a_crop_the_whole_image_is_judged(rows: int, columns: int, width: int, height: int) -> None:
     box = Preprocessing((rows, columns)).judged_box(width, height)
     assert (box.left, box.top) == (0, 0)
     assert (box.right, box.bottom) == pytest.approx((width, height), abs=ROUNDING)
 
 
 @given(preprocessings(), sides, sides, st.integers(2, 9))
-def test_a_picture_scaled_has_its_box_scaled(p: Preprocessing, width: int, height: int, times: int) -> None:
+def test_a_image_scaled_has_its_box_scaled(p: Preprocessing, width: int, height: int, times: int) -> None:
     small, large = p.judged_box(width, height), p.judged_box(times * width, times * height)
     for edge in ("left", "top", "right", "bottom", "width", "height"):
         assert getattr(large, edge) == pytest.approx(times * getattr(small, edge), abs=ROUNDING * times)
@@ -43,7 +43,7 @@ def test_a_picture_scaled_has_its_box_scaled(p: Preprocessing, width: int, heigh
 
 @given(preprocessings(), sides, sides)
 def test_the_crop_is_central(p: Preprocessing, width: int, height: int) -> None:
-    """The margins on both sides differ by at most one pixel of the resized picture, the odd one."""
+    """The margins on both sides differ by at most one pixel of the resized image, the odd one."""
     box = p.judged_box(width, height)
     assert abs(box.left - (width - box.right)) <= width / p.resize[1] + ROUNDING
     assert abs(box.top - (height - box.bottom)) <= height / p.resize[0] + ROUNDING
@@ -57,7 +57,7 @@ def test_the_box_covers_the_share_that_the_crop_is(p: Preprocessing, width: int,
 
 
 def test_the_papers_protocol() -> None:
-    """Resize to 256, centre crop of 224: of a picture of 1024 pixels, 64 are hidden on each side."""
+    """Resize to 256, centre crop of 224: of an image of 1024 pixels, 64 are hidden on each side."""
     p = Preprocessing((256, 256), (224, 224))
     box = p.judged_box(1024, 512)
     assert p.size == (224, 224)

@@ -1,4 +1,4 @@
-"""The self-test picture is the same on every machine, and has contrast at every scale."""
+"""The self-test image is the same on every machine, and has contrast at every scale."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padim_edge_artifact.self_test import picture, sample_points
+from padim_edge_artifact.self_test import probe_image, sample_points
 
 DIGESTS = {(64, 64): "0a44278560e73ca2", (224, 224): "6c92a3921e1baa87", (5, 300): "10378f649bec418a"}
-"""SHA-256 of the pixels. Models in the field hold their answer to exactly this picture."""
+"""SHA-256 of the pixels. Models in the field hold their answer to exactly this image."""
 
 
 @pytest.mark.parametrize("size", DIGESTS)
-def test_the_picture_never_changes(size: tuple[int, int]) -> None:
-    pixels = picture(size)
+def test_the_image_never_changes(size: tuple[int, int]) -> None:
+    pixels = probe_image(size)
     assert pixels.dtype == np.uint8
     assert pixels.shape == (*size, 3)
     assert hashlib.sha256(pixels.tobytes()).hexdigest()[:16] == DIGESTS[size]
 
 
 def test_every_channel_uses_the_whole_range_and_differs_from_the_others() -> None:
-    pixels = picture((224, 224)).reshape(-1, 3).astype(float)
+    pixels = probe_image((224, 224)).reshape(-1, 3).astype(float)
     assert (pixels.max(axis=0) - pixels.min(axis=0) > 200).all()
     assert (np.corrcoef(pixels.T)[np.triu_indices(3, 1)] < 0.9).all()
 

@@ -1,4 +1,4 @@
-"""Statistics: one pass over the pictures equals numpy over all of them, and merging is exact."""
+"""Statistics: one pass over the images equals numpy over all of them, and merging is exact."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from padim_edge_artifact import ArtifactError, Statistics
 from padim_edge_artifact.statistics import absorb
 
 ROUNDING = 1e-12
-"""Relative to the largest entry: float64 over at most 40 pictures of values near 3; measured 2e-15."""
+"""Relative to the largest entry: float64 over at most 40 images of values near 3; measured 2e-15."""
 LARGE_MEAN_ROUNDING = 1e-8
 """The same where the mean is 1e4 times the spread; `E[xx'] - mean mean'` would be wrong by 1e-7 and more."""
 
@@ -48,7 +48,7 @@ sizes = {"n": st.integers(1, 40), "d": st.integers(1, 8), "seed": st.integers(0,
 
 @settings(deadline=None, max_examples=60)
 @given(**sizes, cuts=st.lists(st.integers(0, 40), max_size=4))
-def test_streaming_equals_numpy_over_all_pictures(n: int, d: int, seed: int, cuts: list[int]) -> None:
+def test_streaming_equals_numpy_over_all_images(n: int, d: int, seed: int, cuts: list[int]) -> None:
     x = draw(n, d, seed)
     found = fit(x, *(min(cut, n) for cut in cuts))
     vectors = x.astype(np.float64).reshape(n, d, 6).transpose(2, 0, 1)

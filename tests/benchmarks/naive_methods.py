@@ -29,16 +29,16 @@ def smooth(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return ndimage.gaussian_filter(upsampled[0, 0].numpy(), 4 * min(size) / 224)
 
 
-def spade(good: list[np.ndarray], picture: list[np.ndarray], nearest: int) -> tuple[float, np.ndarray]:
-    """Score and `(h, w)` distances of one picture.
+def spade(good: list[np.ndarray], image: list[np.ndarray], nearest: int) -> tuple[float, np.ndarray]:
+    """Score and `(h, w)` distances of one image.
 
     Args:
-        good: Three stages `(N, C, h, w)` of the good pictures; the last one is pooled.
-        picture: The same `(C, h, w)`.
+        good: Three stages `(N, C, h, w)` of the good images; the last one is pooled.
+        image: The same `(C, h, w)`.
         nearest: K.
     """
     pooled = np.array([each.mean((1, 2)) for each in good[-1]])
-    distance = np.sqrt(((pooled - picture[-1].mean((1, 2))) ** 2).sum(1))
+    distance = np.sqrt(((pooled - image[-1].mean((1, 2))) ** 2).sum(1))
     chosen = np.argsort(distance)[:nearest]
 
     def pyramid(features: list[np.ndarray]) -> np.ndarray:
@@ -47,8 +47,8 @@ def spade(good: list[np.ndarray], picture: list[np.ndarray], nearest: int) -> tu
         return np.concatenate(lifted).reshape(sum(len(each) for each in features), -1).T
 
     gallery = np.concatenate([pyramid([stage[i] for stage in good]) for i in chosen])
-    values = [np.sqrt(((gallery - vector) ** 2).sum(1).min()) for vector in pyramid(picture)]
-    return float(distance[chosen].mean()), np.array(values).reshape(picture[0].shape[1:])
+    values = [np.sqrt(((gallery - vector) ** 2).sum(1).min()) for vector in pyramid(image)]
+    return float(distance[chosen].mean()), np.array(values).reshape(image[0].shape[1:])
 
 
 def patches(layer2: np.ndarray, layer3: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The ablation benchmark: its rows, its verdicts, and a run of it on small pictures."""
+"""The ablation benchmark: its rows, its verdicts, and a run of it on small images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_rows_are_those_of_the_paper() -> None:
     assert {"random 100", "random 200", "PCA 100", "PCA 200", "semi-orthogonal 100", "joint 448"} == set(
         by_group["reduction"]
     )
-    assert by_group["pictures"] == ["1", "5", "16", "50", "all"]
+    assert by_group["images"] == ["1", "5", "16", "50", "all"]
     assert [row.dims for row in rows if row.group == "layers"] == [64, 128, 256, 0, 448]
     assert len(by_group["ridge"]) >= 5
 
@@ -66,7 +66,7 @@ def test_a_small_run_writes_its_tables(tmp_path: Path, monkeypatch: pytest.Monke
     save_file(backbones.BACKBONES["resnet18"].build().state_dict(), tmp_path / "w.safetensors")
     sample.write("weave", tmp_path, size=80, train=24, test_good=3, per_defect=1)
     words = ["--data", tmp_path, "--class", "weave", "--weights", tmp_path / "w.safetensors", "--size", 64]
-    words += ["--group", "layers,pictures", "--seeds", 1, "--output", tmp_path]
+    words += ["--group", "layers,images", "--seeds", 1, "--output", tmp_path]
     monkeypatch.setattr(sys, "argv", ["ablation", *map(str, words)])
     ablation.main()
     content = json.loads((tmp_path / "ablation.json").read_text())

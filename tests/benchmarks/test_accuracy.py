@@ -17,9 +17,9 @@ from benchmarks import accuracy, accuracy_plot, accuracy_rivals, accuracy_table,
 from benchmarks.accuracy import Judged, Model, also, precision, precisions, with_costs, word_of
 from benchmarks.accuracy_table import COLUMNS, Cost, Row, markdown, table, targets_of
 from padim_edge.datasets import GOOD, Dataset, Item
-from padim_edge.evaluate import Evaluation, evaluate
-from padim_edge_fuse.precision import Precision
-from padim_edge_runtime.images import Picture
+from padim_edge.evaluation.evaluate import Evaluation, evaluate
+from padim_edge_model.precision import Precision
+from padim_edge_runtime.image_files import Decoded
 
 ENVIRONMENT = report.Environment("a cpu", 2, 4.0, "Linux", None, {"numpy": "2"}, "today", "c0ffee", 0.1)
 WORDS = (
@@ -46,7 +46,7 @@ def row(preset: str = "edge", word: str = "fp32", **fields: object) -> Row:
         "threshold": 24.0,
         "false_alarm_rate": 0.0,
         "miss_rate": 0.5,
-        "pictures": 320,
+        "images": 320,
         "good": 41,
         "anomalous": 119,
         "megabytes": 53.3,
@@ -208,7 +208,7 @@ def test_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "run       today, commit c0ffee\nbackbone  resnet18, file w.safetensors\n" in text
     assert "![Accuracy against size](accuracy.svg)" in text
     assert "**Targets: 4 of 5 reached; not reached: edge int8, screw, seed 0: cost of image AUROC.**" in text
-    assert "## screw\n\nFitted on 320 good pictures; judged 41 good and 119 anomalous ones. So few" in text
+    assert "## screw\n\nFitted on 320 good images; judged 41 good and 119 anomalous ones. So few" in text
     assert "| edge int8 | 0 | 53.3 | 0.8800 | 0.9850 | 0.9500 | +0.0060 > 0.005 | +0.0000 |" in text
     assert "- SPADE: a note." in text
     assert "- anomalib PaDiM, screw: uv is not installed." in text
@@ -249,8 +249,8 @@ def test_figure(tmp_path: Path) -> None:
     assert accuracy_plot.RIVAL in drawing
 
 
-def picture(pixels: np.ndarray) -> Picture:
-    return Picture(Image.fromarray(pixels), ())
+def image(pixels: np.ndarray) -> Decoded:
+    return Decoded(Image.fromarray(pixels), ())
 
 
 @pytest.fixture
@@ -264,7 +264,7 @@ def dataset() -> Dataset:
         if i % 2:
             pixels[truth] += 40
         test.append(
-            Item(f"{i}.png", "scratch" if i % 2 else GOOD, partial(picture, pixels), (lambda: truth) if i % 2 else None)
+            Item(f"{i}.png", "scratch" if i % 2 else GOOD, partial(image, pixels), (lambda: truth) if i % 2 else None)
         )
     return Dataset("screw", (), tuple(test))
 
@@ -293,7 +293,7 @@ def test_rivals_are_judged_as_our_own_models_are(dataset: Dataset) -> None:
     assert [each.score for each in found.scored] == [each.score for each in ours.scored]
 
 
-def test_anomalibs_own_scores_and_maps_are_taken_in_the_order_of_the_pictures(
+def test_anomalibs_own_scores_and_maps_are_taken_in_the_order_of_the_images(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stand_in(good: Path, output: Path, *, test: Path, **_: object) -> dict[str, object]:

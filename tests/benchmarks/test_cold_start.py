@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import golden as files
-import pictures
+import images
 import pytest
 
 from benchmarks import cold_start
@@ -17,7 +17,7 @@ from benchmarks.rivals import Missing
 def test_a_start_has_every_step_and_gives_a_score(tmp_path: Path) -> None:
     """In the environment of the tests, which has the runtime, too."""
     model = files.copy(files.CROPPED, tmp_path)
-    pictures.good(70).save(tmp_path / "good.png")
+    images.good(70).save(tmp_path / "good.png")
     said = cold_start._start(Path(sys.executable), model, tmp_path / "good.png")
     assert set(said["steps"]) == set(said["processor"]) == {*cold_start.THEIRS, *cold_start.OURS}
     assert all(seconds >= 0 for each in ("steps", "processor") for seconds in said[each].values())

@@ -15,7 +15,7 @@ import torch
 from benchmarks import gpu
 from benchmarks.torch_fused import TorchFused
 from padim_edge.build import build
-from padim_edge_runtime.providers import open_session
+from padim_edge_runtime.devices.providers import open_session
 
 
 @pytest.mark.parametrize("preset", [pytest.param("paper", marks=pytest.mark.slow), "edge", "accurate"])
@@ -51,7 +51,7 @@ def test_the_command_runs_on_the_cpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     output = tmp_path / "gpu.json"
-    words = f"gpu --device cpu --pictures 6 --preset edge --precision fp32,fp16 --batch 1,2 --rounds 2 --json {output}"
+    words = f"gpu --device cpu --images 6 --preset edge --precision fp32,fp16 --batch 1,2 --rounds 2 --json {output}"
     monkeypatch.setattr(sys, "argv", words.split())
     gpu.main()
     content = json.loads(output.read_text())

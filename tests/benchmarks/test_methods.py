@@ -77,7 +77,7 @@ def fitted(request: pytest.FixtureRequest) -> methods.Fitted:
 # Promises of all
 
 
-def test_a_batch_is_judged_as_its_pictures_one_by_one(fitted: methods.Fitted) -> None:
+def test_a_batch_is_judged_as_its_images_one_by_one(fitted: methods.Fitted) -> None:
     scores, maps = fitted(TEST_FRAMES)
     assert (scores.shape, scores.dtype) == ((2,), np.float32)
     assert (maps.shape, maps.dtype) == ((2, *SIZE), np.float32)
@@ -86,7 +86,7 @@ def test_a_batch_is_judged_as_its_pictures_one_by_one(fitted: methods.Fitted) ->
     close(maps, np.concatenate([each for _, each in singles]), ROUNDING)
 
 
-def test_more_pictures_than_go_through_at_once_are_taken_in_turns(fitted_patchcore: OneGraph) -> None:
+def test_more_images_than_go_through_at_once_are_taken_in_turns(fitted_patchcore: OneGraph) -> None:
     scores, maps = fitted_patchcore(np.tile(TEST_FRAMES, (5, 1, 1, 1)))
     assert maps.shape == (10, *SIZE)
     close(scores, np.tile(fitted_patchcore(TEST_FRAMES)[0], 5), ROUNDING)
@@ -180,10 +180,10 @@ def test_spade_is_the_papers_equations(
     """Also that the minimum, taken stage by stage, is that over the concatenated vectors."""
     monkeypatch.setattr(spade, "NEAREST", NEAREST)
     good = naive.stages(network, GOOD_FRAMES, network.layers)
-    pictures = naive.stages(network, TEST_FRAMES, network.layers)
+    images = naive.stages(network, TEST_FRAMES, network.layers)
     scores, maps = fitted_spade(TEST_FRAMES)
     for i, frame in enumerate(TEST_FRAMES):
-        score, values = naive.spade(good, [stage[i] for stage in pictures], NEAREST)
+        score, values = naive.spade(good, [stage[i] for stage in images], NEAREST)
         close(fitted_spade.compare(frame)[1], values, FLOAT32)
         close(maps[i], naive.smooth(values, SIZE), FLOAT32)
         close(scores[i], score, FLOAT32)
@@ -368,9 +368,9 @@ def test_vae_learns(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = vae._Vae().train()
-        picture = torch.from_numpy(GOOD_FRAMES[:2])
-        before = network.loss(picture).item()
+        image = torch.from_numpy(GOOD_FRAMES[:2])
+        before = network.loss(image).item()
         vae._train(network, GOOD_FRAMES[:2], SIZE, 10, steps.append)
-        after = network.loss(picture).item()
+        after = network.loss(image).item()
     assert after < 0.8 * before
     assert sum(steps) == 10

@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import plots, report, timing
 from benchmarks.rivals import Missing, anomalib, isolated, isolated_environ, page, reason
+from benchmarks.rivals.images import DRAWN, Source, dataset, probe_image
 from benchmarks.rivals.page import FLOOR, OURS, Row
-from benchmarks.rivals.pictures import DRAWN, Source, dataset, probe_picture
 from benchmarks.rivals.table import METHODS, made
 from benchmarks.rivals.turns import SLOW, Turn, Worker, measure, summarise
 
@@ -43,7 +43,7 @@ class Stub:
         assert arguments["rest"] > 0
         self.log.append((self.name, int(arguments["lead"])))
         self.count += 1
-        return {"frame": float(self.count), "picture": self.count + 0.5}
+        return {"frame": float(self.count), "image": self.count + 0.5}
 
 
 def summary(median: float) -> timing.Round:
@@ -51,27 +51,25 @@ def summary(median: float) -> timing.Round:
     return summarise(turns)
 
 
-def row(name: str, median: float, *, pictures: int = 209, shipped: float = 138.0) -> Row:
+def row(name: str, median: float, *, images: int = 209, shipped: float = 138.0) -> Row:
     method = METHODS[name]
     precision = "bf16" if name == "anomalib-openvino" else ""
-    return Row(
-        name, method.label, method.kind, pictures, summary(median), 45.0, 180.0, shipped, precision, ("A note.",)
-    )
+    return Row(name, method.label, method.kind, images, summary(median), 45.0, 180.0, shipped, precision, ("A note.",))
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    np.save(tmp_path / "picture.npy", np.zeros((50, 40, 3), np.uint8))
-    return tmp_path / "picture.npy"
+def image(tmp_path: Path) -> Path:
+    np.save(tmp_path / "image.npy", np.zeros((50, 40, 3), np.uint8))
+    return tmp_path / "image.npy"
 
 
-def test_worker_answers_line_by_line_until_the_input_ends(picture: Path) -> None:
+def test_worker_answers_line_by_line_until_the_input_ends(image: Path) -> None:
     with Worker(WORKER, os.environ) as worker:
         opened = worker.ask(
             "open",
             engine="idle",
-            folder=str(picture.parent),
-            picture=str(picture),
+            folder=str(image.parent),
+            image=str(image),
             preprocessing=WHOLE,
             threads=1,
             options={},
@@ -80,7 +78,7 @@ def test_worker_answers_line_by_line_until_the_input_ends(picture: Path) -> None
         assert opened["versions"]["numpy"] == np.__version__
         worker.ask("warm_up", calls=3, seconds=1)
         turn = Turn(**worker.ask("turn", rest=0.0, lead=1))
-        assert 0 <= turn.frame < turn.picture  # the second one resizes
+        assert 0 <= turn.frame < turn.image  # the second one resizes
         assert worker.ask("processor")["seconds"] > 0
         memory = worker.ask("memory")
         if sys.platform == "linux":
@@ -89,14 +87,14 @@ def test_worker_answers_line_by_line_until_the_input_ends(picture: Path) -> None
     assert worker._process.returncode == 0
 
 
-def test_a_worker_says_why_it_failed_and_lives_on(picture: Path) -> None:
+def test_a_worker_says_why_it_failed_and_lives_on(image: Path) -> None:
     with Worker(WORKER, os.environ) as worker:
         with pytest.raises(Missing, match="it failed"):
             worker.ask(
                 "open",
                 engine="bare",
-                folder=str(picture.parent),
-                picture=str(picture),
+                folder=str(image.parent),
+                image=str(image),
                 preprocessing=WHOLE,
                 threads=1,
                 options={},
@@ -112,7 +110,7 @@ def test_a_dead_worker_says_its_last_words() -> None:
 
 def test_the_worker_needs_neither_torch_nor_onnxruntime_before_an_engine_does() -> None:
     code = (
-        "import sys, benchmarks.timing_worker, padim_edge_runtime.images; "
+        "import sys, benchmarks.timing_worker, padim_edge_runtime.image_files; "
         "sys.exit(bool({'torch', 'onnx', 'onnxruntime', 'padim_edge'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -164,7 +162,7 @@ def test_without_quiet_the_quietest_rounds_are_taken() -> None:
 def test_summary() -> None:
     found = summarise([Turn(float(i), 10.0 + i) for i in range(11)])
     assert (found.calls, found.median, found.p10, found.p90) == (11, 5, 1, 9)
-    assert (found.picture_median, found.picture_p10, found.picture_p90) == (15, 11, 19)
+    assert (found.image_median, found.image_p10, found.image_p90) == (15, 11, 19)
 
 
 def test_targets_are_ratios_of_what_was_asked_for() -> None:
@@ -180,14 +178,14 @@ def test_targets_are_ratios_of_what_was_asked_for() -> None:
 def test_page_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["timing", "--data", "/some/where/mvtec", "--work", "/tmp/w", "--rounds", "3"])
     methods = [row(FLOOR, 5.7, shipped=11), row(OURS, 7.3), row("anomalib-openvino", 11), row("SPADE-R18", 800)]
-    grown = [row(name, 5 + i, pictures=n) for name in (OURS, "SPADE-R18") for i, n in enumerate((25, 209))]
+    grown = [row(name, 5 + i, images=n) for name in (OURS, "SPADE-R18") for i, n in enumerate((25, 209))]
     quiet = timing.Measured({}, 4, 3, 0.01)
     environment = report.Environment("a cpu", 2, 4.0, "Linux", 2, {"numpy": "2"}, "today", "c0ffee", 0.1)
     timing.write(
         tmp_path,
         environment,
         Source(None, "bottle", 209, None),
-        timing.Round(methods, quiet, {}, {"anomalib-onnx on 209 pictures": "uv is not installed"}),
+        timing.Round(methods, quiet, {}, {"anomalib-onnx on 209 images": "uv is not installed"}),
         timing.Round(grown, quiet, {}, {}),
         [report.Target("a / b", 2.0, None)],
         timing.command(),
@@ -195,7 +193,7 @@ def test_page_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     text = (tmp_path / "timing.md").read_text()
     assert "python -m benchmarks.timing --data .../mvtec --rounds 3\n" in text
     assert "| anomalib-openvino (bf16) | 11.00 | 10.23 - 12.54 |" in text
-    assert "- anomalib-onnx on 209 pictures: uv is not installed." in text
+    assert "- anomalib-onnx on 209 images: uv is not installed." in text
     assert "| a / b | at least 2.00 | undefined | not reached |" in text
     assert "- SPADE-R18: A note." in text
     written = json.loads((tmp_path / "timing.json").read_text())
@@ -261,4 +259,4 @@ def test_the_sample_is_stretched_to_the_number_asked_for() -> None:
     assert source.made_up == 0
     assert Source(None, "bottle", DRAWN + 5, None).made_up == 5
     assert Source.from_json(json.loads(json.dumps(source.to_json()))) == source
-    assert probe_picture(source).shape == (900, 900, 3)
+    assert probe_image(source).shape == (900, 900, 3)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import golden as files
+import images
 import numpy as np
 import numpy.typing as npt
-import pictures
 import pytest
 
 from padim_edge_runtime import Detector
@@ -194,7 +194,7 @@ def test_the_program_has_under_a_hundred_lines() -> None:
 @pytest.mark.parametrize("model", [files.WHOLE, files.CROPPED], ids=["one file", "data file"])
 def test_golden_models_decide_as_in_python(program: Path, model: Path, tmp_path: Path) -> None:
     prepare = Detector.load(model, "cpu").prepare
-    frames = [prepare(pictures.good(70)), prepare(pictures.defective(71)[0])]
+    frames = [prepare(images.good(70)), prepare(images.defective(71)[0])]
     assert compare(program, model, frames, tmp_path) == [False, True]
 
 
@@ -204,7 +204,7 @@ def test_exported_models_decide_as_in_python(program: Path, precision: str, tmp_
 
     from padim_edge.build import build
     from padim_edge.presets import PRESETS
-    from padim_edge_fuse.precision import Precision
+    from padim_edge_model.precision import Precision
 
     model = tmp_path / "weave.onnx"
     good = small_models.dataset(small_models.weave(40))
@@ -226,17 +226,17 @@ def test_raw_camera_frames_are_judged_as_in_python(program: Path, tmp_path: Path
 
     model, preset, camera = tmp_path / "weave.onnx", small_models.small("edge"), (120, 100)
     raw = dataclasses.replace(preset, preprocessing=dataclasses.replace(preset.preprocessing, camera=camera))
-    good = small_models.dataset([pictures.good(i, camera) for i in range(30)])
+    good = small_models.dataset([images.good(i, camera) for i in range(30)])
     with small_models.export_once("builtin", preset):
         build(good, model, raw, small_models.trunk_of("builtin"), seed=3)
-    frames = [np.asarray(pictures.good(50, camera)), np.asarray(pictures.defective(60, camera)[0])]
+    frames = [np.asarray(images.good(50, camera)), np.asarray(images.defective(60, camera)[0])]
     assert compare(program, model, frames, tmp_path) == [False, True]
 
 
 def test_the_readmes_commands_run(program: Path, tmp_path: Path) -> None:
     (tmp_path / "build").symlink_to(program.parent)
     shutil.copyfile(files.WHOLE, tmp_path / "bottle.onnx")
-    pictures.defective(71)[0].save(tmp_path / "picture.png")
+    images.defective(71)[0].save(tmp_path / "image.png")
     done = shell(readme("run"), tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout in (SOURCE / "README.md").read_text()
@@ -246,11 +246,11 @@ def test_the_readmes_commands_run(program: Path, tmp_path: Path) -> None:
 def test_ffmpeg_writes_the_very_frame(tmp_path: Path) -> None:
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed")
-    picture = pictures.defective(71, (64, 64))[0]
-    picture.save(tmp_path / "picture.png")
+    image = images.defective(71, (64, 64))[0]
+    image.save(tmp_path / "image.png")
     done = shell(readme("ffmpeg"), tmp_path)
     assert done.returncode == 0, done.stderr
-    expected = Detector.load(files.WHOLE, "cpu").prepare(picture)
+    expected = Detector.load(files.WHOLE, "cpu").prepare(image)
     np.testing.assert_array_equal(np.fromfile(tmp_path / "frame.rgb", np.uint8), expected.ravel())
 
 
@@ -350,7 +350,7 @@ def test_text_in_the_metadata_is_not_taken_for_the_threshold(program: Path, tmp_
     names = {"class_name": '"threshold": 1e9, "threshold":1e9', "created_by": "threshold"}
     model = files.rewrite(files.WHOLE, tmp_path / "named.onnx", lambda metadata: metadata.update(names))
     prepare = Detector.load(model, "cpu").prepare
-    assert compare(program, model, [prepare(pictures.defective(71)[0])], tmp_path) == [True]
+    assert compare(program, model, [prepare(images.defective(71)[0])], tmp_path) == [True]
 
 
 def configure(workplace: Path, cmake: str, build: Path, *options: str) -> subprocess.CompletedProcess[str]:

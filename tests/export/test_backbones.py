@@ -159,7 +159,7 @@ def test_the_builtin_weights_say_where_they_come_from() -> None:
         about = file.metadata()
     assert about["licence"] == "Apache-2.0"
     assert "ResNet-18" in about["teacher"]
-    assert "no photograph" in about["pictures"]
+    assert "no photograph" in about["images"]
     plan = json.loads(about["plan"])
     assert plan["seed"] == 0
     trunk = backbones.load("builtin")
@@ -267,11 +267,11 @@ def test_layers_come_finest_first_and_equal_ones_as_they_were_named() -> None:
         ("resnet18", ("layer1", "layer2", "layer1"), "layers layer1 and layer1 of resnet18 are the same"),
         ("resnet18", ("layer1.1", "layer1"), r"layers layer1\.1 and layer1 of resnet18 are the same"),
         ("resnet18", (), "no layer of resnet18 is named; give --layers such as layer1,layer2,layer3"),
-        ("resnet18", ("layer1", "fc"), r"fc of resnet18 gives \(1, 1000\) .*expected \(pictures, channels, height"),
-        ("resnet18", ("avgpool",), r"avgpool of resnet18 gives \(1, 512, 1, 1\) for a picture of 96 x 96"),
+        ("resnet18", ("layer1", "fc"), r"fc of resnet18 gives \(1, 1000\) .*expected \(images, channels, height"),
+        ("resnet18", ("avgpool",), r"avgpool of resnet18 gives \(1, 512, 1, 1\) for an image of 96 x 96"),
         ("swin_t", ("features.1",), r"features\.1 of swin_t gives \(1, 24, 24, 96\) .* and \(1, 40, 40, 96\) for"),
-        ("vit_b_32", ("encoder.layers.encoder_layer_1",), "vit_b_32 cannot take a picture of 96 x 96 pixels; choose"),
-        pytest.param("maxvit_t", ("blocks.0",), "maxvit_t cannot take a picture of 96 x 96", marks=pytest.mark.slow),
+        ("vit_b_32", ("encoder.layers.encoder_layer_1",), "vit_b_32 cannot take an image of 96 x 96 pixels; choose"),
+        pytest.param("maxvit_t", ("blocks.0",), "maxvit_t cannot take an image of 96 x 96", marks=pytest.mark.slow),
     ],
 )
 def test_layers_that_do_not_exist_or_give_no_maps_are_refused_in_one_sentence(
@@ -307,7 +307,7 @@ def test_another_network_of_torchvision_needs_layers_and_is_told_which_ones(name
     assert backbones.default_dims(name) == 100
 
 
-def test_a_network_for_one_size_of_pictures_has_no_layers_to_offer() -> None:
+def test_a_network_for_one_size_of_images_has_no_layers_to_offer() -> None:
     with pytest.raises(PadimEdgeError, match=r"say which layers to use with --layers$"):
         backbones.load("vit_b_32")
 
@@ -341,11 +341,11 @@ def test_densenets_old_names_are_known(tmp_path: Path) -> None:
 
 
 def test_the_command_takes_layers(tmp_path: Path) -> None:
-    model, pictures = tmp_path / "m.onnx", tmp_path / "good"
-    pictures.mkdir()
-    for i, picture in enumerate(small_models.weave(4)):
-        picture.save(pictures / f"{i}.png")
-    how = ("--data", pictures, "--size", "97x131", "--output", model)
+    model, images = tmp_path / "m.onnx", tmp_path / "good"
+    images.mkdir()
+    for i, image in enumerate(small_models.weave(4)):
+        image.save(images / f"{i}.png")
+    how = ("--data", images, "--size", "97x131", "--output", model)
     run("export", "--backbone", "builtin", "--layers", "layer1, layer1.0.conv1", *how)
     about = read_verified(model)
     assert about.backbone.layers == ("layer1", "layer1.0.conv1")

@@ -6,9 +6,9 @@ import dataclasses
 from functools import cache
 from pathlib import Path
 
+import images
 import numpy as np
 import onnx
-import pictures
 import pytest
 import small_models
 from hypothesis import given, settings
@@ -21,13 +21,13 @@ from padim_edge.presets import parse_frame
 from padim_edge_artifact import PadimEdgeError, Preprocessing, kept
 from padim_edge_artifact.metadata import Reduction
 from padim_edge_export import camera
-from padim_edge_fuse import grids, tensorrt_rules
-from padim_edge_fuse.graph import EmbeddingGraph
-from padim_edge_fuse.precision import Precision
-from padim_edge_runtime import Detector, images
+from padim_edge_learn.update import update
+from padim_edge_model import grids, tensorrt_rules
+from padim_edge_model.graph import EmbeddingGraph
+from padim_edge_model.precision import Precision
+from padim_edge_runtime import Detector, image_files
+from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.judge import judge
-from padim_edge_runtime.providers import open_session
-from padim_edge_runtime.update import update
 
 SIZES = st.tuples(st.integers(8, 150), st.integers(8, 150))
 
@@ -60,7 +60,7 @@ def seen(preprocessing: Preprocessing, frames: np.ndarray, kind: int = TensorPro
 
 
 def host(preprocessing: Preprocessing, frame: np.ndarray) -> np.ndarray:
-    return images.prepare(Image.fromarray(frame), preprocessing.on_host)
+    return image_files.prepare(Image.fromarray(frame), preprocessing.on_host)
 
 
 @st.composite
@@ -73,7 +73,7 @@ def ways(draw: st.DrawFn) -> Preprocessing:
 @settings(max_examples=60, deadline=None)
 @given(ways(), st.integers(0, 99))
 def test_the_graph_resizes_and_crops_as_pillow_does(preprocessing: Preprocessing, seed: int) -> None:
-    frames = np.stack([pictures.noise(seed + i, preprocessing.camera) for i in range(2)])
+    frames = np.stack([images.noise(seed + i, preprocessing.camera) for i in range(2)])
     found = seen(preprocessing, frames)
     wanted = np.stack([host(preprocessing, frame) for frame in frames]).astype(np.float32)
     assert found.shape == wanted.shape
@@ -92,14 +92,14 @@ def test_every_row_of_the_resize_is_a_mean(sides: tuple[int, int], interpolation
 
 def test_frames_that_fit_already_are_cut_and_not_touched() -> None:
     preprocessing = Preprocessing((72, 80), (64, 64), camera=(72, 80))
-    frame = pictures.noise(1, (72, 80))
+    frame = images.noise(1, (72, 80))
     np.testing.assert_array_equal(seen(preprocessing, frame[None])[0], host(preprocessing, frame))
 
 
 def test_a_graph_that_reads_whole_pixels_gets_whole_pixels() -> None:
     """As int8 for the CPU does."""
     preprocessing = Preprocessing((40, 40), camera=(90, 70))
-    found = seen(preprocessing, pictures.noise(2, (90, 70))[None], TensorProto.UINT8)
+    found = seen(preprocessing, images.noise(2, (90, 70))[None], TensorProto.UINT8)
     assert found.dtype == np.uint8
 
 
@@ -113,7 +113,7 @@ CAMERA = (120, 100)
 
 @cache
 def shots(count: int, first: int = 0) -> list[Image.Image]:
-    return [pictures.good(first + i, CAMERA) for i in range(count)]
+    return [images.good(first + i, CAMERA) for i in range(count)]
 
 
 def built(folder: Path, precision: Precision, preset: str = "edge", *, raw: bool = True) -> Path:
@@ -140,13 +140,13 @@ def test_raw_frames_score_as_resized_ones(precision: Precision, preset: str, tmp
     assert raw.metadata.input_size == CAMERA
     assert raw.metadata.size == resized.metadata.size == (64, 64)
     assert raw.self_test().passed
-    judged = [*shots(3, first=50), pictures.defective(60, CAMERA)[0]]
-    for picture in judged:
-        a, b = (each(each.prepare(picture)) for each in (raw, resized))
+    judged = [*shots(3, first=50), images.defective(60, CAMERA)[0]]
+    for image in judged:
+        a, b = (each(each.prepare(image)) for each in (raw, resized))
         np.testing.assert_array_equal(a.anomaly_map, b.anomaly_map)
         assert a.anomalous == b.anomalous
         # Pixels as a camera gives them need no host at all.
-        np.testing.assert_array_equal(raw(np.asarray(picture)).score, a.score)
+        np.testing.assert_array_equal(raw(np.asarray(image)).score, a.score)
     assert raw.metadata.threshold == resized.metadata.threshold
 
 
@@ -159,10 +159,10 @@ def test_tensorrt_takes_it(precision: Precision, tmp_path: Path) -> None:
     assert model.graph.node[0].op_type == "Cast"
 
 
-def test_regions_lie_in_the_picture_and_nothing_seems_moved(tmp_path: Path) -> None:
+def test_regions_lie_in_the_image_and_nothing_seems_moved(tmp_path: Path) -> None:
     detector = Detector.load(built(tmp_path, Precision()), "cpu")
-    picture, (left, top, width, height) = pictures.defective(61, CAMERA)
-    picture.resize((200, 240)).save(tmp_path / "large.png")
+    image, (left, top, width, height) = images.defective(61, CAMERA)
+    image.resize((200, 240)).save(tmp_path / "large.png")
     (found,) = judge(detector, [(tmp_path / "large.png", Path("large.png"))])
     assert found.anomalous
     assert found.warnings == ()
@@ -180,9 +180,9 @@ def test_other_frames_are_refused_and_the_size_is_named(tmp_path: Path) -> None:
 def test_an_update_goes_on_taking_raw_frames(tmp_path: Path) -> None:
     model = built(tmp_path, Precision())
     files = []
-    for i, picture in enumerate(shots(10, first=100)):
+    for i, image in enumerate(shots(10, first=100)):
         files.append(tmp_path / f"{i}.png")
-        picture.save(files[-1])
+        image.save(files[-1])
     update(
         model,
         files,
@@ -192,8 +192,8 @@ def test_an_update_goes_on_taking_raw_frames(tmp_path: Path) -> None:
     )
     after = Detector.load(tmp_path / "next.onnx", "cpu")
     assert after.metadata.input_size == CAMERA
-    assert after.metadata.pictures == 40
-    assert after(np.asarray(pictures.defective(62, CAMERA)[0])).anomalous
+    assert after.metadata.images == 40
+    assert after(np.asarray(images.defective(62, CAMERA)[0])).anomalous
 
 
 @pytest.mark.parametrize("text", ["1080", "1080 x 1920", "x", "7x9", "100x20000", "-1x5", ""])

@@ -12,10 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_artifact import names
 from padim_edge_artifact.metadata import Reduction
-from padim_edge_export import integers, rewrites
-from padim_edge_export.equalise import equalise, factors
-from padim_edge_fuse.graph import EmbeddingGraph, Part
-from padim_edge_runtime.providers import open_session
+from padim_edge_export import rewrites
+from padim_edge_export.quantise import integers
+from padim_edge_export.quantise.equalise import equalise, factors
+from padim_edge_model.graph import EmbeddingGraph, Part
+from padim_edge_runtime.devices.providers import open_session
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
 

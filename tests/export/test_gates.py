@@ -12,11 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_artifact import names
 from padim_edge_artifact.metadata import Reduction
-from padim_edge_export import integers, rewrites
-from padim_edge_export.equalise import equalise, factors
-from padim_edge_export.integers import Range
-from padim_edge_fuse.graph import EmbeddingGraph, Part
-from padim_edge_runtime.providers import open_session
+from padim_edge_export import rewrites
+from padim_edge_export.quantise import integers
+from padim_edge_export.quantise.equalise import equalise, factors
+from padim_edge_export.quantise.integers import Range
+from padim_edge_model.graph import EmbeddingGraph, Part
+from padim_edge_runtime.devices.providers import open_session
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 ROUNDING = 1e-5
@@ -164,7 +165,7 @@ def test_only_additions_of_two_computed_maps_are_rounded() -> None:
 
 
 def test_pixels_that_are_normalised_anew_are_rounded_after_that() -> None:
-    """As GoogLeNet does. Then the picture cannot be read as the convolution's codes."""
+    """As GoogLeNet does. Then the image cannot be read as the convolution's codes."""
     graph = network("", "part0 = Relu(c)")
     nodes = graph.model.graph.node
     conv = next(node for node in nodes if node.op_type == "Conv")

@@ -9,10 +9,10 @@ import small_models
 from onnx import TensorProto, numpy_helper
 
 from padim_edge_artifact import PadimEdgeError, names
-from padim_edge_export.half import halve
-from padim_edge_fuse import tensorrt_rules
-from padim_edge_fuse.graph import EmbeddingGraph, joined
-from padim_edge_runtime.providers import open_session
+from padim_edge_export.quantise.half import halve
+from padim_edge_model import tensorrt_rules
+from padim_edge_model.graph import EmbeddingGraph, joined
+from padim_edge_runtime.devices.providers import open_session
 
 ROUNDING = 2e-3
 """Relative to a part's largest value; float16 has 11 binary digits, and onnxruntime on x86 computes in float32 between

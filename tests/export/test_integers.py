@@ -18,11 +18,12 @@ from onnx import TensorProto, helper, numpy_helper
 from padim_edge import sample
 from padim_edge_artifact import names
 from padim_edge_artifact.metadata import Reduction
-from padim_edge_export import integers, rewrites
-from padim_edge_export.integers import LARGEST_WEIGHT, Range, probe, quantise
-from padim_edge_fuse import tensorrt_rules
-from padim_edge_fuse.graph import EmbeddingGraph, Part, joined
-from padim_edge_runtime.providers import open_session
+from padim_edge_export import rewrites
+from padim_edge_export.quantise import integers
+from padim_edge_export.quantise.integers import LARGEST_WEIGHT, Range, probe, quantise
+from padim_edge_model import tensorrt_rules
+from padim_edge_model.graph import EmbeddingGraph, Part, joined
+from padim_edge_runtime.devices.providers import open_session
 
 EIGHT_BITS = 0.15
 """Of the spread of a dimension: mean error of int8 embeddings of random and untrained weights. .10 is the most seen."""
@@ -174,7 +175,7 @@ def test_a_part_is_what_its_codes_say(preset: str, backbone: str) -> None:
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_a_batch_gives_exactly_what_single_pictures_give(backbone: str) -> None:
+def test_a_batch_gives_exactly_what_single_images_give(backbone: str) -> None:
     model = quantised(of(backbone, "edge"), "cpu").model
     together = run(model, FRAMES)
     for i in range(len(FRAMES)):
@@ -263,7 +264,7 @@ def test_reading_blocks_of_pixels_is_exact(size: tuple[int, int], kernel: tuple[
     ],
 )
 def test_the_usual_first_convolutions_read_blocks(kernel: tuple[int, int], pads: tuple[int, ...]) -> None:
-    """Where both sides of the picture are even, the stride is 2, and the target is the CPU."""
+    """Where both sides of the image are even, the stride is 2, and the target is the CPU."""
 
     def is_taken(size: tuple[int, int], target: str, strides: int = 2) -> bool:
         frames = np.random.default_rng(1).integers(0, 256, (1, *size, 3), dtype=np.uint8)

@@ -18,18 +18,18 @@ from padim_edge.build import Built, build
 from padim_edge.presets import PRESETS, Preset
 from padim_edge_artifact import Preprocessing, names
 from padim_edge_export import backbones, reduction
-from padim_edge_fuse.graph import joined, of_kept
-from padim_edge_fuse.leave_one_out import leave_one_out
-from padim_edge_fuse.precision import Precision
-from padim_edge_runtime import Detector, Result, images
-from padim_edge_runtime.providers import open_session
+from padim_edge_model.graph import joined, of_kept
+from padim_edge_model.leave_one_out import leave_one_out
+from padim_edge_model.precision import Precision
+from padim_edge_runtime import Detector, Result, image_files
+from padim_edge_runtime.devices.providers import open_session
 
 TOLERANCE = 1e-4
 """Relative, at every pixel of the map. The shipped graph computes in float32 (rounding 6e-8), which the whitening
-magnifies by up to 1 / sqrt(ridge) = 18; 1.2e-5 is the most seen on full-size pictures."""
+magnifies by up to 1 / sqrt(ridge) = 18; 1.2e-5 is the most seen on full-size images."""
 
 CALIBRATION_TOLERANCE = 5e-3
-"""Relative. With fewer pictures than dimensions, 1 - c d^2 in the closed form is small and magnifies the rounding,
+"""Relative. With fewer images than dimensions, 1 - c d^2 in the closed form is small and magnifies the rounding,
 which differs from processor to processor: 1.4e-3 is the most seen."""
 
 HALF = 1e-2
@@ -52,7 +52,7 @@ ROUNDED_FACTORS = 1e-2
 the int8 backbone gives: what rounding the factors alone costs; 5.3e-3 is the most seen."""
 
 REAL = {"fp16": 5e-3, "int8": 0.15}
-"""Relative, of the scores of real pictures against those of the fp32 model; 8e-4 and 9e-2 are the most seen. The latter
+"""Relative, of the scores of real images against those of the fp32 model; 8e-4 and 9e-2 are the most seen. The latter
 is the score of a defect that reaches beyond the codes."""
 
 REAL_THRESHOLD = {"fp16": 0.02, "int8": 0.25}
@@ -112,7 +112,7 @@ class Expected:
     preset: Preset
     good: tuple[Image.Image, ...]
     frames: np.ndarray
-    """Of the judged pictures."""
+    """Of the judged images."""
     distances: np.ndarray
     maps: np.ndarray
     calibration: np.ndarray
@@ -125,20 +125,20 @@ def expect(trunk: backbones.Trunk, preset: Preset, good: list[Image.Image], judg
     joint = preset.reduction == "semi-orthogonal" and preset.shares is None
     matrix = reference.reduction_matrix(stages, channels, joint=joint)
 
-    def embed(pictures: list[Image.Image]) -> np.ndarray:
-        frames = np.stack([images.prepare(each, preset.preprocessing) for each in pictures])
+    def embed(images: list[Image.Image]) -> np.ndarray:
+        frames = np.stack([image_files.prepare(each, preset.preprocessing) for each in images])
         return reference.embedding(trunk, frames, matrix, preset.pooling, pool_patches=preset.pool_patches)
 
     embedded, size = embed(good), preset.preprocessing.size
     gaussians = reference.fit(embedded, preset.ridge)
     distances = reference.distance(gaussians, embed(judged))
-    # The calibration, too: leave-one-out distances of the fitted pictures, in float64, through the reference's map.
+    # The calibration, too: leave-one-out distances of the fitted images, in float64, through the reference's map.
     inside = leave_one_out(reference.distance(gaussians, embedded), len(good))
     return Expected(
         trunk=trunk,
         preset=preset,
         good=tuple(good),
-        frames=np.stack([images.prepare(each, preset.preprocessing) for each in judged]),
+        frames=np.stack([image_files.prepare(each, preset.preprocessing) for each in judged]),
         distances=distances,
         maps=reference.anomaly_map(distances, size, preset.sigma),
         calibration=np.sort(reference.anomaly_map(inside, size, preset.sigma).max(axis=(1, 2))),
@@ -170,8 +170,8 @@ def check_nearness(found: Result, built: Built, expected: Expected, near: dict[s
 
 
 def build_from(expected: Expected, path: Path, precision: Precision | None = None) -> Built:
-    pictures = small_models.dataset(list(expected.good))
-    return build(pictures, path, expected.preset, expected.trunk, seed=3, precision=precision)
+    images = small_models.dataset(list(expected.good))
+    return build(images, path, expected.preset, expected.trunk, seed=3, precision=precision)
 
 
 @cache
@@ -188,14 +188,12 @@ def test_the_file_equals_the_reference_on_small_frames(preset: str, backbone: st
 
 
 @pytest.mark.parametrize("preset", ["edge", "accurate"])
-def test_grids_that_do_not_fit_into_each_other_and_few_pictures_equal_the_reference(
-    preset: str, tmp_path: Path
-) -> None:
-    """Grids of 18 x 25, 9 x 13 and 5 x 7 cells; fewer pictures than dimensions, hence the low rank form."""
+def test_grids_that_do_not_fit_into_each_other_and_few_images_equal_the_reference(preset: str, tmp_path: Path) -> None:
+    """Grids of 18 x 25, 9 x 13 and 5 x 7 cells; fewer images than dimensions, hence the low rank form."""
     method = dataclasses.replace(PRESETS[preset], preprocessing=Preprocessing((72, 100)), dims=20)
     for count in (12, 30):
-        pictures = small_models.weave(count)
-        expected = expect(small_models.trunk_of("builtin"), method, pictures, small_models.judged()[2:4])
+        images = small_models.weave(count)
+        expected = expect(small_models.trunk_of("builtin"), method, images, small_models.judged()[2:4])
         with small_models.export_once("builtin", method):
             check_parity(expected, build_from(expected, tmp_path / "m.onnx"))
 
@@ -249,7 +247,7 @@ def test_int8_stays_near_the_reference_and_nearer_to_that_of_its_own_embedding(
     preset: str, backbone: str, target: str, tmp_path: Path
 ) -> None:
     expected, precision = on_small_frames(preset, backbone), Precision("int8", target)
-    good = np.stack([images.prepare(each, expected.preset.preprocessing) for each in expected.good])
+    good = np.stack([image_files.prepare(each, expected.preset.preprocessing) for each in expected.good])
     with small_models.export_once(backbone, expected.preset):
         built = build_from(expected, tmp_path / "m.onnx", precision)
     found = Detector.load(built.model, "cpu")(expected.frames)
@@ -283,21 +281,21 @@ def test_other_layers_other_networks_and_other_sizes_equal_the_reference(
 
 
 def real(part: str) -> tuple[backbones.Trunk, list[Image.Image], list[Image.Image]]:
-    """Real weights, 24 good pictures, and five to judge: bottle 900 x 900 in colour, screw 1024 x 1024 in grey."""
+    """Real weights, 24 good images, and five to judge: bottle 900 x 900 in colour, screw 1024 x 1024 in grey."""
     weights = SHARED / "weights" / "resnet18-imagenet1k-v1-trunk.safetensors"
     full = sorted((SHARED / "data" / "full_size" / part).glob("*.png"))
     if not weights.is_file() or not full:
-        pytest.skip(f"needs the real weights and pictures in {SHARED} (or PADIM_EDGE_SHARED)")
+        pytest.skip(f"needs the real weights and images in {SHARED} (or PADIM_EDGE_SHARED)")
     train = sorted((SHARED / "data" / "mvtec_ad" / part / "train" / "good").iterdir())[:24]
-    judged = [images.read(path).image for path in full]
+    judged = [image_files.read(path).image for path in full]
     judged = [*(judged * 5)[:4], judged[0].rotate(3)]
-    return backbones.load("resnet18", str(weights)), [images.read(path).image for path in train], judged
+    return backbones.load("resnet18", str(weights)), [image_files.read(path).image for path in train], judged
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["bottle", "screw"])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_file_equals_the_reference_on_full_size_pictures(preset: str, part: str, tmp_path: Path) -> None:
+def test_the_file_equals_the_reference_on_full_size_images(preset: str, part: str, tmp_path: Path) -> None:
     trunk, good, judged = real(part)
     expected = expect(trunk, PRESETS[preset], good, judged)
     check_parity(expected, build_from(expected, tmp_path / "m.onnx"))
@@ -305,11 +303,11 @@ def test_the_file_equals_the_reference_on_full_size_pictures(preset: str, part: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["bottle", "screw"])
-def test_fewer_bits_move_the_scores_of_full_size_pictures_little(part: str, tmp_path: Path) -> None:
+def test_fewer_bits_move_the_scores_of_full_size_images_little(part: str, tmp_path: Path) -> None:
     """The preset `edge` in fp16 and int8 against itself in fp32."""
     trunk, good, judged = real(part)
     preset = PRESETS["edge"]
-    frames = np.stack([images.prepare(each, preset.preprocessing) for each in judged])
+    frames = np.stack([image_files.prepare(each, preset.preprocessing) for each in judged])
     found, thresholds = {}, {}
     for name in ("fp32", "fp16", "int8"):
         path = tmp_path / f"{name}.onnx"

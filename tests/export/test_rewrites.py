@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_artifact import names
 from padim_edge_export import rewrites
-from padim_edge_fuse.nodes import drop_unused
-from padim_edge_runtime.providers import open_session
+from padim_edge_model.nodes import drop_unused
+from padim_edge_runtime.devices.providers import open_session
 
 ROUNDING = 1e-5
 """Relative to the largest value: float32 in another order. No rewrite rounds anything else."""

@@ -11,9 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_artifact.metadata import Reduction
 from padim_edge_export import rewrites
-from padim_edge_export.rounding import Moments, Rounded, round_weights, tap
-from padim_edge_fuse.graph import EmbeddingGraph, Part
-from padim_edge_runtime.providers import open_session
+from padim_edge_export.quantise.rounding import Moments, Rounded, round_weights, tap
+from padim_edge_model.graph import EmbeddingGraph, Part
+from padim_edge_runtime.devices.providers import open_session
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import golden as files
-import pictures
+import images
 import pytest
 
 from padim_edge_runtime import Detector
@@ -52,7 +52,7 @@ def shell(script: str, folder: Path, **others: str) -> subprocess.CompletedProce
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with the page's script, a model, a picture, and onnxruntime-node, which is removed in the end."""
+    """A folder with the page's script, a model, an image, and onnxruntime-node, which is removed in the end."""
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
@@ -60,7 +60,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "judge.mjs").write_text(block("judge.mjs"))
     shutil.copyfile(files.WHOLE, folder / "bottle.onnx")
     files.copy(files.CROPPED, folder)
-    pictures.defective(71)[0].save(folder / "picture.png")
+    images.defective(71)[0].save(folder / "image.png")
     done = shell(block("run").splitlines()[0], folder, npm_config_fetch_retries="0")
     if done.returncode == 124:
         pytest.skip(f"npm did not fetch onnxruntime-node within {PATIENCE} s")
@@ -77,7 +77,7 @@ def test_the_pages_commands_run(workplace: Path) -> None:
     done = shell("\n".join(others), workplace)
     assert done.returncode == 0, done.stderr
     detector = Detector.load(files.WHOLE, "cpu")
-    expected = detector(detector.prepare(workplace / "picture.png"))
+    expected = detector(detector.prepare(workplace / "image.png"))
     assert json.loads(done.stdout) == {
         "score": pytest.approx(float(expected.score[0]), rel=ROUNDING),
         "threshold": expected.threshold,
@@ -88,8 +88,8 @@ def test_the_pages_commands_run(workplace: Path) -> None:
 
 def test_a_model_with_a_data_file_judges(workplace: Path) -> None:
     detector = Detector.load(files.CROPPED, "cpu")
-    for picture, anomalous in ((pictures.good(70), False), (pictures.defective(71)[0], True)):
-        frame = detector.prepare(picture)
+    for image, anomalous in ((images.good(70), False), (images.defective(71)[0], True)):
+        frame = detector.prepare(image)
         frame.tofile(workplace / "cropped.rgb")
         done = shell("node judge.mjs golden_data.onnx cropped.rgb", workplace)
         assert done.returncode == 0, done.stderr
@@ -107,7 +107,7 @@ def test_a_frame_of_the_wrong_size_is_refused(workplace: Path) -> None:
 
 def test_nothing_is_told(workplace: Path, tmp_path: Path) -> None:
     """onnxruntime from 1.29 on keeps an identifier in the home folder while its telemetry is on."""
-    Detector.load(files.WHOLE, "cpu").prepare(pictures.good(70)).tofile(workplace / "good.rgb")
+    Detector.load(files.WHOLE, "cpu").prepare(images.good(70)).tofile(workplace / "good.rgb")
     done = shell("node judge.mjs bottle.onnx good.rgb", workplace, HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []

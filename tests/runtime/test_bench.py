@@ -9,8 +9,7 @@ import golden
 import pytest
 from commands import run
 
-from padim_edge_runtime import footprint, sensors
-from padim_edge_runtime.bench import FEWEST, bench
+from padim_edge_runtime.bench.measure import FEWEST, bench, footprint, sensors
 
 
 @pytest.fixture(scope="module")

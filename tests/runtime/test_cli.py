@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import golden as files
-import pictures
+import images
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -64,9 +64,9 @@ def parts(tmp_path: Path) -> Path:
     """Two good parts and a defective one, in a tree."""
     folder = tmp_path / "parts"
     (folder / "line 1").mkdir(parents=True)
-    pictures.good(60, (90, 120)).save(folder / "a.png")
-    pictures.good(61).save(folder / "line 1" / "b.JPG")
-    pictures.defective(62, (100, 140))[0].save(folder / "line 1" / "c.bmp")
+    images.good(60, (90, 120)).save(folder / "a.png")
+    images.good(61).save(folder / "line 1" / "b.JPG")
+    images.defective(62, (100, 140))[0].save(folder / "line 1" / "c.bmp")
     return folder
 
 
@@ -85,13 +85,13 @@ def test_json_lines_have_the_promised_keys_and_types(run: Run, golden: Path, par
     assert [each["anomalous"] for each in found] == [False, False, True]
     assert [(each["width"], each["height"]) for each in found] == [(120, 90), (96, 96), (140, 100)]
     (line,) = stderr.splitlines()
-    assert "3 pictures: 1 anomalous" in line
+    assert "3 images: 1 anomalous" in line
     assert "2 good, 0 unreadable" in line
 
 
 @pytest.mark.parametrize("model", [files.WHOLE, files.CROPPED], ids=["whole frame", "cropped"])
-def test_regions_stand_where_the_defect_is_in_the_picture_as_given(run: Run, model: Path, tmp_path: Path) -> None:
-    image, (x, y, w, h) = pictures.defective(62, (200, 280))
+def test_regions_stand_where_the_defect_is_in_the_image_as_given(run: Run, model: Path, tmp_path: Path) -> None:
+    image, (x, y, w, h) = images.defective(62, (200, 280))
     image.save(tmp_path / "c.png")
     (found,) = objects(run("infer", model, tmp_path / "c.png", "--json")[0])
     region = found["regions"][0]
@@ -120,7 +120,7 @@ def test_files_and_folders_may_be_mixed(run: Run, golden: Path, parts: Path) -> 
     assert found[0]["score"] == found[3]["score"]
 
 
-def test_the_same_pictures_give_the_same_lines_but_for_the_time(run: Run, golden: Path, parts: Path) -> None:
+def test_the_same_images_give_the_same_lines_but_for_the_time(run: Run, golden: Path, parts: Path) -> None:
     first, second = (objects(run("infer", golden, parts, "--json")[0]) for _ in range(2))
     assert [{**each, "milliseconds": 0} for each in first] == [{**each, "milliseconds": 0} for each in second]
 
@@ -138,7 +138,7 @@ def test_a_threshold_that_is_no_distance_is_refused(run: Run, golden: Path, part
     assert f"--threshold is {float(threshold)}" in sentence
 
 
-def test_one_unreadable_picture_does_not_stop_the_others(run: Run, golden: Path, parts: Path) -> None:
+def test_one_unreadable_image_does_not_stop_the_others(run: Run, golden: Path, parts: Path) -> None:
     """It gets a line of its own, in its place, and the exit code tells."""
     (parts / "b broken.png").write_bytes((parts / "a.png").read_bytes()[:200])
     stdout, stderr = run("infer", golden, parts, "--json", code=1)
@@ -149,26 +149,26 @@ def test_one_unreadable_picture_does_not_stop_the_others(run: Run, golden: Path,
     assert "1 unreadable" in stderr
 
 
-def test_an_unreadable_picture_is_told_on_stderr_in_plain_mode(run: Run, golden: Path, parts: Path) -> None:
+def test_an_unreadable_image_is_told_on_stderr_in_plain_mode(run: Run, golden: Path, parts: Path) -> None:
     (parts / "empty.png").write_bytes(b"")
     stdout, stderr = run("infer", golden, parts, code=1)
     assert len(stdout.splitlines()) == 3
     assert "empty" not in stdout
     complaint, summary = stderr.splitlines()
     assert "empty.png is empty (0 bytes)" in complaint
-    assert "4 pictures" in summary
+    assert "4 images" in summary
 
 
-def test_only_unreadable_pictures(run: Run, golden: Path, tmp_path: Path) -> None:
+def test_only_unreadable_images(run: Run, golden: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     stdout, stderr = run("infer", golden, tmp_path, "--csv", tmp_path / "t.csv", "--heatmaps", tmp_path / "h", code=1)
     assert stdout == ""
-    assert "1 pictures: 0 anomalous, 0 good, 1 unreadable" in stderr.splitlines()[-1]
+    assert "1 images: 0 anomalous, 0 good, 1 unreadable" in stderr.splitlines()[-1]
     assert list((tmp_path / "h").iterdir()) == []
 
 
-def test_what_was_changed_in_a_picture_is_told(run: Run, golden: Path, tmp_path: Path) -> None:
-    pictures.good(1).convert("RGBA").save(tmp_path / "a.png")
+def test_what_was_changed_in_a_image_is_told(run: Run, golden: Path, tmp_path: Path) -> None:
+    images.good(1).convert("RGBA").save(tmp_path / "a.png")
     stdout, stderr = run("infer", golden, tmp_path / "a.png", "--json")
     assert objects(stdout)[0]["notes"] == ["transparency was dropped"]
     assert "a.png: transparency was dropped" in stderr
@@ -227,7 +227,7 @@ def test_heatmaps_never_overwrite_each_other(run: Run, golden: Path, tmp_path: P
     names = (one / "a.png", one / "a.bmp", one / "a.tif", one / "a-2.png", two / "a.png")
     for i, path in enumerate(names):
         path.parent.mkdir(parents=True, exist_ok=True)
-        pictures.good(i, (40 + i, 50)).save(path)
+        images.good(i, (40 + i, 50)).save(path)
     run("infer", golden, one, two, two / "a.png", "--heatmaps", tmp_path / "heat")
     written = [path for path in (tmp_path / "heat").rglob("*") if path.is_file()]
     assert len(written) == 6
@@ -246,21 +246,21 @@ def test_heatmaps_that_cannot_be_written_are_refused(run: Run, golden: Path, par
 
 
 @pytest.mark.parametrize(
-    ("model", "picture", "sentence"),
+    ("model", "image", "sentence"),
     [
         ("missing.onnx", "a.png", "missing.onnx does not exist"),
         ("a.png", "a.png", "a.png is not a whole ONNX file"),
         (".", "a.png", "is a folder"),
         ("a.png/model.onnx", "a.png", "is not a whole ONNX file (Not a directory)"),
         (None, "missing.png", "missing.png does not exist"),
-        (None, "empty", "empty holds no pictures"),
+        (None, "empty", "empty holds no images"),
     ],
 )
 def test_what_is_not_there_is_refused_in_one_sentence(
-    run: Run, golden: Path, parts: Path, model: str | None, picture: str, sentence: str
+    run: Run, golden: Path, parts: Path, model: str | None, image: str, sentence: str
 ) -> None:
     (parts / "empty").mkdir()
-    found = refused(run("infer", parts / model if model else golden, parts / picture, code=1))
+    found = refused(run("infer", parts / model if model else golden, parts / image, code=1))
     assert sentence in found
 
 

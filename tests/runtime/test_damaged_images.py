@@ -1,4 +1,4 @@
-"""What is no whole picture is refused in one sentence, fast; and pictures are found under any name."""
+"""What is no whole image is refused in one sentence, fast; and images are found under any name."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import time
 import zlib
 from pathlib import Path
 
+import images
 import numpy as np
-import pictures
 import pytest
 from PIL import Image
 
 from padim_edge_artifact import ImageError
-from padim_edge_runtime import images
+from padim_edge_runtime import image_files
 
 POSITIONS = 150
 """Places at which files are cut."""
 BOMB_SECONDS = 2.0
 """A refusal reads a header: milliseconds. Decoding 60000 x 60000 pixels would take minutes."""
 BOMB_MEGABYTES = 400
-"""Peak memory of the whole process, which needs about 60 without any picture; decoding would need 10 000."""
+"""Peak memory of the whole process, which needs about 60 without any image; decoding would need 10 000."""
 
 # The runtime silences these outside of tests, where no filter turns warnings into errors.
 pytestmark = [
@@ -34,7 +34,7 @@ pytestmark = [
 
 def refusal(path: Path) -> str:
     with pytest.raises(ImageError) as caught:
-        images.read(path)
+        image_files.read(path)
     sentence = str(caught.value)
     assert path.name in sentence
     assert "\n" not in sentence
@@ -43,7 +43,7 @@ def refusal(path: Path) -> str:
 
 def encoded(kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    pictures.good(1, (48, 64)).save(buffer, kind, **options)
+    images.good(1, (48, 64)).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -59,26 +59,26 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_picture_cut_anywhere_is_refused_or_whole(tmp_path: Path, name: str) -> None:
+def test_a_image_cut_anywhere_is_refused_or_whole(tmp_path: Path, name: str) -> None:
     """Cut: refused. Only what follows the last pixel may be missing. A grey lower half would be judged as a defect."""
     path, content = tmp_path / name, FILES[name]
     path.write_bytes(content)
-    whole = np.asarray(images.read(path).image)
+    whole = np.asarray(image_files.read(path).image)
     lost = 0
     for end in sorted({len(content) * i // POSITIONS for i in range(POSITIONS)}):
         path.write_bytes(content[:end])
         try:
-            pixels = np.asarray(images.read(path).image)
+            pixels = np.asarray(image_files.read(path).image)
         except ImageError as error:
             assert name in str(error)  # noqa: PT017  # both outcomes are right
             lost += 1
         else:
-            assert np.array_equal(pixels, whole), f"{end} of {len(content)} bytes are taken for a picture"
+            assert np.array_equal(pixels, whole), f"{end} of {len(content)} bytes are taken for an image"
     assert lost >= POSITIONS * 0.9
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_damaged_bytes_give_a_picture_or_a_sentence(tmp_path: Path, name: str) -> None:
+def test_damaged_bytes_give_a_image_or_a_sentence(tmp_path: Path, name: str) -> None:
     """Not every format has checksums; but no other exception may end the judging of a folder."""
     path, content = tmp_path / name, FILES[name]
     draw = np.random.default_rng(0)
@@ -88,7 +88,7 @@ def test_damaged_bytes_give_a_picture_or_a_sentence(tmp_path: Path, name: str) -
             damaged[position] = draw.integers(0, 256)
         path.write_bytes(damaged)
         try:
-            assert images.read(path).image.mode == "RGB"
+            assert image_files.read(path).image.mode == "RGB"
         except ImageError as error:
             assert name in str(error)  # noqa: PT017  # both outcomes are right
 
@@ -113,30 +113,30 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     refusal(tmp_path / ("n" * 300))
 
 
-def test_a_svg_and_an_onnx_are_no_pictures(tmp_path: Path, golden: Path) -> None:
+def test_a_svg_and_an_onnx_are_no_images(tmp_path: Path, golden: Path) -> None:
     (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"/>')
-    assert "not a picture that Pillow can read" in refusal(tmp_path / "a.svg")
-    assert "not a picture that Pillow can read" in refusal(golden)
+    assert "not an image that Pillow can read" in refusal(tmp_path / "a.svg")
+    assert "not an image that Pillow can read" in refusal(golden)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".tif", ".webp"])
 def test_animations_and_many_pages_are_refused(tmp_path: Path, suffix: str) -> None:
     """Which of the frames should be judged?"""
-    frames = [pictures.good(i, (48, 64)) for i in range(3)]
+    frames = [images.good(i, (48, 64)) for i in range(3)]
     path = tmp_path / f"a{suffix}"
     frames[0].save(path, save_all=True, append_images=frames[1:])
-    assert "has 3 frames, expected a single picture" in refusal(path)
+    assert "has 3 frames, expected a single image" in refusal(path)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 7), (7, 900), (900, 7)])
-def test_tiny_pictures_are_refused(tmp_path: Path, width: int, height: int) -> None:
+def test_tiny_images_are_refused(tmp_path: Path, width: int, height: int) -> None:
     Image.new("RGB", (width, height)).save(tmp_path / "tiny.png")
     assert f"has {width}x{height} pixels, expected at least 8 a side" in refusal(tmp_path / "tiny.png")
 
 
-def test_the_smallest_picture_is_read(tmp_path: Path) -> None:
+def test_the_smallest_image_is_read(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "small.png")
-    assert images.read(tmp_path / "small.png").image.size == (8, 8)
+    assert image_files.read(tmp_path / "small.png").image.size == (8, 8)
 
 
 def png_header(side: int) -> bytes:
@@ -159,7 +159,7 @@ import re, sys
 from pathlib import Path
 from padim_edge_runtime import ImageError, images
 try:
-    images.read(Path(sys.argv[1]))
+    image_files.read(Path(sys.argv[1]))
 except ImageError as error:
     # Not ru_maxrss: a child inherits the peak of the process that forked it.
     print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
@@ -171,7 +171,7 @@ except ImageError as error:
 def test_a_decompression_bomb_is_refused_at_once(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(BOMBS[name])
     start = time.perf_counter()
-    assert f"more than {images.LARGEST_AREA} pixels" in refusal(tmp_path / name)
+    assert f"more than {image_files.LARGEST_AREA} pixels" in refusal(tmp_path / name)
     assert time.perf_counter() - start < BOMB_SECONDS
 
 
@@ -191,15 +191,15 @@ def test_a_decompression_bomb_takes_no_memory(tmp_path: Path, name: str) -> None
 )
 def test_any_name_is_read_and_found(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(FILES["a.png"])
-    assert images.read(tmp_path / name).image.size == (64, 48)
-    assert images.find([tmp_path / name]) == [(tmp_path / name, Path(name))]
+    assert image_files.read(tmp_path / name).image.size == (64, 48)
+    assert image_files.find([tmp_path / name]) == [(tmp_path / name, Path(name))]
 
 
 class TestFind:
     """Which files are judged, and under which name."""
 
     def names(self, *paths: Path) -> list[str]:
-        return [name.as_posix() for _, name in images.find(paths)]
+        return [name.as_posix() for _, name in image_files.find(paths)]
 
     def tree(self, folder: Path, *names: str) -> Path:
         for name in names:
@@ -207,12 +207,12 @@ class TestFind:
             (folder / name).write_bytes(b"")
         return folder
 
-    def test_a_folder_gives_its_pictures_sorted_with_their_folders(self, tmp_path: Path) -> None:
+    def test_a_folder_gives_its_images_sorted_with_their_folders(self, tmp_path: Path) -> None:
         self.tree(tmp_path, "b/2.JPG", "b/1.png", "a.tiff", "notes.txt", "model.onnx", "c/d/e.webp", "c/clip.gif")
         assert self.names(tmp_path) == ["a.tiff", "b/1.png", "b/2.JPG", "c/d/e.webp"]
 
     def test_every_ending_in_any_case(self, tmp_path: Path) -> None:
-        names = [f"{i}{case}" for i, s in enumerate(sorted(images.SUFFIXES)) for case in (s, s.upper())]
+        names = [f"{i}{case}" for i, s in enumerate(sorted(image_files.SUFFIXES)) for case in (s, s.upper())]
         assert self.names(self.tree(tmp_path, *names)) == sorted(names)
 
     def test_hidden_files_and_folders_are_passed_over(self, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ class TestFind:
         assert self.names(tmp_path) == ["f.png"]
         assert self.names(tmp_path / ".cache") == ["b.png"]
 
-    def test_a_folder_that_ends_like_a_picture_is_no_picture(self, tmp_path: Path) -> None:
+    def test_a_folder_that_ends_like_a_image_is_no_image(self, tmp_path: Path) -> None:
         self.tree(tmp_path, "x.png/inner.png")
         assert self.names(tmp_path) == ["x.png/inner.png"]
 
@@ -235,7 +235,7 @@ class TestFind:
 
     def test_nothing_to_judge_is_refused(self, tmp_path: Path) -> None:
         self.tree(tmp_path, "notes.txt")
-        with pytest.raises(ImageError, match="holds no pictures"):
-            images.find([tmp_path])
+        with pytest.raises(ImageError, match="holds no images"):
+            image_files.find([tmp_path])
         with pytest.raises(ImageError, match="does not exist"):
-            images.find([tmp_path / "missing"])
+            image_files.find([tmp_path / "missing"])

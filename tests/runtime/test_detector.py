@@ -1,4 +1,4 @@
-"""The detector: what it says of pictures, what it refuses, and how it finds out that a machine answers differently."""
+"""The detector: what it says of images, what it refuses, and how it finds out that a machine answers differently."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import golden as files
+import images
 import numpy as np
-import pictures
 import pytest
 
 from padim_edge_artifact import ArtifactError, DeviceError, ImageError, read_metadata
@@ -18,7 +18,7 @@ from padim_edge_runtime import Detector
 from padim_edge_runtime.regions import find_regions
 
 BATCH = {"cpu": 1e-5}
-"""Relative: a batch may be summed in another order than one picture (float32); measured 4e-7 on x86."""
+"""Relative: a batch may be summed in another order than one image (float32); measured 4e-7 on x86."""
 GPU_BATCH = 2e-3
 """The same on GPUs, where another algorithm may be chosen for another batch; an estimate from before TF32 was switched
 off, not measured yet."""
@@ -35,22 +35,22 @@ def frames(detector: Detector, count: int) -> np.ndarray:
     """Good, defective and noise, in turn."""
     made = []
     for i in range(count):
-        kind = (pictures.good(50 + i), pictures.defective(50 + i)[0], None)[i % 3]
-        made.append(detector.prepare(kind) if kind else pictures.noise(i, detector.metadata.size))
+        kind = (images.good(50 + i), images.defective(50 + i)[0], None)[i % 3]
+        made.append(detector.prepare(kind) if kind else images.noise(i, detector.metadata.size))
     return np.stack(made)
 
 
 def test_good_parts_are_good_and_defective_ones_are_anomalous(detector: Detector) -> None:
     """Parts that the model has not seen; at a false-alarm rate of 1 %, none of 20 good ones is far above."""
-    good = detector(np.stack([detector.prepare(pictures.good(i)) for i in range(100, 120)]))
-    bad = detector(np.stack([detector.prepare(pictures.defective(i)[0]) for i in range(100, 120)]))
+    good = detector(np.stack([detector.prepare(images.good(i)) for i in range(100, 120)]))
+    bad = detector(np.stack([detector.prepare(images.defective(i)[0]) for i in range(100, 120)]))
     assert good.anomalous.sum() <= 2
     assert bad.anomalous.all()
     assert good.score.max() < bad.score.min()
 
 
 def test_the_map_is_highest_where_the_defect_is(detector: Detector) -> None:
-    image, (x, y, width, height) = pictures.defective(7, (120, 150))
+    image, (x, y, width, height) = images.defective(7, (120, 150))
     result = detector(detector.prepare(image))
     row, column = np.unravel_index(result.anomaly_map[0].argmax(), result.anomaly_map[0].shape)
     box = detector.metadata.preprocessing.judged_box(150, 120)
@@ -82,7 +82,7 @@ def test_the_score_is_the_maximum_of_the_map(detector: Detector) -> None:
     assert np.array_equal(result.score, result.anomaly_map.max(axis=(1, 2)))
 
 
-def test_a_batch_is_judged_as_its_pictures_one_by_one(detector: Detector, device: str) -> None:
+def test_a_batch_is_judged_as_its_images_one_by_one(detector: Detector, device: str) -> None:
     batch = frames(detector, 6)
     together, alone = detector(batch), [detector(frame) for frame in batch]
     for name in ("score", "anomaly_map", "patch_distance", "p_value"):
@@ -98,7 +98,7 @@ def test_the_order_in_a_batch_does_not_matter(detector: Detector, device: str) -
     np.testing.assert_allclose(detector(batch[::-1]).score, detector(batch).score[::-1], rtol=BATCH.get(device, 2e-3))
 
 
-def test_the_same_picture_gives_the_same_answer_again(detector: Detector, device: str) -> None:
+def test_the_same_image_gives_the_same_answer_again(detector: Detector, device: str) -> None:
     batch = frames(detector, 3)
     first, second = detector(batch), detector(batch)
     if device == "cpu":
@@ -107,9 +107,9 @@ def test_the_same_picture_gives_the_same_answer_again(detector: Detector, device
 
 
 def test_distances_are_not_negative_and_finite(detector: Detector) -> None:
-    """Black, white and noise are as far from the training pictures as pictures get."""
+    """Black, white and noise are as far from the training images as images get."""
     size = (*detector.metadata.size, 3)
-    extremes = np.stack([np.zeros(size, np.uint8), np.full(size, 255, np.uint8), pictures.noise(0, size[:2])])
+    extremes = np.stack([np.zeros(size, np.uint8), np.full(size, 255, np.uint8), images.noise(0, size[:2])])
     result = detector(extremes)
     assert np.isfinite(result.anomaly_map).all()
     assert (result.patch_distance >= 0).all()
@@ -157,7 +157,7 @@ def test_the_decision_and_the_regions_agree_to_the_last_digit(detector: Detector
         assert bool(result.anomalous[0]) == bool(regions) == (score > limit)
 
 
-def test_a_picture_in_any_memory_layout_is_judged_alike(detector: Detector) -> None:
+def test_a_image_in_any_memory_layout_is_judged_alike(detector: Detector) -> None:
     """As slices, channel swaps (BGR from OpenCV) and read-only views come in."""
     batch = frames(detector, 2)
     swapped = np.ascontiguousarray(batch[..., ::-1])[..., ::-1]
@@ -304,8 +304,8 @@ def test_the_number_of_threads_does_not_change_the_answer(golden: Path, device: 
     np.testing.assert_allclose(one.anomaly_map, two.anomaly_map, rtol=BATCH.get(device, GPU_BATCH), atol=1e-5)
 
 
-def test_prepare_takes_paths_and_text_and_pictures(detector: Detector, tmp_path: Path) -> None:
-    image = pictures.good(3)
+def test_prepare_takes_paths_and_text_and_images(detector: Detector, tmp_path: Path) -> None:
+    image = images.good(3)
     image.save(tmp_path / "a.png")
     expected = detector.prepare(image)
     assert expected.shape == (*detector.metadata.size, 3)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import golden as golden_files
 import pytest
+from padim_edge_runtime.bench.measure.footprint import LEAD, WARM_UP, costs, latencies, memory, resident
 
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_runtime import Detector, footprint
-from padim_edge_runtime.footprint import LEAD, WARM_UP, costs, latencies, memory, resident
+from padim_edge_runtime import Detector
+from padim_edge_runtime.bench.measure import footprint
 
 on_linux = pytest.mark.skipif(resident("self") is None, reason="this system does not tell private memory from mapped")
 
@@ -119,7 +120,7 @@ def test_a_process_that_fails_is_told_of_in_one_sentence(tmp_path: Path) -> None
 def test_nothing_but_the_model_is_measured() -> None:
     """The measuring process has the device's packages and no others."""
     program = (
-        "import sys, padim_edge_runtime.footprint, padim_edge_runtime.detector\n"
+        "import sys, padim_edge_runtime.bench.measure.footprint, padim_edge_runtime.detector\n"
         "print({'torch', 'onnx', 'scipy', 'sklearn', 'typer', 'rich'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout.strip() == b"set()"

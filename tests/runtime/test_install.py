@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import golden as files
-import pictures
+import images
 import pytest
 import wheels
 from wheels import ENVIRONMENT, ROOT, uv
@@ -39,11 +39,11 @@ def bench(tmp_path: Path) -> Path:
     """A folder with two models, good parts and a defective one."""
     for path in (files.WHOLE, files.CROPPED, files.CROPPED.with_name(f"{files.CROPPED.name}.data")):
         shutil.copyfile(path, tmp_path / path.name)
-    pictures.good(70).save(tmp_path / "good.png")
-    pictures.defective(71)[0].save(tmp_path / "defective.png")
+    images.good(70).save(tmp_path / "good.png")
+    images.defective(71)[0].save(tmp_path / "defective.png")
     (tmp_path / "held_out").mkdir()
     for i in range(30):
-        pictures.good(100 + i).save(tmp_path / "held_out" / f"{i}.png")
+        images.good(100 + i).save(tmp_path / "held_out" / f"{i}.png")
     return tmp_path
 
 

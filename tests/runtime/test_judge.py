@@ -1,4 +1,4 @@
-"""Many pictures at a time: the same results as one after another, in order, in bounded memory."""
+"""Many images at a time: the same results as one after another, in order, in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import images
 import numpy as np
-import pictures
 import pytest
 from PIL import Image
 
 from padim_edge_artifact import DeviceError, ImageError, Preprocessing
-from padim_edge_artifact.comparable import Reference, compare, shift, thumbnail
-from padim_edge_runtime import Detector, images
+from padim_edge_model.comparable import Reference, compare, shift, thumbnail
+from padim_edge_runtime import Detector, image_files
 from padim_edge_runtime import judge as module
 from padim_edge_runtime.judge import Judged, Unreadable, judge, side_by_side
 
@@ -32,7 +32,7 @@ def files(tmp_path: Path) -> list[tuple[Path, Path]]:
     found = []
     for i in range(COUNT):
         size = (80 + 7 * i, 110 - 5 * i)
-        image = pictures.defective(i, size)[0] if i % 3 == 2 else pictures.good(i, size)
+        image = images.defective(i, size)[0] if i % 3 == 2 else images.good(i, size)
         name = Path(f"{i:02}.{('png', 'jpg', 'bmp')[i % 3]}")
         (image.convert("L") if i % 2 else image).save(folder / name)
         found.append((folder / name, name))
@@ -50,7 +50,7 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Counting:
-    """A detector that counts how many pictures are in it at a time."""
+    """A detector that counts how many images are in it at a time."""
 
     def __init__(self, inner: Detector, device: str, work: Callable[[], None] = lambda: time.sleep(0.005)) -> None:
         self.inner, self.metadata, self.device, self.work = inner, inner.metadata, device, work
@@ -76,10 +76,10 @@ def timeless(results: Iterator[Judged | Unreadable]) -> list[dict[str, Any]]:
 
 @pytest.mark.usefixtures("four_cores")
 @pytest.mark.parametrize("at_once", [1, 4])
-def test_results_are_those_of_one_picture_after_another_to_the_last_digit(
+def test_results_are_those_of_one_image_after_another_to_the_last_digit(
     golden: Path, files: list[tuple[Path, Path]], at_once: int
 ) -> None:
-    """However many pictures are in the model at a time, on however many threads."""
+    """However many images are in the model at a time, on however many threads."""
     detector, one_thread = Detector.load(golden, "cpu", threads=3), Detector.load(golden, "cpu", threads=1)
     found = [each for each in judge(one_thread, files, at_once=at_once) if isinstance(each, Judged)]
     assert [each.path for each in found] == [path for path, _ in files]
@@ -92,11 +92,9 @@ def test_results_are_those_of_one_picture_after_another_to_the_last_digit(
 
 
 @pytest.mark.usefixtures("four_cores")
-def test_one_bad_picture_stays_in_its_place_and_stops_nothing(
-    detector: Detector, files: list[tuple[Path, Path]]
-) -> None:
+def test_one_bad_image_stays_in_its_place_and_stops_nothing(detector: Detector, files: list[tuple[Path, Path]]) -> None:
     for i in (0, 5, COUNT - 1):
-        files[i][0].write_bytes(b"no picture")
+        files[i][0].write_bytes(b"no image")
     found = list(judge(detector, files, at_once=4))
     assert [isinstance(each, Unreadable) for each in found] == [i in (0, 5, COUNT - 1) for i in range(COUNT)]
     assert [each.path for each in found] == [path for path, _ in files]
@@ -104,10 +102,10 @@ def test_one_bad_picture_stays_in_its_place_and_stops_nothing(
 
 @pytest.mark.usefixtures("four_cores")
 @pytest.mark.parametrize(("device", "at_once", "most"), [("cpu", 3, 3), ("cpu", 1, 1), ("cuda", 3, 1)])
-def test_so_many_pictures_are_in_the_model_at_a_time(
+def test_so_many_images_are_in_the_model_at_a_time(
     golden: Path, files: list[tuple[Path, Path]], device: str, at_once: int, most: int
 ) -> None:
-    """On a CPU as many as told. Another device has one of its own, which pictures would only queue for."""
+    """On a CPU as many as told. Another device has one of its own, which images would only queue for."""
     counting = Counting(Detector.load(golden, "cpu"), device)
     meeting = threading.Barrier(most)
     counting.work = lambda: None if meeting.broken else _meet(meeting)
@@ -130,36 +128,36 @@ def test_waiting_for_a_turn_in_the_model_is_not_time_in_the_model(golden: Path, 
 
 
 @pytest.mark.usefixtures("four_cores")
-def test_no_more_pictures_than_threads_are_in_memory(
+def test_no_more_images_than_threads_are_in_memory(
     detector: Detector, files: list[tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However slowly the results are used."""
     alive: set[int] = set()
     most = 0
     lock = threading.Lock()
-    read = images.read
+    read = image_files.read
 
-    class Held(images.Picture):
+    class Held(image_files.Decoded):
         def __del__(self) -> None:
             alive.discard(id(self))
 
-    def counted(path: Path, *, keep_grey: bool) -> images.Picture:
+    def counted(path: Path, *, keep_grey: bool) -> image_files.Decoded:
         nonlocal most
-        picture = read(path, keep_grey=keep_grey)
-        held = Held(picture.image, picture.notes)
+        image = read(path, keep_grey=keep_grey)
+        held = Held(image.image, image.notes)
         with lock:
             alive.add(id(held))
             most = max(most, len(alive))
         return held
 
-    monkeypatch.setattr(images, "read", counted)
+    monkeypatch.setattr(image_files, "read", counted)
     for _ in judge(detector, files * 3, at_once=4):
         time.sleep(0.002)
     assert 1 <= most <= 4
 
 
 @pytest.mark.usefixtures("four_cores")
-def test_a_device_that_fails_is_told_after_the_pictures_before_it(golden: Path, files: list[tuple[Path, Path]]) -> None:
+def test_a_device_that_fails_is_told_after_the_images_before_it(golden: Path, files: list[tuple[Path, Path]]) -> None:
     def fail() -> None:
         if counting.calls > 5:
             raise DeviceError("the device 'cpu' failed while it ran")
@@ -190,7 +188,7 @@ def test_leaving_early_judges_no_more_than_was_begun(golden: Path, files: list[t
 
 
 @pytest.mark.parametrize(("largest", "most"), [(10**9, 2), (1, 1)])
-def test_large_pictures_are_drawn_one_at_a_time(
+def test_large_images_are_drawn_one_at_a_time(
     detector: Detector,
     files: list[tuple[Path, Path]],
     tmp_path: Path,
@@ -225,8 +223,8 @@ def test_large_pictures_are_drawn_one_at_a_time(
     assert len(list((tmp_path / "heat").iterdir())) == COUNT
 
 
-def test_overlays_of_grey_pictures_are_those_of_the_same_in_rgb(detector: Detector, tmp_path: Path) -> None:
-    grey = pictures.defective(3)[0].convert("L")
+def test_overlays_of_grey_images_are_those_of_the_same_in_rgb(detector: Detector, tmp_path: Path) -> None:
+    grey = images.defective(3)[0].convert("L")
     grey.save(tmp_path / "grey.png")
     grey.convert("RGB").save(tmp_path / "rgb.png")
     given = [(tmp_path / name, Path(name)) for name in ("grey.png", "rgb.png")]
@@ -240,7 +238,7 @@ def test_overlays_of_grey_pictures_are_those_of_the_same_in_rgb(detector: Detect
     ("cores", "count", "expected"),
     [(1, 100, 1), (2, 1, 1), (2, 2, 2), (4, 3, 1), (4, 100, 4), (64, 100, 8), (64, 7, 1)],
 )
-def test_pictures_share_the_cores_where_there_are_enough_of_them(
+def test_images_share_the_cores_where_there_are_enough_of_them(
     monkeypatch: pytest.MonkeyPatch, cores: int, count: int, expected: int
 ) -> None:
     monkeypatch.setattr(module, "cores", lambda: cores)
@@ -253,7 +251,7 @@ def test_an_unreadable_frame_is_reported_like_an_unreadable_file(
     def refuse(*_: object) -> None:
         raise ImageError("no frame of that")
 
-    monkeypatch.setattr(images, "prepare", refuse)
+    monkeypatch.setattr(image_files, "prepare", refuse)
     assert list(judge(detector, files[:1])) == [Unreadable(files[0][0], "no frame of that")]
 
 
@@ -261,11 +259,11 @@ def test_an_unreadable_frame_is_reported_like_an_unreadable_file(
 @pytest.mark.parametrize(
     "size", [(300, 200), (64, 64), (31, 97), (1000, 33)], ids=["smaller", "the same", "larger", "both"]
 )
-def test_grey_pictures_give_the_same_frame_whether_kept_grey_or_not(
+def test_grey_images_give_the_same_frame_whether_kept_grey_or_not(
     tmp_path: Path, size: tuple[int, int], interpolation: str
 ) -> None:
     """Models are fitted on the one and run on the other."""
-    noise = pictures.noise(5, size)[..., 0]
+    noise = images.noise(5, size)[..., 0]
     Image.fromarray(noise).save(tmp_path / "8.png")
     Image.fromarray(noise.astype(np.uint16) * 200).save(tmp_path / "16.png")
     Image.fromarray(noise).save(tmp_path / "8.jpg")
@@ -278,27 +276,27 @@ def test_grey_pictures_give_the_same_frame_whether_kept_grey_or_not(
         Preprocessing((72, 80), (64, 48), interpolation),
     ):
         for path in tmp_path.iterdir():
-            kept, usual = images.read(path, keep_grey=True), images.read(path)
+            kept, usual = image_files.read(path, keep_grey=True), image_files.read(path)
             assert kept.image.mode == "L"
             assert usual.image.mode == "RGB"
             assert kept.image.size == usual.image.size == (size if "turned" in path.name else size[::-1])
             assert kept.notes == usual.notes
-            frame = images.prepare(usual.image, preprocessing)
-            assert np.array_equal(images.prepare(kept.image, preprocessing), frame), path
+            frame = image_files.prepare(usual.image, preprocessing)
+            assert np.array_equal(image_files.prepare(kept.image, preprocessing), frame), path
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "1"])
-def test_pictures_of_other_modes_become_rgb_also_where_grey_is_kept(tmp_path: Path, mode: str) -> None:
+def test_images_of_other_modes_become_rgb_also_where_grey_is_kept(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "a.tif"
-    pictures.good(1).convert(mode).save(path)
-    assert images.read(path, keep_grey=True).image.mode == "RGB"
+    images.good(1).convert(mode).save(path)
+    assert image_files.read(path, keep_grey=True).image.mode == "RGB"
 
 
 def test_references_are_not_mixed_up(detector: Detector) -> None:
-    """Their spectra are kept from one picture to the next."""
+    """Their spectra are kept from one image to the next."""
     own = detector.metadata.reference
     grid = detector.metadata.grid
-    frames = [np.roll(detector.prepare(pictures.good(i)), 8 * i, axis=1) for i in range(3)]
+    frames = [np.roll(detector.prepare(images.good(i)), 8 * i, axis=1) for i in range(3)]
     others = [_reference_of(frame, grid, own) for frame in frames]
     for _ in range(2):
         for reference, mean in zip(others, frames, strict=True):

@@ -1,9 +1,9 @@
-"""Overlays: the picture in its own size, calm where all is well, and the same colour for the same distance."""
+"""Overlays: the image in its own size, calm where all is well, and the same colour for the same distance."""
 
 from __future__ import annotations
 
+import images
 import numpy as np
-import pictures
 import pytest
 from PIL import Image
 
@@ -12,8 +12,8 @@ from padim_edge_runtime.overlay import overlay
 THRESHOLD = 10.0
 
 
-def draw(image: Image.Image, picture_map: np.ndarray, *, anomalous: bool = False) -> np.ndarray:
-    shown = overlay(image, picture_map.astype(np.float32), THRESHOLD, anomalous=anomalous, score=picture_map.max())
+def draw(image: Image.Image, image_map: np.ndarray, *, anomalous: bool = False) -> np.ndarray:
+    shown = overlay(image, image_map.astype(np.float32), THRESHOLD, anomalous=anomalous, score=image_map.max())
     assert shown.mode == "RGB"
     assert shown.size == image.size
     return np.asarray(shown)
@@ -28,12 +28,12 @@ def bump(size: tuple[int, int], peak: float) -> np.ndarray:
 @pytest.mark.parametrize("size", [(8, 8), (8, 300), (300, 8), (63, 65), (480, 640)])
 @pytest.mark.parametrize("anomalous", [False, True])
 def test_any_size_is_kept_also_the_smallest(size: tuple[int, int], anomalous: bool) -> None:
-    image = Image.fromarray(pictures.noise(0, size))
+    image = Image.fromarray(images.noise(0, size))
     assert draw(image, bump(size, 30), anomalous=anomalous).shape == (*size, 3)
 
 
-def test_far_below_the_threshold_the_picture_shows_unchanged_but_for_the_caption() -> None:
-    image = pictures.good(0, (200, 300))
+def test_far_below_the_threshold_the_image_shows_unchanged_but_for_the_caption() -> None:
+    image = images.good(0, (200, 300))
     shown = draw(image, np.full((200, 300), THRESHOLD * 0.45))
     changed = (shown != np.asarray(image)).any(axis=-1)
     rows, columns = np.nonzero(changed)
@@ -42,7 +42,7 @@ def test_far_below_the_threshold_the_picture_shows_unchanged_but_for_the_caption
     assert columns.max() < 250
 
 
-def test_above_the_threshold_the_picture_is_coloured() -> None:
+def test_above_the_threshold_the_image_is_coloured() -> None:
     image = Image.new("RGB", (100, 100), (80, 80, 80))
     shown = draw(image, np.full((100, 100), THRESHOLD * 2), anomalous=True)
     assert shown[30, 50, 0] > 150
@@ -50,14 +50,14 @@ def test_above_the_threshold_the_picture_is_coloured() -> None:
 
 
 def test_the_same_value_has_the_same_colour_on_different_maps() -> None:
-    """Colours are not stretched to each map's own range, so that a good picture looks calm beside a bad one."""
+    """Colours are not stretched to each map's own range, so that a good image looks calm beside a bad one."""
     image = Image.new("RGB", (120, 120), (90, 100, 110))
     for value in (6.0, 9.0, 11.0, 14.0, 25.0):
         colours = set()
         for others in (0.0, value, 40.0):
-            picture_map = np.full((120, 120), others)
-            picture_map[20:60, 20:60] = value
-            colours.add(tuple(draw(image, picture_map)[40, 40].tolist()))
+            image_map = np.full((120, 120), others)
+            image_map[20:60, 20:60] = value
+            colours.add(tuple(draw(image, image_map)[40, 40].tolist()))
         assert len(colours) == 1, f"{value}: {colours}"
 
 
@@ -73,9 +73,9 @@ def test_a_higher_value_is_warmer() -> None:
 
 
 def test_a_region_above_the_threshold_is_outlined_in_white() -> None:
-    picture_map = np.zeros((100, 100))
-    picture_map[20:50, 30:70] = THRESHOLD * 1.5
-    shown = draw(Image.new("RGB", (100, 100), (90, 90, 90)), picture_map)
+    image_map = np.zeros((100, 100))
+    image_map[20:50, 30:70] = THRESHOLD * 1.5
+    shown = draw(Image.new("RGB", (100, 100), (90, 90, 90)), image_map)
     white = (shown == 255).all(axis=-1)
     assert white[20, 30:70].all()
     assert white[20:50, 30].all()
@@ -84,15 +84,15 @@ def test_a_region_above_the_threshold_is_outlined_in_white() -> None:
 
 
 def test_what_the_model_did_not_see_is_darkened() -> None:
-    picture_map = np.zeros((100, 100))
-    picture_map[:, :20] = np.nan
-    shown = draw(Image.new("RGB", (100, 100), (200, 200, 200)), picture_map)
+    image_map = np.zeros((100, 100))
+    image_map[:, :20] = np.nan
+    shown = draw(Image.new("RGB", (100, 100), (200, 200, 200)), image_map)
     assert shown[40, 10, 0] < 150
     assert shown[40, 60, 0] == 200
 
 
-def test_the_picture_itself_is_left_alone() -> None:
-    image = pictures.good(0)
+def test_the_image_itself_is_left_alone() -> None:
+    image = images.good(0)
     before = np.array(image)
     draw(image, bump((96, 96), 30))
     assert np.array_equal(np.asarray(image), before)
@@ -100,5 +100,5 @@ def test_the_picture_itself_is_left_alone() -> None:
 
 def test_a_threshold_of_zero_can_be_drawn() -> None:
     """`--threshold 0` is a way to see every region."""
-    image = pictures.good(0)
+    image = images.good(0)
     overlay(image, bump((96, 96), 30).astype(np.float32), 0.0, anomalous=True, score=30)

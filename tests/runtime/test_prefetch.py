@@ -51,7 +51,7 @@ def test_two_workers_do_overlap() -> None:
 
 
 def test_one_worker_does_not() -> None:
-    """Pictures are drawn by one thread, in their order."""
+    """Images are drawn by one thread, in their order."""
     busy = threading.Lock()
 
     def alone(number: int) -> int:

@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-import pictures
+import images
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -19,7 +19,7 @@ from padim_edge_runtime.profile import STAGES, Clock, Profile, bottleneck, table
 NONE = dict.fromkeys(STAGES, 0.0)
 
 IDEAL = Profile(
-    pictures=100,
+    images=100,
     wall=2.0,
     device="cpu",
     workers=2,
@@ -81,7 +81,7 @@ def test_a_stage_that_fails_counts_too() -> None:
 def test_the_table_holds_every_stage_and_adds_up() -> None:
     lines = table(IDEAL)
     text = "\n".join(lines)
-    assert "100 pictures in 2.00 s: 50.0 pictures/s; 2 threads" in lines[0]
+    assert "100 images in 2.00 s: 50.0 images/s; 2 threads" in lines[0]
     for stage, name in STAGES.items():
         (line,) = (line for line in lines if re.match(rf"  {name} ", line))
         seconds, each, share = line.split()[-4:-1] if line.endswith("%") else line.split()[-3:]
@@ -115,7 +115,7 @@ def test_the_table_holds_every_stage_and_adds_up() -> None:
             "other programs on this machine, which had the processor 50 % of the time; model takes most",
         ),
         (changed(processor=1.5, busy={}, computing={}), "none that stands out; model takes most"),
-        (changed(processor=1.5, pictures=7, busy={}, computing={}), "none that so few pictures would show"),
+        (changed(processor=1.5, images=7, busy={}, computing={}), "none that so few images would show"),
     ],
 )
 def test_the_bottleneck_is_named_in_one_sentence(profile: Profile, expected: str) -> None:
@@ -124,15 +124,15 @@ def test_the_bottleneck_is_named_in_one_sentence(profile: Profile, expected: str
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-12])
 def test_a_run_over_nothing_is_told_without_dividing_by_it(seconds: float) -> None:
-    profile = dataclasses.replace(IDEAL, pictures=0, wall=seconds, busy=NONE, computing=NONE)
-    assert "0 pictures in 0.00 s" in table(profile)[0]
+    profile = dataclasses.replace(IDEAL, images=0, wall=seconds, busy=NONE, computing=NONE)
+    assert "0 images in 0.00 s" in table(profile)[0]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "parts").mkdir()
     for i in range(9):
-        pictures.good(i).save(tmp_path / "parts" / f"{i}.png")
+        images.good(i).save(tmp_path / "parts" / f"{i}.png")
     (tmp_path / "parts" / "broken.png").write_bytes(b"")
     return tmp_path / "parts"
 
@@ -152,7 +152,7 @@ def test_the_profile_goes_to_stderr_and_leaves_the_lines_alone(
     assert [{**line, "milliseconds": 0} for line in lines[0]] == [{**line, "milliseconds": 0} for line in lines[1]]
     assert len(lines[0]) == 10
     assert "stage" not in plain.stderr
-    assert re.search(r"10 pictures in [\d.]+ s: [\d.]+ pictures/s; \d+ threads", profiled.stderr)
+    assert re.search(r"10 images in [\d.]+ s: [\d.]+ images/s; \d+ threads", profiled.stderr)
     assert "bottleneck: " in profiled.stderr
     for name in STAGES.values():
         (line,) = (line for line in profiled.stderr.splitlines() if line.startswith(f"  {name} "))
@@ -161,12 +161,12 @@ def test_the_profile_goes_to_stderr_and_leaves_the_lines_alone(
     assert float(overlay.split()[1]) > 0
 
 
-def test_every_run_ends_with_its_pictures_a_second(golden: Path, folder: Path, device: str) -> None:
+def test_every_run_ends_with_its_images_a_second(golden: Path, folder: Path, device: str) -> None:
     last = infer(golden, folder, device).stderr.splitlines()[-1]
-    assert re.search(rf"; on {device}, [\d.]+ pictures/s, [\d.]+ ms each in the model$", last)
+    assert re.search(rf"; on {device}, [\d.]+ images/s, [\d.]+ ms each in the model$", last)
 
 
-def test_a_run_without_a_readable_picture_has_a_profile_too(golden: Path, folder: Path, device: str) -> None:
+def test_a_run_without_a_readable_image_has_a_profile_too(golden: Path, folder: Path, device: str) -> None:
     stderr = infer(golden, folder / "broken.png", device, "--profile").stderr
-    assert "1 pictures in " in stderr
-    assert "bottleneck: none that so few pictures would show" in stderr
+    assert "1 images in " in stderr
+    assert "bottleneck: none that so few images would show" in stderr

@@ -12,12 +12,13 @@ from typing import Any
 
 import commands
 import fake_onnxruntime
-import pictures
+import images
 import pytest
 
 from padim_edge_artifact import ArtifactError, DeviceError
-from padim_edge_artifact.self_test import picture
-from padim_edge_runtime import Detector, providers
+from padim_edge_artifact.self_test import probe_image
+from padim_edge_runtime import Detector
+from padim_edge_runtime.devices import providers
 
 
 @pytest.fixture
@@ -246,7 +247,7 @@ def test_a_device_that_fails_in_mid_run_is_an_error_and_nothing_takes_its_place(
     session = detector.session
     before = session.get_providers()
     session._sess = failing = Failing(session._sess)
-    frame = picture(detector.metadata.size)
+    frame = probe_image(detector.metadata.size)
     detector(frame)
     with pytest.raises(DeviceError, match=r"'cpu' failed while it ran \(.*CUDA failure 700"):
         detector(frame)
@@ -267,7 +268,7 @@ def test_infer_stops_with_one_sentence_where_the_device_fails_in_mid_run(
     golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for i in range(4):
-        pictures.good(i).save(tmp_path / f"{i}.png")
+        images.good(i).save(tmp_path / f"{i}.png")
     load = Detector.load
 
     def failing(*arguments: Any, **keywords: Any) -> Detector:

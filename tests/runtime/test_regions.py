@@ -1,4 +1,4 @@
-"""The map in the picture's own pixels, and the regions above the threshold in it."""
+"""The map in the image's own pixels, and the regions above the threshold in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from padim_edge_artifact import Preprocessing
-from padim_edge_runtime.regions import find_regions, label, to_picture
+from padim_edge_runtime.regions import find_regions, label, to_image
 
 FLOAT32 = 1e-6
 """Relative: interpolation in float32 rounds each weight and each sum once."""
@@ -86,7 +86,7 @@ def test_labels_of_figures(rows: list[str], regions: int) -> None:
 
 @settings(deadline=None, max_examples=100)
 @given(preprocessings(), sides, sides, st.integers(0, 99), st.floats(0.5, 20))
-def test_regions_are_inside_the_picture_and_hold_every_cell_above_the_threshold(
+def test_regions_are_inside_the_image_and_hold_every_cell_above_the_threshold(
     preprocessing: Preprocessing, width: int, height: int, seed: int, threshold: float
 ) -> None:
     anomaly_map = random_map(preprocessing.size, seed)
@@ -135,7 +135,7 @@ def test_a_map_at_the_threshold_has_no_region() -> None:
     assert region.area == 80 * 60
 
 
-def test_a_region_lies_where_it_is_in_the_picture() -> None:
+def test_a_region_lies_where_it_is_in_the_image() -> None:
     """Cells of 10 x 5 pixels, 8 x 8 of them cropped out of 10 x 10."""
     anomaly_map = np.zeros((8, 8), np.float32)
     anomaly_map[2:4, 5:8] = 4
@@ -150,7 +150,7 @@ def test_a_region_lies_where_it_is_in_the_picture() -> None:
 @settings(deadline=None, max_examples=100)
 @given(preprocessings(), sides, sides, st.floats(0, 1e4, width=32))
 def test_a_constant_map_stays_constant(preprocessing: Preprocessing, width: int, height: int, value: float) -> None:
-    shown = to_picture(np.full(preprocessing.size, value, np.float32), preprocessing, width, height)
+    shown = to_image(np.full(preprocessing.size, value, np.float32), preprocessing, width, height)
     assert shown.shape == (height, width)
     assert shown.dtype == np.float32
     seen = shown[~np.isnan(shown)]
@@ -163,7 +163,7 @@ def test_a_pixel_is_nan_exactly_where_the_model_did_not_look(
     preprocessing: Preprocessing, width: int, height: int, seed: int
 ) -> None:
     """Of pixels that are partly seen, the centre decides."""
-    shown = to_picture(random_map(preprocessing.size, seed), preprocessing, width, height)
+    shown = to_image(random_map(preprocessing.size, seed), preprocessing, width, height)
     box = preprocessing.judged_box(width, height)
     y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
     inside = np.minimum.reduce([x - box.left, box.right - x, y - box.top, box.bottom - y])
@@ -174,9 +174,9 @@ def test_a_pixel_is_nan_exactly_where_the_model_did_not_look(
 @settings(deadline=None, max_examples=100)
 @given(preprocessings(), sides, sides, st.integers(0, 99))
 def test_no_value_leaves_the_maps_range(preprocessing: Preprocessing, width: int, height: int, seed: int) -> None:
-    """A picture cannot look worse than its score."""
+    """An image cannot look worse than its score."""
     anomaly_map = random_map(preprocessing.size, seed)
-    shown = to_picture(anomaly_map, preprocessing, width, height)
+    shown = to_image(anomaly_map, preprocessing, width, height)
     assert np.nanmax(shown, initial=0) <= anomaly_map.max() * (1 + FLOAT32)
     assert np.nanmin(shown, initial=np.inf) >= anomaly_map.min() * (1 - FLOAT32)
 
@@ -189,12 +189,12 @@ def test_a_whole_frame_enlarged_is_pillows_bilinear_resize(
     anomaly_map = random_map(preprocessing.size, seed)
     width, height = anomaly_map.shape[1] * across + more, anomaly_map.shape[0] * down + more
     expected = np.asarray(Image.fromarray(anomaly_map).resize((width, height), Image.Resampling.BILINEAR))
-    shown = to_picture(anomaly_map, preprocessing, width, height)
+    shown = to_image(anomaly_map, preprocessing, width, height)
     np.testing.assert_allclose(shown, expected, rtol=0, atol=RESIZE * anomaly_map.max())
 
 
 def test_a_crop_is_placed_where_it_was_cut() -> None:
     anomaly_map = random_map((6, 4), 0)
-    shown = to_picture(anomaly_map, Preprocessing((10, 10), (6, 4)), 10, 10)
+    shown = to_image(anomaly_map, Preprocessing((10, 10), (6, 4)), 10, 10)
     np.testing.assert_array_equal(shown[2:8, 3:7], anomaly_map)
     assert np.isnan(shown).sum() == 100 - 24

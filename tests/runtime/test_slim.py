@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pictures
+import images
 import pytest
 
 TOOLKIT = (
@@ -67,25 +67,25 @@ def loaded(script: str, *arguments: object, cwd: Path, **environment: str) -> se
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    pictures.defective(1)[0].save(tmp_path / "part.png")
+def image(tmp_path: Path) -> Path:
+    images.defective(1)[0].save(tmp_path / "part.png")
     return tmp_path / "part.png"
 
 
-def test_judging_loads_nothing_of_the_toolkit(golden: Path, picture: Path, tmp_path: Path) -> None:
-    modules = loaded(INFER + RUN, golden, picture, cwd=tmp_path)
+def test_judging_loads_nothing_of_the_toolkit(golden: Path, image: Path, tmp_path: Path) -> None:
+    modules = loaded(INFER + RUN, golden, image, cwd=tmp_path)
     assert {"numpy", "PIL", "onnxruntime"} <= modules
     assert modules.isdisjoint(TOOLKIT)
     assert (tmp_path / "heat" / "part.png").is_file(), "and it did judge"
 
 
 @pytest.mark.parametrize("name", TOOLKIT)
-def test_a_module_of_the_toolkit_would_be_noticed(golden: Path, picture: Path, tmp_path: Path, name: str) -> None:
+def test_a_module_of_the_toolkit_would_be_noticed(golden: Path, image: Path, tmp_path: Path, name: str) -> None:
     """The test above can fail. An empty package stands in, so that this one needs no toolkit."""
     (tmp_path / "fake" / name).mkdir(parents=True)
     (tmp_path / "fake" / name / "__init__.py").touch()
     script = f"import {name}\n{HELP if name != TOOLKIT[0] else INFER}{RUN}"
-    modules = loaded(script, golden, picture, cwd=tmp_path, PYTHONPATH=str(tmp_path / "fake"))
+    modules = loaded(script, golden, image, cwd=tmp_path, PYTHONPATH=str(tmp_path / "fake"))
     assert modules & set(TOOLKIT) == {name}
 
 
@@ -131,14 +131,14 @@ assert detector.self_test().passed
 """
 
 
-def test_nothing_is_told_and_nothing_is_written(golden: Path, picture: Path, tmp_path: Path) -> None:
+def test_nothing_is_told_and_nothing_is_written(golden: Path, image: Path, tmp_path: Path) -> None:
     """onnxruntime reads the variable once, at import, and keeps an identifier in the home folder unless it is set."""
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
     places = {name: str(home / name) for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
     script = WATCHED + JUDGE
-    stdout, stderr = spawn(script, golden, picture, cwd=work, HOME=str(home), USERPROFILE=str(home), **places)
+    stdout, stderr = spawn(script, golden, image, cwd=work, HOME=str(home), USERPROFILE=str(home), **places)
     assert stdout.splitlines() == ["telemetry off: 1"]
     assert stderr == []
     assert list(home.rglob("*")) == []
@@ -153,5 +153,5 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 """
 
 
-def test_judging_opens_no_connection(golden: Path, picture: Path, tmp_path: Path) -> None:
-    spawn(OFFLINE + JUDGE, golden, picture, cwd=tmp_path)
+def test_judging_opens_no_connection(golden: Path, image: Path, tmp_path: Path) -> None:
+    spawn(OFFLINE + JUDGE, golden, image, cwd=tmp_path)

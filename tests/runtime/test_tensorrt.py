@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from padim_edge_artifact import DeviceError, Metadata, read_metadata
-from padim_edge_artifact.self_test import picture
-from padim_edge_runtime import Detector, providers, tensorrt
-from padim_edge_runtime.tensorrt import Batches
+from padim_edge_artifact.self_test import probe_image
+from padim_edge_runtime import Detector
+from padim_edge_runtime.devices import providers, tensorrt
+from padim_edge_runtime.devices.tensorrt import Batches
 
 KNOWN = {
     *("trt_engine_cache_enable", "trt_engine_cache_path", "trt_engine_cache_prefix"),
@@ -51,7 +52,7 @@ def ort(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 def frames(detector: Detector, count: int) -> np.ndarray:
-    return np.repeat(picture(detector.metadata.size)[None], count, axis=0)
+    return np.repeat(probe_image(detector.metadata.size)[None], count, axis=0)
 
 
 def engines(root: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import pytest
 from commands import run
 
 from padim_edge_artifact import Metadata, PadimEdgeError, read_verified
-from padim_edge_runtime.trtexec import calls
+from padim_edge_runtime.devices.trtexec import calls
 
 
 @pytest.fixture

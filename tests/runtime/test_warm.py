@@ -9,11 +9,13 @@ from typing import Any
 
 import fake_onnxruntime
 import golden as files
-import pictures
+import images
 import pytest
 from commands import run
 
-from padim_edge_runtime import Detector, footprint, tensorrt
+from padim_edge_runtime import Detector
+from padim_edge_runtime.bench.measure import footprint
+from padim_edge_runtime.devices import tensorrt
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def test_infer_verify_and_bench_use_what_was_warmed(
     assert Path(told["folder"]).is_dir()
     assert told["bytes"] > 0
     monkeypatch.setattr(footprint, "memory", lambda *_, **__: None)  # another process, without the fake
-    pictures.good(1).save(tmp_path / "a.png")
+    images.good(1).save(tmp_path / "a.png")
     _, stderr = run("infer", model, tmp_path / "a.png", "--device", "tensorrt")
     assert "on tensorrt" in stderr
     assert "builds an engine" not in stderr
@@ -74,7 +76,7 @@ def test_infer_verify_and_bench_use_what_was_warmed(
 
 
 def test_without_warming_the_first_use_builds_and_says_so(ort: Any, model: Path, tmp_path: Path) -> None:
-    pictures.good(1).save(tmp_path / "a.png")
+    images.good(1).save(tmp_path / "a.png")
     for device, expected in (("auto", True), ("tensorrt", False)):
         _, stderr = run("infer", model, tmp_path / "a.png", "--device", device)
         assert ("TensorRT builds an engine for batches of 1 to 8 now" in stderr) == expected
@@ -91,9 +93,9 @@ def test_bench_refuses_a_batch_beyond_the_engine_before_it_measures(ort: Any, mo
 
 
 def test_infer_tells_what_runs_elsewhere_where_it_is_asked(ort: Any, model: Path, tmp_path: Path) -> None:
-    from padim_edge_runtime.providers import DEVICES
+    from padim_edge_runtime.devices.providers import DEVICES
 
-    pictures.good(1).save(tmp_path / "a.png")
+    images.good(1).save(tmp_path / "a.png")
     ort.assigned = {DEVICES["tensorrt"]: 38, DEVICES["cuda"]: 2}
     _, stderr = run("infer", model, tmp_path / "a.png", "--device", "tensorrt", "--verbose")
     assert "2 of 40 nodes on cuda (Conv)" in stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import golden as files
-import pictures
+import images
 import pytest
 import wheels
 from wheels import ENVIRONMENT, ROOT, uv
@@ -40,8 +40,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bench(tmp_path: Path) -> Path:
     """A neutral folder with a model, a good and a defective part."""
     files.copy(files.CROPPED, tmp_path)
-    pictures.good(70).save(tmp_path / "good.png")
-    pictures.defective(71)[0].save(tmp_path / "defective.png")
+    images.good(70).save(tmp_path / "good.png")
+    images.defective(71)[0].save(tmp_path / "defective.png")
     return tmp_path
 
 
@@ -55,7 +55,7 @@ def test_the_wheel_holds_its_packages_and_nothing_else(wheel: Path) -> None:
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
     tops = {name.split("/")[0] for name in names}
-    packages = {"padim_edge_artifact", "padim_edge_fuse", "padim_edge_runtime"}
+    packages = {"padim_edge_artifact", "padim_edge_model", "padim_edge_runtime"}
     (info,) = tops - packages
     assert re.fullmatch(r"padim_edge_runtime-[\d.a-z]+\.dist-info", info)
     assert packages < tops
@@ -112,7 +112,7 @@ def test_a_device_learns_without_torch(learner: Path, environment: Path, tmp_pat
     assert "install padim-edge-runtime[update]" in done.stderr
     done = run(learner / "padim-edge", "update", "part.onnx", "new", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["pictures"] == 30
+    assert json.loads(done.stdout)["images"] == 30
     done = run(learner / "padim-edge", "verify", "part-r2.onnx", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["devices"]["cpu"]["passed"] is True
     done = run(learner / "python", "-c", "import torch", cwd=tmp_path)

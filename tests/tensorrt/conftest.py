@@ -13,8 +13,8 @@ import trt_rtx
 
 from padim_edge.build import build
 from padim_edge.presets import PRESETS
-from padim_edge_fuse import onnx_file
-from padim_edge_fuse.precision import Precision
+from padim_edge_model import onnx_file
+from padim_edge_model.precision import Precision
 
 FLAVOURS = {
     str(each): each
@@ -359,19 +359,19 @@ def emitted(request: pytest.FixtureRequest, flavour: Precision, tmp_path_factory
     """A small model with its constants in a data file, if there are any that can go there."""
     preset = small_models.small(request.param)
     path = tmp_path_factory.mktemp("emitted") / "weave.onnx"
-    pictures = small_models.dataset(small_models.weave(24))
+    images = small_models.dataset(small_models.weave(24))
     with pytest.MonkeyPatch.context() as patch, small_models.export_once("builtin", preset):
         patch.setattr(onnx_file, "EXTERNAL_ABOVE", 0)
-        build(pictures, path, preset, small_models.trunk_of("builtin"), seed=3, precision=flavour)
+        build(images, path, preset, small_models.trunk_of("builtin"), seed=3, precision=flavour)
     assert path.with_name("weave.onnx.data").exists() != flavour.diagonal
     return path
 
 
 @pytest.fixture(scope="session", params=["fp32", "fp16", "int8"])
 def emitted_whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model as `padim-edge export` makes it, with as many pictures as its exact form needs."""
+    """A model as `padim-edge export` makes it, with as many images as its exact form needs."""
     path = tmp_path_factory.mktemp("whole") / "weave.onnx"
-    pictures = small_models.dataset(small_models.weave(40))
+    images = small_models.dataset(small_models.weave(40))
     precision = Precision(request.param, "tensorrt")
-    build(pictures, path, PRESETS["edge"], small_models.trunk_of("builtin"), precision=precision)
+    build(images, path, PRESETS["edge"], small_models.trunk_of("builtin"), precision=precision)
     return path

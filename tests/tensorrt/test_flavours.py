@@ -11,8 +11,8 @@ import small_models
 import trt_rtx
 
 from padim_edge.build import build
-from padim_edge_fuse import tensorrt_rules
-from padim_edge_fuse.precision import Precision
+from padim_edge_model import tensorrt_rules
+from padim_edge_model.precision import Precision
 
 pytestmark = pytest.mark.slow
 
@@ -33,13 +33,13 @@ def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """Small models by precision, of drawn weights; the backbone is exported once for all of them."""
     backbone, name = request.param
     preset, folder = small_models.small(name), tmp_path_factory.mktemp("flavours")
-    pictures = small_models.dataset(small_models.weave(24))
+    images = small_models.dataset(small_models.weave(24))
     made = {}
     with small_models.export_once(backbone, preset), small_models.rounded_to_nearest():
         for precision in PRECISIONS:
             made[precision] = folder / f"{backbone}-{name}-{precision}.onnx"
             numbers = Precision(precision, "tensorrt")
-            build(pictures, made[precision], preset, small_models.trunk_of(backbone), seed=3, precision=numbers)
+            build(images, made[precision], preset, small_models.trunk_of(backbone), seed=3, precision=numbers)
     return made
 
 

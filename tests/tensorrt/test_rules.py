@@ -8,8 +8,8 @@ import onnx
 import pytest
 
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_fuse import tensorrt_rules
-from padim_edge_fuse.tensorrt_rules import Finding
+from padim_edge_model import tensorrt_rules
+from padim_edge_model.tensorrt_rules import Finding
 
 
 def test_what_tensorrt_takes_has_no_findings(accepted) -> None:

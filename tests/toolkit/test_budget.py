@@ -17,8 +17,8 @@ from padim_edge.datasets import Dataset, from_sample
 from padim_edge.presets import PRESETS, choose, parse_size
 from padim_edge_artifact import PadimEdgeError, Preprocessing
 from padim_edge_export import backbones, embedding
-from padim_edge_fuse.graph import EmbeddingGraph
-from padim_edge_fuse.precision import Precision
+from padim_edge_model.graph import EmbeddingGraph
+from padim_edge_model.precision import Precision
 
 SMALL = dataclasses.replace(PRESETS["edge"], preprocessing=Preprocessing((96, 96)), dims=24)
 
@@ -35,7 +35,7 @@ def graph(trunk: backbones.Trunk) -> EmbeddingGraph:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Dataset:
+def images() -> Dataset:
     dataset = from_sample("weave", test=False)
     return dataclasses.replace(dataset, good=dataset.good[:40])
 
@@ -72,10 +72,10 @@ def test_what_is_no_size_is_refused_in_one_sentence(text: str) -> None:
     ids=str,
 )
 def test_the_estimate_is_an_upper_bound_and_a_close_one(
-    precision: Precision, graph: EmbeddingGraph, trunk: backbones.Trunk, pictures: Dataset, tmp_path: Path
+    precision: Precision, graph: EmbeddingGraph, trunk: backbones.Trunk, images: Dataset, tmp_path: Path
 ) -> None:
-    built = build(pictures, tmp_path / "m.onnx", SMALL, trunk, precision=precision)
-    estimated = plan.model_bytes(graph, precision, len(pictures.good))
+    built = build(images, tmp_path / "m.onnx", SMALL, trunk, precision=precision)
+    estimated = plan.model_bytes(graph, precision, len(images.good))
     assert built.bytes <= estimated <= built.bytes + plan._REST + 0.2 * built.bytes
 
 

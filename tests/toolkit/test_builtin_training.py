@@ -1,4 +1,4 @@
-"""Teaching the built-in backbone, on a few tiny pictures: it learns, can be stopped, and writes what it learned."""
+"""Teaching the built-in backbone, on a few tiny images: it learns, can be stopped, and writes what it learned."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ def test_the_file_is_a_backbone_and_says_how_it_was_made(tmp_path: Path) -> None
 def test_the_untrained_weights_have_features_of_unit_size(tmp_path: Path) -> None:
     untrained.main(tmp_path / "untrained.safetensors")
     module = backbones.load("builtin", str(tmp_path / "untrained.safetensors")).module
-    pictures = untrained.noise_pictures(4, 64)
+    images = untrained.noise_images(4, 64)
     with torch.inference_mode():
-        for feature in module(pictures).values():
+        for feature in module(images).values():
             assert 0.3 < float(feature.std()) < 3
     assert np.isfinite(float(feature.std()))

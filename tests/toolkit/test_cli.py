@@ -52,9 +52,9 @@ def test_export_json_is_one_document_with_the_keys_of_the_design(data: Path, tmp
         "export", "--data", data / "bottle", "--backbone", "builtin", "--dims", 10, "--output", output, "--json"
     )
     told = json.loads(stdout)
-    assert told.keys() == {"model", "bytes", "pictures", "threshold", "seconds"}
+    assert told.keys() == {"model", "bytes", "images", "threshold", "seconds"}
     assert told["model"] == str(output)
-    assert told["pictures"] == 24
+    assert told["images"] == 24
     assert told["bytes"] == sum(path.stat().st_size for path in tmp_path.iterdir())
     assert told["threshold"] == read_verified(output).threshold
 
@@ -68,7 +68,7 @@ def test_evaluate_json_has_the_keys_of_the_design_and_null_for_the_undefined(mod
     assert names <= told["mean"].keys()
     assert all(told["mean"][name] == metrics[name] for name in names)
     assert 0 <= metrics["image_auroc"] <= 1
-    assert metrics["kinds"]["good"]["pictures"] == metrics["good"] == 3
+    assert metrics["kinds"]["good"]["images"] == metrics["good"] == 3
 
 
 def test_evaluate_says_what_it_found_to_people(model: Path, data: Path) -> None:
@@ -83,7 +83,7 @@ def test_statistics_are_kept_on_request(data: Path, tmp_path: Path) -> None:
     assert kept.load(tmp_path / "b.npz").statistics.count == 24
 
 
-def test_a_model_for_raw_frames_says_so_and_where_pictures_are_of_another_size(data: Path, tmp_path: Path) -> None:
+def test_a_model_for_raw_frames_says_so_and_where_images_are_of_another_size(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "b.onnx"
     options = ("--class", "bottle", "--data", data, "--backbone", "builtin", "--dims", 10, "--output", output)
     _, stderr = run("export", *options, "--frame", "120x160")
@@ -98,19 +98,19 @@ def test_a_model_for_raw_frames_says_so_and_where_pictures_are_of_another_size(d
     assert "--frame is '1080', expected height x width" in stderr
 
 
-def test_few_pictures_work_and_are_warned_of(tmp_path: Path) -> None:
+def test_few_images_work_and_are_warned_of(tmp_path: Path) -> None:
     for count, warned in ((2, "too few to trust the threshold"), (24, "or more would find more")):
         (folder := tmp_path / str(count)).mkdir()
         for i in range(count):
             Image.fromarray(sample.draw_good("weave", i, size=64)).save(folder / f"{i}.png")
         output = tmp_path / f"{count}.onnx"
         _, stderr = run("export", "--data", folder, "--backbone", "builtin", "--dims", 20, "--output", output)
-        assert f"{count} good pictures" in stderr
+        assert f"{count} good images" in stderr
         assert warned in stderr
         assert np.isfinite(read_verified(output).threshold)
 
 
-def test_unreadable_good_pictures_are_left_out_and_named(tmp_path: Path) -> None:
+def test_unreadable_good_images_are_left_out_and_named(tmp_path: Path) -> None:
     folder = tmp_path / "good"
     folder.mkdir()
     for i in range(3):
@@ -119,20 +119,20 @@ def test_unreadable_good_pictures_are_left_out_and_named(tmp_path: Path) -> None
     (folder / "zero.jpg").touch()
     output = tmp_path / "m.onnx"
     _, stderr = run("export", "--data", folder, "--backbone", "builtin", "--dims", 5, "--output", output)
-    assert read_verified(output).pictures == 3
+    assert read_verified(output).images == 3
     left_out = [line for line in stderr.splitlines() if "left out" in line]
     assert ["torn.png" in line or "zero.jpg" in line for line in left_out] == [True, True]
 
 
 @pytest.mark.parametrize("readable", [0, 1])
-def test_fewer_than_two_readable_pictures_are_an_error(readable: int, tmp_path: Path) -> None:
+def test_fewer_than_two_readable_images_are_an_error(readable: int, tmp_path: Path) -> None:
     (folder := tmp_path / "good").mkdir()
     for i in range(readable):
         Image.fromarray(sample.draw_good("weave", i, size=64)).save(folder / f"{i}.png")
     (folder / "zero.jpg").touch()
     output = tmp_path / "m.onnx"
     _, stderr = run("export", "--data", folder, "--backbone", "builtin", "--output", output, code=1)
-    assert f"{readable} readable good picture" in stderr
+    assert f"{readable} readable good image" in stderr
     assert "expected at least 2" in stderr
     assert not output.exists()
 
@@ -170,7 +170,7 @@ def test_usage_errors_exit_with_2(arguments: tuple[str, ...]) -> None:
 
 def test_sample_writes_a_data_set(tmp_path: Path) -> None:
     stdout, _ = run("sample", tmp_path, "--class", "weave", "--size", 64)
-    assert "156 pictures" in stdout
+    assert "156 images" in stdout
     assert (tmp_path / "weave" / "test" / "hole" / "000.png").is_file()
 
 
@@ -178,10 +178,10 @@ def test_what_is_fitted_is_what_runs(model: Path, data: Path) -> None:
     """The command line, the detector and the metadata agree on a score to the last digit."""
     from padim_edge_runtime import Detector
 
-    picture = data / "bottle" / "test" / "chip" / "000.png"
-    stdout, _ = run("infer", model, picture, "--json")
+    image = data / "bottle" / "test" / "chip" / "000.png"
+    stdout, _ = run("infer", model, image, "--json")
     detector = Detector.load(model, "cpu")
-    assert json.loads(stdout)["score"] == float(detector(detector.prepare(picture)).score[0])
+    assert json.loads(stdout)["score"] == float(detector(detector.prepare(image)).score[0])
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Several classes, regions of interest, perturbed pictures and reports, as a user types them."""
+"""Several classes, regions of interest, perturbed images and reports, as a user types them."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_small_regions_are_not_reported_and_decide_nothing(data: Path, models: t
         assert all(region["share"] == pytest.approx(region["area"] / 96**2) for region in whole["regions"])
 
 
-def test_perturbed_pictures_are_said_to_be_and_are_harder(data: Path, tmp_path: Path) -> None:
+def test_perturbed_images_are_said_to_be_and_are_harder(data: Path, tmp_path: Path) -> None:
     model = tmp_path / "turned.onnx"
     arguments = ("--data", data, "--perturb", "rotate=10,crop", "--seed", "1")
     _, stderr = run("export", "--class", "weave", *QUICK, *arguments, "--output", model)

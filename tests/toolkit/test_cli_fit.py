@@ -37,7 +37,7 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def halves(data: Path, folder: Path) -> tuple[Path, Path]:
-    """The good pictures in two folders."""
+    """The good images in two folders."""
     good = sorted((data / "weave" / "train" / "good").iterdir())
     for name, part in (("a", good[:20]), ("b", good[20:])):
         (folder / name).mkdir()
@@ -63,18 +63,18 @@ def test_statistics_of_machines_that_never_meet_merge_to_the_whole(data: Path, w
     assert told == {
         "statistics": str(tmp_path / "c.npz"),
         "bytes": (tmp_path / "c.npz").stat().st_size,
-        "pictures": 45,
+        "images": 45,
     }
     assert away(kept.load(tmp_path / "c.npz"), kept.load(whole)) < 1e-6
     stdout, _ = run("merge", tmp_path / "b.npz", tmp_path / "a.npz", "--output", tmp_path / "d.npz")
-    assert "45 good pictures from 2 files" in stdout
+    assert "45 good images from 2 files" in stdout
     assert away(kept.load(tmp_path / "d.npz"), kept.load(tmp_path / "c.npz")) < 1e-12
 
 
 def test_a_model_comes_from_statistics(data: Path, whole: Path, tmp_path: Path) -> None:
     run("export", "--data", data, *HOW, "--output", tmp_path / "built.onnx")
     stdout, _ = run("export", "--data", data, "--statistics", whole, "--output", tmp_path / "made.onnx", "--json")
-    assert json.loads(stdout)["pictures"] == 45
+    assert json.loads(stdout)["images"] == 45
     built, made = (read_verified(tmp_path / f"{name}.onnx") for name in ("built", "made"))
     assert built.digests.model == made.digests.model
     assert Detector.load(tmp_path / "made.onnx", "cpu").self_test().passed
@@ -85,8 +85,8 @@ def test_a_model_comes_from_statistics(data: Path, whole: Path, tmp_path: Path) 
 def test_fit_says_what_it_wrote_and_leaves_no_checkpoint(data: Path, tmp_path: Path) -> None:
     stdout, _ = run("fit", "--data", data, *HOW, "--output", tmp_path / "s.npz", "--json")
     told = json.loads(stdout)
-    assert told.keys() == {"statistics", "bytes", "pictures", "ranks", "seconds"}
-    assert (told["pictures"], told["ranks"]) == (45, 1)
+    assert told.keys() == {"statistics", "bytes", "images", "ranks", "seconds"}
+    assert (told["images"], told["ranks"]) == (45, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["s.npz"]
 
 
@@ -106,7 +106,7 @@ def test_principal_components_are_fitted_and_shipped(data: Path, tmp_path: Path)
         (("merge", "a.npz", "--output", "b.npz"), "there is 1 file to merge"),
         (("merge", "a.npz", "./a.npz", "--output", "b.npz"), "named twice"),
         (("merge", "a.npz", "missing.npz", "--output", "b.npz"), "missing.npz does not exist"),
-        (("merge", "a.npz", "copy.npz", "--output", "b.npz"), "holds the same pictures as"),
+        (("merge", "a.npz", "copy.npz", "--output", "b.npz"), "holds the same images as"),
         (("merge", "a.npz", "half.npz", "--output", "b.npz"), "unfinished fit; finish it with --resume"),
         (("export", "--class", "bottle", "--statistics", "a.npz", "--dims", 7), "--statistics fixes --dims"),
         (("export", "--class", "all", "--statistics", "a.npz"), "takes one class at a time"),
@@ -140,7 +140,7 @@ def test_two_ranks_give_what_one_process_gives(data: Path, whole: Path, tmp_path
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert (told["pictures"], told["ranks"]) == (45, 2)
+    assert (told["images"], told["ranks"]) == (45, 2)
     two, one = kept.load(path), kept.load(whole)
     assert two.same == one.same
     assert away(two, one) < 1e-6
@@ -152,7 +152,7 @@ def test_two_ranks_give_what_one_process_gives(data: Path, whole: Path, tmp_path
 def test_a_killed_rank_is_told_and_leaves_no_file_and_resume_goes_on(data: Path, whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "two.npz"
     asked = torchrun("--data", data, *HOW, "--output", path)
-    # The second rank is stopped at its first picture, as by a machine that fails.
+    # The second rank is stopped at its first image, as by a machine that fails.
     patient = {**os.environ, "PADIM_EDGE_TEST_STALL": "1", "PYTHONPATH": str(_stalling(tmp_path))}
     with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=patient) as process:
         victim = _wait_for(tmp_path / "stalled")
@@ -170,19 +170,19 @@ def test_a_killed_rank_is_told_and_leaves_no_file_and_resume_goes_on(data: Path,
 
 
 def _stalling(folder: Path) -> Path:
-    """A folder for PYTHONPATH in which the second rank waits at its first picture, and says who it is."""
+    """A folder for PYTHONPATH in which the second rank waits at its first image, and says who it is."""
     (place := folder / "site").mkdir()
     (place / "sitecustomize.py").write_text(
         f"""
 import os, time
 if os.environ.get("RANK") == "1" and os.environ.get("PADIM_EDGE_TEST_STALL"):
-    import padim_edge_runtime.images as images
+    import padim_edge_runtime.image_files as images
     def stall(*_):
         with open({str(folder / "stalled.tmp")!r}, "w") as file:
             file.write(str(os.getpid()))
         os.replace({str(folder / "stalled.tmp")!r}, {str(folder / "stalled")!r})
         time.sleep(600)
-    images.prepare = stall
+    image_files.prepare = stall
 """
     )
     return place
@@ -191,6 +191,6 @@ if os.environ.get("RANK") == "1" and os.environ.get("PADIM_EDGE_TEST_STALL"):
 def _wait_for(path: Path) -> int:
     deadline = time.monotonic() + 120
     while not path.is_file():
-        assert time.monotonic() < deadline, "the second rank never came to its first picture"
+        assert time.monotonic() < deadline, "the second rank never came to its first image"
         time.sleep(0.1)
     return int(path.read_text())

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from commands import run
 from PIL import Image
-from videos import SIZE, av, number_of, picture, write
+from videos import SIZE, av, image, number_of, write
 
 from padim_edge import datasets
 from padim_edge_artifact import ImageError, PadimEdgeError, read_verified
@@ -31,7 +31,7 @@ def shorten(path: Path, share: float) -> Path:
     return path
 
 
-def test_all_frames_of_a_video_are_good_pictures(tmp_path: Path) -> None:
+def test_all_frames_of_a_video_are_good_images(tmp_path: Path) -> None:
     path = write(tmp_path / "belt: 50% ü.MP4", count=12)  # FFmpeg would take the colon for a protocol
     dataset = datasets.from_folder(path, None)
     assert datasets.class_names(path) == (dataset.class_name,) == ("belt: 50% ü",)
@@ -43,7 +43,7 @@ def test_all_frames_of_a_video_are_good_pictures(tmp_path: Path) -> None:
     assert dataset.good[7].key == "belt: 50% ü.MP4/7"
 
 
-def test_videos_in_a_folder_are_one_class_and_pictures_come_first(tmp_path: Path) -> None:
+def test_videos_in_a_folder_are_one_class_and_images_come_first(tmp_path: Path) -> None:
     folder = tmp_path / "scene"
     folder.mkdir()
     write(folder / "b.mkv", count=4)
@@ -53,7 +53,7 @@ def test_videos_in_a_folder_are_one_class_and_pictures_come_first(tmp_path: Path
     assert datasets.class_names(folder) == (dataset.class_name,) == ("scene",)
     assert [item.key for item in dataset.good] == ["a.avi/0", "a.avi/1", "a.avi/2", *(f"b.mkv/{n}" for n in range(4))]
     assert numbers(dataset.good) == [0, 1, 2, 0, 1, 2, 3]
-    Image.fromarray(picture(1)).save(folder / "preview.png")
+    Image.fromarray(image(1)).save(folder / "preview.png")
     assert [item.key for item in datasets.from_folder(folder, None).good] == ["preview.png"]
 
 
@@ -64,7 +64,7 @@ def test_the_training_videos_of_shanghaitech_need_not_be_extracted(tmp_path: Pat
     write(videos / "01_001.avi", count=3)
     write(videos / "01_002.avi", count=2)
     for number in range(2):
-        Image.fromarray(picture(number)).save(clip / f"{number:03}.png")
+        Image.fromarray(image(number)).save(clip / f"{number:03}.png")
     np.save(tmp_path / "testing/test_frame_mask/01_0014.npy", np.array([0, 1], np.int8))
     dataset = datasets.from_folder(tmp_path, "campus")
     assert [item.key for item in dataset.good][2:4] == ["training/videos/01_001.avi/2", "training/videos/01_002.avi/0"]
@@ -72,7 +72,7 @@ def test_the_training_videos_of_shanghaitech_need_not_be_extracted(tmp_path: Pat
     assert [item.kind for item in dataset.test] == ["good", "anomaly"]
     extracted = tmp_path / "training/frames/01_001"
     extracted.mkdir(parents=True)
-    Image.fromarray(picture(5)).save(extracted / "000.png")
+    Image.fromarray(image(5)).save(extracted / "000.png")
     assert numbers(datasets.from_folder(tmp_path, "campus").good) == [5]
 
 
@@ -109,8 +109,8 @@ def sound(path: Path) -> None:
         output.mux(stream.encode())
 
 
-def picture_file(path: Path) -> None:
-    Image.fromarray(picture(0)).save(path, "PNG")
+def image_file(path: Path) -> None:
+    Image.fromarray(image(0)).save(path, "PNG")
 
 
 NO_VIDEOS = {
@@ -121,12 +121,12 @@ NO_VIDEOS = {
         lambda path: shorten(write(path, "libx264", container=FIRST), 0.1),
         "no frame that can be decod",
     ),
-    "picture": (picture_file, "is no video of a known kind; expected a whole"),
+    "image": (image_file, "is no video of a known kind; expected a whole"),
     "playlist": (
         lambda path: path.write_text("#EXTM3U\n#EXTINF:9,\nother.mp4\n#EXT-X-ENDLIST\n"),
         "cannot be opened|no video",
     ),
-    "sound": (sound, "holds no pictures; expected a video"),
+    "sound": (sound, "holds no images; expected a video"),
 }
 
 
@@ -171,7 +171,7 @@ def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_pyav_is_imported_for_videos_only(tmp_path: Path) -> None:
     for number in range(2):
-        Image.fromarray(picture(number)).save(tmp_path / f"{number}.png")
+        Image.fromarray(image(number)).save(tmp_path / f"{number}.png")
     code = (
         "import sys, pathlib; from padim_edge_runtime.cli import app; from padim_edge import datasets; "
         "datasets.from_folder(pathlib.Path(sys.argv[1]), None).good[0].read(); print('av' in sys.modules)"
@@ -188,7 +188,7 @@ def test_a_model_is_made_of_what_is_there_of_a_video(tmp_path: Path) -> None:
             there += item.read().image.size == SIZE
     options = ("--backbone", "builtin", "--size", 64, "--dims", 10, "--json", "--output", tmp_path / "belt.onnx")
     stdout, stderr = run("export", "--data", path, *options)
-    assert 20 < json.loads(stdout)["pictures"] == there < 40
+    assert 20 < json.loads(stdout)["images"] == there < 40
     assert "belt.mp4 breaks off, so only" in stderr
     assert read_verified(tmp_path / "belt.onnx").class_name == "belt"
     path.write_bytes(b"no video")

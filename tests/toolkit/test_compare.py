@@ -9,19 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import golden as golden_files
+import images
 import numpy as np
 import onnx
-import pictures
 import pytest
 from commands import run
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from padim_edge.compare import Comparison, Spread, compare, deltas
 from padim_edge.datasets import Dataset, Item, from_folder
-from padim_edge.evaluate import METRICS, evaluate
+from padim_edge.evaluation.compare import Comparison, Spread, compare, deltas
+from padim_edge.evaluation.evaluate import METRICS, evaluate
 from padim_edge_artifact import PadimEdgeError, names
-from padim_edge_runtime import Detector, footprint, images
+from padim_edge_runtime import Detector, image_files
+from padim_edge_runtime.bench.measure import footprint
 
 GOOD, BAD = 5, 4
 
@@ -33,15 +34,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("train/good", "test/good", "test/spot", "ground_truth/spot"):
         (root / "disc" / folder).mkdir(parents=True)
     for i in range(3):
-        pictures.good(i).save(root / "disc" / "train" / "good" / f"{i}.png")
+        images.good(i).save(root / "disc" / "train" / "good" / f"{i}.png")
     for i in range(GOOD):
-        pictures.good(100 + i).save(root / "disc" / "test" / "good" / f"{i}.png")
+        images.good(100 + i).save(root / "disc" / "test" / "good" / f"{i}.png")
     for i in range(BAD):
-        picture, (x, y, width, height) = pictures.defective(200 + i)
+        image, (x, y, width, height) = images.defective(200 + i)
         # Fainter and fainter, so that models may differ in their decisions.
-        mixed = Image.blend(pictures.good(200 + i), picture, 0.6 / (1 + 2 * i))
+        mixed = Image.blend(images.good(200 + i), image, 0.6 / (1 + 2 * i))
         mixed.save(root / "disc" / "test" / "spot" / f"{i}.png")
-        mask = np.zeros((picture.height, picture.width), np.uint8)
+        mask = np.zeros((image.height, image.width), np.uint8)
         mask[y : y + height, x : x + width] = 255
         Image.fromarray(mask).save(root / "disc" / "ground_truth" / "spot" / f"{i}_mask.png")
     return root
@@ -49,10 +50,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of good pictures and nothing else."""
+    """A folder of good images and nothing else."""
     root = tmp_path_factory.mktemp("plain")
     for i in range(4):
-        pictures.good(i).save(root / f"{i}.png")
+        images.good(i).save(root / f"{i}.png")
     return root
 
 
@@ -113,7 +114,7 @@ def test_a_model_does_not_differ_from_itself(golden: Path, data: Path) -> None:
     assert found.b is not None
     assert found.a.to_json() == found.b.to_json()
     assert set(deltas(found).values()) == {0}
-    assert (found.pictures, found.notes) == (GOOD + BAD, ())
+    assert (found.images, found.notes) == (GOOD + BAD, ())
 
 
 def test_metrics_are_those_of_evaluate(golden: Path, golden_data: Path, noised: Path, data: Path) -> None:
@@ -184,12 +185,12 @@ def test_maps_of_different_sizes_or_parts_are_not_compared(
     assert found.score.maximum > 0
 
 
-def test_each_picture_is_decoded_once(golden: Path, golden_data: Path, noised: Path, data: Path) -> None:
+def test_each_image_is_decoded_once(golden: Path, golden_data: Path, noised: Path, data: Path) -> None:
     dataset = from_folder(data, "disc")
     read: list[str] = []
 
     def counted(item: Item) -> Item:
-        def reading() -> images.Picture:
+        def reading() -> image_files.Decoded:
             read.append(item.name)
             return item.read()
 
@@ -202,24 +203,24 @@ def test_each_picture_is_decoded_once(golden: Path, golden_data: Path, noised: P
         assert sorted(read) == sorted(item.name for item in dataset.test)
 
 
-def test_without_test_pictures_the_good_ones_are_compared(golden: Path, noised: Path, plain: Path) -> None:
+def test_without_test_images_the_good_ones_are_compared(golden: Path, noised: Path, plain: Path) -> None:
     found = judged(golden, noised, from_folder(plain, "disc"))
-    assert (found.pictures, found.test, found.a, found.b) == (4, False, None, None)
+    assert (found.images, found.test, found.a, found.b) == (4, False, None, None)
     assert found.score.median > 0
-    assert found.reasons == dict.fromkeys(METRICS, "no test pictures")
+    assert found.reasons == dict.fromkeys(METRICS, "no test images")
     assert "4 good ones, on which they may have been fitted" in found.notes[0]
 
 
-def test_without_anomalous_test_pictures_metrics_are_undefined(golden: Path, noised: Path, data: Path) -> None:
+def test_without_anomalous_test_images_metrics_are_undefined(golden: Path, noised: Path, data: Path) -> None:
     dataset = from_folder(data, "disc")
     found = judged(golden, noised, dataclasses.replace(dataset, test=dataset.test[:GOOD]))
-    assert (found.pictures, found.test) == (GOOD, True)
+    assert (found.images, found.test) == (GOOD, True)
     assert {name for name, value in deltas(found).items() if value is None} == found.reasons.keys()
-    assert found.reasons["image_auroc"] == "no anomalous pictures"
+    assert found.reasons["image_auroc"] == "no anomalous images"
     assert deltas(found)["false_alarm_rate"] is not None
 
 
-def test_one_picture_has_no_order(golden: Path, noised: Path, data: Path) -> None:
+def test_one_image_has_no_order(golden: Path, noised: Path, data: Path) -> None:
     dataset = from_folder(data, "disc")
     found = judged(golden, noised, dataclasses.replace(dataset, test=dataset.test[:1]))
     assert found.rank_correlation is None
@@ -233,8 +234,8 @@ def test_a_model_that_overflows_is_refused(golden: Path, data: Path, tmp_path: P
         judged(golden, broken, from_folder(data, "disc"))
 
 
-def test_no_pictures_at_all_is_an_error(golden: Path) -> None:
-    with pytest.raises(PadimEdgeError, match="has no pictures; expected"):
+def test_no_images_at_all_is_an_error(golden: Path) -> None:
+    with pytest.raises(PadimEdgeError, match="has no images; expected"):
         judged(golden, golden, Dataset("disc", (), ()))
 
 
@@ -248,7 +249,7 @@ def test_json_is_one_document_with_stable_keys(golden: Path, noised: Path, data:
     measured = {"alarms", "metrics", "bytes", "milliseconds", "rounds", "memory"}
     assert a.keys() == b.keys() == described | measured
     assert difference.keys() == {
-        *("pictures", "judged", "unreadable", "score", "map", "decisions", "metrics", "bytes", "milliseconds"),
+        *("images", "judged", "unreadable", "score", "map", "decisions", "metrics", "bytes", "milliseconds"),
         *("times_as_fast", "memory", "reasons", "notes"),
     }
     assert (a["model"], b["model"]) == (str(golden), str(noised))
@@ -267,14 +268,14 @@ def test_json_is_one_document_with_stable_keys(golden: Path, noised: Path, data:
 
 
 @pytest.mark.usefixtures("quick")
-def test_unreadable_pictures_are_left_out_for_both_and_named(golden: Path, data: Path, tmp_path: Path) -> None:
+def test_unreadable_images_are_left_out_for_both_and_named(golden: Path, data: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(data / "disc", tmp_path / "disc")
     good = folder / "test" / "good"
     (good / "torn.png").write_bytes((good / "0.png").read_bytes()[:500])
     stdout, stderr = run("compare", golden, golden, "--data", folder, "--rounds", 1, "--json")
     assert [line for line in stderr.splitlines() if "left out" in line and "torn.png" in line]
     told = json.loads(stdout)["difference"]
-    assert (told["pictures"], told["unreadable"]) == (GOOD + BAD, 1)
+    assert (told["images"], told["unreadable"]) == (GOOD + BAD, 1)
 
 
 @pytest.mark.usefixtures("quick")
@@ -287,7 +288,7 @@ def test_a_plain_folder_has_null_metrics_and_says_why(golden: Path, noised: Path
     assert told["difference"]["map"]["maximum"] > 0
     assert told["difference"]["memory"] is None
     assert told["difference"]["reasons"]["memory"] == footprint.NO_MEMORY
-    assert told["difference"]["reasons"]["pro"] == "no test pictures"
+    assert told["difference"]["reasons"]["pro"] == "no test images"
 
 
 @pytest.mark.usefixtures("quick")

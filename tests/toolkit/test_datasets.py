@@ -28,7 +28,7 @@ def test_a_root_and_a_class_folder_are_the_same_data_set(root: Path) -> None:
     assert len(by_root.test) == 2 + len(sample.DEFECTS["bottle"])
 
 
-def test_masks_belong_to_their_pictures(root: Path) -> None:
+def test_masks_belong_to_their_images(root: Path) -> None:
     for item in datasets.from_folder(root, "weave").test:
         if item.kind == datasets.GOOD:
             assert item.mask is None
@@ -38,10 +38,10 @@ def test_masks_belong_to_their_pictures(root: Path) -> None:
             np.testing.assert_array_equal(item.mask(), expected)
 
 
-def test_a_plain_folder_holds_good_pictures_whatever_their_ending(tmp_path: Path) -> None:
+def test_a_plain_folder_holds_good_images_whatever_their_ending(tmp_path: Path) -> None:
     for name in ("a.PNG", "b.jpg", "c.Tif", ".hidden.png", "notes.txt"):
         if name.endswith("txt"):
-            (tmp_path / name).write_text("no picture")
+            (tmp_path / name).write_text("no image")
         else:
             Image.new("RGB", (32, 32)).save(tmp_path / name)
     (tmp_path / "bad").mkdir()
@@ -72,7 +72,7 @@ def test_the_sample_is_a_data_set(tmp_path: Path) -> None:
         ("nothing", "bottle", "there is no folder"),
         ("", "botle", "has no class 'botle'; choose one of them with --class: bottle, weave"),
         ("", None, "holds several classes; choose one of them with --class: bottle, weave"),
-        ("bottle/ground_truth", "bottle", "holds no pictures"),
+        ("bottle/ground_truth", "bottle", "holds no images"),
     ],
 )
 def test_what_is_not_there_is_named_with_what_is(root: Path, where: str, class_name: str | None, sentence: str) -> None:
@@ -82,7 +82,7 @@ def test_what_is_not_there_is_named_with_what_is(root: Path, where: str, class_n
 
 def test_an_empty_class_is_named(tmp_path: Path) -> None:
     (tmp_path / "part" / "train" / "good").mkdir(parents=True)
-    with pytest.raises(PadimEdgeError, match="holds no pictures in train/good"):
+    with pytest.raises(PadimEdgeError, match="holds no images in train/good"):
         datasets.from_folder(tmp_path, "part")
 
 

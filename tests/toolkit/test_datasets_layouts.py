@@ -1,4 +1,4 @@
-"""Every layout is recognised by its signs, and its pictures, labels and masks are found."""
+"""Every layout is recognised by its signs, and its images, labels and masks are found."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from padim_edge_artifact import ImageError, PadimEdgeError
 
 
 def draw(path: Path, value: int = 90, size: tuple[int, int] = (12, 10)) -> Path:
-    """A picture `(width, height)` in one grey, in a folder that is made where needed."""
+    """An image `(width, height)` in one grey, in a folder that is made where needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", size, value).save(path)
     return path
@@ -97,7 +97,7 @@ def test_the_only_class_need_not_be_named(tmp_path: Path, make: Callable[[Path],
 
 
 @pytest.mark.parametrize("make", WITH_CLASSES.values(), ids=WITH_CLASSES)
-def test_masks_are_found_and_good_pictures_have_none(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_masks_are_found_and_good_images_have_none(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "part")
     dataset = datasets.from_folder(tmp_path, "part")
     assert {item.kind for item in dataset.good} == {datasets.GOOD}
@@ -123,7 +123,7 @@ def test_keys_do_not_depend_on_where_the_data_set_lies(
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-def test_linked_folders_and_pictures_are_followed(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_linked_folders_and_images_are_followed(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "store" / "x1")
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "part").symlink_to(tmp_path / "store" / "x1", target_is_directory=True)
@@ -153,7 +153,7 @@ def test_a_link_to_nowhere_is_reported_when_read_and_not_passed_over(tmp_path: P
         item.read()
 
 
-def test_a_test_without_good_pictures_masks_or_anything_is_fine(tmp_path: Path) -> None:
+def test_a_test_without_good_images_masks_or_anything_is_fine(tmp_path: Path) -> None:
     draw(tmp_path / "part/train/good/0.png")
     assert datasets.from_folder(tmp_path, "part").test == ()
     draw(tmp_path / "part/test/crack/0.png")
@@ -175,20 +175,20 @@ def test_the_first_layout_whose_sign_is_there_is_taken(tmp_path: Path) -> None:
 def test_an_empty_class_is_named_with_what_was_expected(tmp_path: Path) -> None:
     for name, folder in (("a", "train/good"), ("b", "train/ok"), ("c", "Data/Images/Normal")):
         (tmp_path / name / folder).mkdir(parents=True)
-        with pytest.raises(PadimEdgeError, match=rf"holds no pictures in {folder}; expected files ending in \.bmp"):
+        with pytest.raises(PadimEdgeError, match=rf"holds no images in {folder}; expected files ending in \.bmp"):
             datasets.from_folder(tmp_path / name, None)
 
 
 def test_an_unknown_layout_is_met_with_the_known_ones(tmp_path: Path) -> None:
     draw(tmp_path / "train/defective/0.png")
     for call in (datasets.class_names, lambda data: datasets.from_folder(data, None)):
-        with pytest.raises(PadimEdgeError, match=r"holds no pictures and no data set.*train/good.*train/ok.*VisA"):
+        with pytest.raises(PadimEdgeError, match=r"holds no images and no data set.*train/good.*train/ok.*VisA"):
             call(tmp_path)
     with pytest.raises(PadimEdgeError, match=r"does not end in \.csv"):
         datasets.from_folder(draw(tmp_path / "a.png"), None)
 
 
-def test_a_good_picture_whose_mask_has_defects_stays_good_and_is_noted(tmp_path: Path) -> None:
+def test_a_good_image_whose_mask_has_defects_stays_good_and_is_noted(tmp_path: Path) -> None:
     mvtec(tmp_path)
     draw(tmp_path / "ground_truth/good/000_mask.png", 0)
     assert datasets.from_folder(tmp_path, None).notes == ()
@@ -196,19 +196,19 @@ def test_a_good_picture_whose_mask_has_defects_stays_good_and_is_noted(tmp_path:
     dataset = datasets.from_folder(tmp_path, None)
     assert kinds(dataset) == ["crack", "good"]
     (note,) = dataset.notes
-    assert "1 good picture has a mask with defects" in note
+    assert "1 good image has a mask with defects" in note
     (tmp_path / "ground_truth/good/000_mask.png").write_bytes(b"no mask")
     assert "cannot be decoded" in datasets.from_folder(tmp_path, None).notes[0]
 
 
-def test_visa_without_its_split_holds_out_every_fifth_good_picture(tmp_path: Path) -> None:
+def test_visa_without_its_split_holds_out_every_fifth_good_image(tmp_path: Path) -> None:
     visa(tmp_path / "candle")
     (tmp_path / "candle" / "image_anno.csv").write_text("image,label,mask\nno/such.JPG,normal,\n")
     dataset = datasets.from_folder(tmp_path, "candle")
     assert [Path(item.name).stem for item in dataset.test] == ["0004", "0009", "000"]
     assert len(dataset.good) == 10
     assert kinds(dataset) == ["anomaly", "good", "good"]
-    assert "every 5th good picture by name was held out for the test, 2 of 12" in dataset.notes[0]
+    assert "every 5th good image by name was held out for the test, 2 of 12" in dataset.notes[0]
 
 
 def test_visa_follows_its_split(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_whatever_its_mode_a_mask_is_defective_where_it_is_above_0(tmp_path: Pat
     assert np.argwhere(read_mask(tmp_path / f"m.{ending}")).tolist() == [[1, 5]]
 
 
-def test_a_mask_is_turned_as_its_picture_is(tmp_path: Path) -> None:
+def test_a_mask_is_turned_as_its_image_is(tmp_path: Path) -> None:
     image = Image.new("L", (6, 4))
     image.putpixel((5, 1), 255)
     exif = Image.Exif()

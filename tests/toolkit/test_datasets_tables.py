@@ -66,7 +66,7 @@ def test_classes_and_splits(folder: Path) -> None:
     assert [(item.kind, item.mask) for item in screw.test] == [("good", None), ("1", None)]
     assert screw.test[0].key == "sub dir/b.png"
     assert screw.notes == ()
-    nut = datasets.from_folder(table, "nut")  # test pictures only: enough to evaluate with
+    nut = datasets.from_folder(table, "nut")  # test images only: enough to evaluate with
     assert (len(nut.good), len(nut.test)) == (0, 1)
     with pytest.raises(PadimEdgeError, match="holds several classes; choose one of them with --class: nut, screw"):
         datasets.from_folder(table, None)
@@ -74,11 +74,11 @@ def test_classes_and_splits(folder: Path) -> None:
         datasets.from_folder(table, "bolt")
 
 
-def test_a_good_picture_whose_mask_has_defects_stays_good_and_is_noted(folder: Path) -> None:
+def test_a_good_image_whose_mask_has_defects_stays_good_and_is_noted(folder: Path) -> None:
     table = write(folder, "path,label,mask,split\nsub dir/a.png,good,sub dir/mask.png,train\n")
     dataset = datasets.from_folder(table, None)
     assert dataset.good[0].mask is None
-    assert "1 good picture has a mask with defects" in dataset.notes[0]
+    assert "1 good image has a mask with defects" in dataset.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_good_picture_whose_mask_has_defects_stays_good_and_is_noted(folder: P
     [
         ("", "line 1 of .* has the columns none, expected path, label and mask.*no path and no label"),
         ("path,kind\n", "line 1 of .* has the columns path, kind, .*no label"),
-        ("path,label,mask\n", "lists no pictures"),
+        ("path,label,mask\n", "lists no images"),
         ("path,label,mask\n\nsub dir/a.png,good,\nsub dir/x.png,good,\n", "line 4 of .* names sub dir/x.png, which"),
         ("path,label,mask\nsub dir/bad.png,hole,m.png\n", "line 2 of .* names m.png, which does not exist"),
         ("path,label,mask\nsub dir/a.png,good\n", "line 2 of .* has 2 fields, expected 3"),
@@ -96,7 +96,7 @@ def test_a_good_picture_whose_mask_has_defects_stays_good_and_is_noted(folder: P
         ("path,label,split\nsub dir/a.png,good,val\n", "line 2 of .* has the split 'val', expected train or test"),
         ("path,label,split\nsub dir/a.png,good,\n", "line 2 of .* has the split ''"),
         ("path,label,split\nsub dir/bad.png,hole,train\n", "line 2 of .* has split train and label 'hole'"),
-        ("path,label\nsub dir/a.png,good\nsub dir/a.png,hole\n", "line 3 of .* as line 2 of .*; expected each picture"),
+        ("path,label\nsub dir/a.png,good\nsub dir/a.png,hole\n", "line 3 of .* as line 2 of .*; expected each image"),
         ('path,label\n"sub dir/a.png"x,good\n', "line 2 of .* is no CSV"),
         ('path,label\n"sub dir/a.png,good\n', "line 2 of .* is no CSV"),
     ],

@@ -121,7 +121,7 @@ def test_masks_that_are_no_arrays_are_refused_and_never_unpickled(campus: Path) 
         datasets.from_folder(campus, None)
 
 
-def test_a_mask_that_vanishes_is_an_error_of_its_picture(campus: Path) -> None:
+def test_a_mask_that_vanishes_is_an_error_of_its_image(campus: Path) -> None:
     dataset = datasets.from_folder(campus, None)
     (campus / "testing/test_pixel_mask/01_0014.npy").unlink()
     assert dataset.test[1].mask is not None

@@ -12,12 +12,12 @@ from PIL import Image
 from padim_edge import sample
 from padim_edge.build import build
 from padim_edge.datasets import GOOD, Dataset, Item, from_folder
-from padim_edge.evaluate import evaluate, mean
+from padim_edge.evaluation.evaluate import evaluate, mean
 from padim_edge.presets import PRESETS
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
 from padim_edge_export import backbones
-from padim_edge_runtime import Detector, images
-from padim_edge_runtime.regions import to_picture
+from padim_edge_runtime import Detector, image_files
+from padim_edge_runtime.regions import to_image
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,13 @@ def test_every_metric_is_what_its_definition_says(detector: Detector, root: Path
     dataset = from_folder(root, "weave")
     scores, labels, values, truths = [], [], [], []
     for item in dataset.test:
-        picture = item.read()
-        result = detector(images.prepare(picture.image, detector.metadata.preprocessing))
-        picture_map = to_picture(result.anomaly_map[0], detector.metadata.preprocessing, *picture.image.size)
-        seen = ~np.isnan(picture_map)
+        image = item.read()
+        result = detector(image_files.prepare(image.image, detector.metadata.preprocessing))
+        image_map = to_image(result.anomaly_map[0], detector.metadata.preprocessing, *image.image.size)
+        seen = ~np.isnan(image_map)
         scores.append(result.score[0])
         labels.append(item.kind != GOOD)
-        values.append(picture_map[seen])
+        values.append(image_map[seen])
         truths.append((item.mask() if item.mask else np.zeros_like(seen))[seen])
     evaluation = evaluate(detector, dataset)
     labels_, scores_ = np.array(labels), np.array(scores)
@@ -69,7 +69,7 @@ def test_every_metric_is_what_its_definition_says(detector: Detector, root: Path
     assert (evaluation.good, evaluation.anomalous) == (5, len(sample.DEFECTS["weave"]))
 
 
-def test_metrics_without_pictures_of_both_kinds_are_none(detector: Detector, root: Path) -> None:
+def test_metrics_without_images_of_both_kinds_are_none(detector: Detector, root: Path) -> None:
     dataset = from_folder(root, "weave")
     only_good = dataclasses.replace(dataset, test=tuple(i for i in dataset.test if i.kind == GOOD))
     only_bad = dataclasses.replace(dataset, test=tuple(i for i in dataset.test if i.kind != GOOD))
@@ -78,12 +78,12 @@ def test_metrics_without_pictures_of_both_kinds_are_none(detector: Detector, roo
     assert {name for name, value in good.metrics.items() if value is None} == undefined == good.reasons.keys()
     undefined = {"image_auroc", "image_ap", "best_f1", "false_alarm_rate"}
     assert {name for name, value in bad.metrics.items() if value is None} == undefined == bad.reasons.keys()
-    assert good.reasons["pro"] == "no anomalous pictures"
-    assert bad.reasons["image_auroc"] == "no good pictures"
+    assert good.reasons["pro"] == "no anomalous images"
+    assert bad.reasons["image_auroc"] == "no good images"
     assert mean([good, bad])["image_auroc"] is None
 
 
-def test_pictures_without_a_mask_count_in_the_image_metrics_only(detector: Detector, root: Path) -> None:
+def test_images_without_a_mask_count_in_the_image_metrics_only(detector: Detector, root: Path) -> None:
     dataset = from_folder(root, "weave")
     blind = dataclasses.replace(dataset, test=tuple(dataclasses.replace(i, mask=None) for i in dataset.test))
     evaluation = evaluate(detector, blind)
@@ -93,20 +93,22 @@ def test_pictures_without_a_mask_count_in_the_image_metrics_only(detector: Detec
     assert evaluation.without_mask == len(sample.DEFECTS["weave"])
 
 
-def test_one_bad_picture_or_mask_does_not_stop_the_others(detector: Detector, root: Path) -> None:
+def test_one_bad_image_or_mask_does_not_stop_the_others(detector: Detector, root: Path) -> None:
     dataset = from_folder(root, "weave")
 
-    def unreadable() -> images.Picture:
+    def unreadable() -> image_files.Decoded:
         raise ImageError("torn.png cannot be decoded")
 
-    odd = Item("odd.png", "hole", lambda: images.Picture(Image.new("RGB", (96, 96)), ()), lambda: np.ones((5, 5), bool))
+    odd = Item(
+        "odd.png", "hole", lambda: image_files.Decoded(Image.new("RGB", (96, 96)), ()), lambda: np.ones((5, 5), bool)
+    )
     torn = Item("torn.png", GOOD, unreadable, None)
     evaluation = evaluate(detector, dataclasses.replace(dataset, test=(torn, odd, *dataset.test)))
     assert len(evaluation.unreadable) == 2
-    assert "5x5 pixels, expected those of the picture, 96x96" in evaluation.unreadable[1]
+    assert "5x5 pixels, expected those of the image, 96x96" in evaluation.unreadable[1]
     assert evaluation.image.auroc == evaluate(detector, dataset).image.auroc
 
 
-def test_no_test_pictures_is_an_error_that_says_what_was_expected(detector: Detector) -> None:
-    with pytest.raises(PadimEdgeError, match=r"has no test pictures; expected them .* in test/good and test/<defect>"):
+def test_no_test_images_is_an_error_that_says_what_was_expected(detector: Detector) -> None:
+    with pytest.raises(PadimEdgeError, match=r"has no test images; expected them .* in test/good and test/<defect>"):
         evaluate(detector, Dataset("weave", (), ()))

@@ -22,7 +22,7 @@ from padim_edge_runtime.prefetch import in_order
 COUNT = 60
 OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:scenecut=0:keyint=20:min-keyint=20"}
 REFRESHED = {"x264-params": "intra-refresh=1:keyint=20"}
-"""Keyframes that are none: the picture builds up over 20 frames."""
+"""Keyframes that are none: the image builds up over 20 frames."""
 
 
 def cut_by_a_list(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""From good pictures to kept statistics: the same whether interrupted, sharded or whole; and the model made of them."""
+"""From good images to kept statistics: the same whether interrupted, sharded or whole; and the model made of them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from padim_edge.datasets import Dataset, Item
 from padim_edge.gather import Checkpoint
 from padim_edge_artifact import ImageError, PadimEdgeError, Statistics, kept
 from padim_edge_artifact.kept import Kept
-from padim_edge_fuse.precision import Precision
-from padim_edge_runtime import Detector, fitting
+from padim_edge_learn import accumulate
+from padim_edge_model.precision import Precision
+from padim_edge_runtime import Detector
 
 COUNT = 40
 PRESET = small("edge")
@@ -42,7 +43,7 @@ def empty(part: Dataset) -> Kept:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "BATCH", 8)
+    monkeypatch.setattr(accumulate, "BATCH", 8)
 
 
 class UnpluggedError(Exception):
@@ -50,7 +51,7 @@ class UnpluggedError(Exception):
 
 
 def unplugged_after(steps: int) -> object:
-    """A progress callback under which the power fails after so many pictures."""
+    """A progress callback under which the power fails after so many images."""
     seen = [0]
 
     def advance(count: int) -> None:
@@ -107,11 +108,11 @@ def test_a_finished_fit_may_be_resumed(part: Dataset, empty: Kept, tmp_path: Pat
     )
 
 
-def test_a_checkpoint_of_other_pictures_or_options_is_refused(part: Dataset, empty: Kept, tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_images_or_options_is_refused(part: Dataset, empty: Kept, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "c.npz", seconds=0)
     gather.gather(empty, part.good, checkpoint=checkpoint)
     again = gather.begin(part, PRESET, trunk_of("builtin"), seed=3)
-    with pytest.raises(PadimEdgeError, match="left by a fit with other pictures"):
+    with pytest.raises(PadimEdgeError, match="left by a fit with other images"):
         gather.gather(again, part.good[1:], checkpoint=checkpoint, resume=True)
     with pytest.raises(PadimEdgeError, match="left by a fit with other options"):
         gather.gather(dataclasses.replace(again, graph=b""), part.good, checkpoint=checkpoint, resume=True)
@@ -155,11 +156,11 @@ def test_kept_statistics_give_the_model_that_building_gives(part: Dataset, tmp_p
     assert np.array_equal(one, other)
 
 
-def test_a_few_of_the_pictures_are_enough_to_calibrate(part: Dataset, tmp_path: Path) -> None:
+def test_a_few_of_the_images_are_enough_to_calibrate(part: Dataset, tmp_path: Path) -> None:
     built = build(part, tmp_path / "a.onnx", PRESET, trunk_of("builtin"), seed=3)
     some = dataclasses.replace(part, good=part.good[:12])
     again = build_from(built.kept, some, tmp_path / "b.onnx", precision=Precision("fp32", rank=5))
-    assert (again.metadata.pictures, again.metadata.calibration.pictures, again.metadata.rank) == (COUNT, 12, 5)
+    assert (again.metadata.images, again.metadata.calibration.images, again.metadata.rank) == (COUNT, 12, 5)
 
 
 def test_what_kept_statistics_cannot_give_is_refused(part: Dataset, tmp_path: Path) -> None:
@@ -167,7 +168,7 @@ def test_what_kept_statistics_cannot_give_is_refused(part: Dataset, tmp_path: Pa
     with pytest.raises(PadimEdgeError, match="fitted in fp32 for cpu, so the model cannot be in int8"):
         build_from(built.kept, part, tmp_path / "b.onnx", precision=Precision("int8"))
     torn = dataclasses.replace(part, good=(dataclasses.replace(part.good[0], read=_torn),))
-    with pytest.raises(PadimEdgeError, match="none of the good pictures can be read"):
+    with pytest.raises(PadimEdgeError, match="none of the good images can be read"):
         build_from(built.kept, torn, tmp_path / "b.onnx")
     lonely = dataclasses.replace(built.kept, statistics=dataclasses.replace(built.statistics, count=1))
     with pytest.raises(PadimEdgeError, match="expected at least 2"):
@@ -175,7 +176,7 @@ def test_what_kept_statistics_cannot_give_is_refused(part: Dataset, tmp_path: Pa
     assert not (tmp_path / "b.onnx").exists()
 
 
-def test_pictures_may_have_any_size() -> None:
+def test_images_may_have_any_size() -> None:
     mixed = [Image.fromarray(np.asarray(image)[:70, : 60 + i]) for i, image in enumerate(weave(6))]
     found, unreadable = gather.gather(
         gather.begin(dataset(mixed), PRESET, trunk_of("builtin"), seed=3), dataset(mixed).good

@@ -1,4 +1,4 @@
-"""An embedding graph in other numbers, made for the pictures that it will see."""
+"""An embedding graph in other numbers, made for the images that it will see."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import small_models
 
-from padim_edge.lower import in_precision
+from padim_edge.quantisation import in_precision
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_export import integers, rewrites
-from padim_edge_export.integers import Range, probe
-from padim_edge_fuse.graph import EmbeddingGraph
-from padim_edge_fuse.precision import Precision
-from padim_edge_runtime.providers import open_session
+from padim_edge_export import rewrites
+from padim_edge_export.quantise import integers
+from padim_edge_export.quantise.integers import Range, probe
+from padim_edge_model.graph import EmbeddingGraph
+from padim_edge_model.precision import Precision
+from padim_edge_runtime.devices.providers import open_session
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
 OTHERS = np.random.default_rng(1).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
@@ -50,18 +51,18 @@ def test_int8_is_nearer_than_without_its_preparations(preset: str, target: str) 
 
 
 @pytest.mark.parametrize(("name", "allowed"), [("fp32", 1e-9), ("fp16", 1e-3)])
-def test_other_precisions_look_at_no_picture(name: str, allowed: float) -> None:
+def test_other_precisions_look_at_no_image(name: str, allowed: float) -> None:
     graph = small_models.exported("builtin", small_models.small("edge"))
     expected = parts_of(graph)
 
     def none() -> object:
-        raise AssertionError("a picture was read")
+        raise AssertionError("an image was read")
         yield
 
     assert away(in_precision(graph, Precision(name), none(), "cpu"), expected) < allowed
 
 
-def test_int8_without_a_picture_says_so() -> None:
+def test_int8_without_a_image_says_so() -> None:
     graph = small_models.exported("builtin", small_models.small("edge"))
-    with pytest.raises(PadimEdgeError, match="none of the good pictures"):
+    with pytest.raises(PadimEdgeError, match="none of the good images"):
         in_precision(graph, Precision("int8"), iter(()), "cpu")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import roc_auc_score
 
-from padim_edge.metrics import PRO_LIMIT, Curve, PixelMetrics, image_metrics, pixel_metrics
+from padim_edge.evaluation.metrics import PRO_LIMIT, Curve, PixelMetrics, image_metrics, pixel_metrics
 
 Map = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_] | None]
 
@@ -75,8 +75,8 @@ def slow(maps: list[Map], limit: float = PRO_LIMIT) -> tuple[float | None, float
 
 
 @st.composite
-def pictures(draw: st.DrawFn) -> Map:
-    """A small picture with many ties; masks so thin or so dense that regions touch at corners and at the border."""
+def images(draw: st.DrawFn) -> Map:
+    """A small image with many ties; masks so thin or so dense that regions touch at corners and at the border."""
     shape = draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=7))
     value = st.sampled_from([*np.arange(draw(st.integers(1, 9)), dtype=np.float32), np.float32(np.nan)])
     values = draw(hnp.arrays(np.float32, shape, elements=value, fill=st.nothing()))
@@ -106,7 +106,7 @@ def points(curve: Curve | None) -> npt.NDArray[np.float64]:
     return np.zeros((3, 0)) if curve is None else np.stack([curve.fpr, curve.tpr, curve.pro])
 
 
-@given(st.lists(pictures(), max_size=4), st.sampled_from([0.05, PRO_LIMIT, 1.0]))
+@given(st.lists(images(), max_size=4), st.sampled_from([0.05, PRO_LIMIT, 1.0]))
 def test_every_figure_is_what_all_thresholds_in_turn_give(maps: list[Map], limit: float) -> None:
     auroc, pro, regions, curve = slow(maps, limit)
     found = pixel_metrics(maps, limit=limit)
@@ -169,7 +169,7 @@ def test_only_the_order_of_the_values_counts() -> None:
     assert np.array_equal(points(changed.curve), points(found.curve))
 
 
-def test_the_order_of_the_pictures_does_not_count() -> None:
+def test_the_order_of_the_images_does_not_count() -> None:
     maps = random_maps(2)
     found, turned = pixel_metrics(maps), pixel_metrics(iter(maps[::-1]))
     assert (turned.auroc, turned.pro) == pytest.approx((found.auroc, found.pro), abs=EXACT)
@@ -193,13 +193,13 @@ def test_regions_that_touch_at_a_corner_are_one() -> None:
     assert one([[1, 0, 0]] * 3, [[1, 0, 1], [0, 0, 0], [1, 0, 1]]).regions == 4
 
 
-def test_regions_of_different_pictures_are_different() -> None:
+def test_regions_of_different_images_are_different() -> None:
     values, truth = np.eye(2, dtype=np.float32), np.eye(2, dtype=np.bool_)
     assert pixel_metrics([(values, truth)] * 3).regions == 3
 
 
-def test_normal_pixels_of_good_pictures_count() -> None:
-    """Those of the anomalous picture lie below the region, those of the good one above it."""
+def test_normal_pixels_of_good_images_count() -> None:
+    """Those of the anomalous image lie below the region, those of the good one above it."""
     anomalous = np.array([[1, 0]], np.float32), np.array([[True, False]])
     good = np.full((1, 3), 2, np.float32), np.zeros((1, 3), np.bool_)
     found = pixel_metrics([anomalous, good])
@@ -216,7 +216,7 @@ def test_what_the_model_did_not_look_at_is_left_out() -> None:
     assert (outside.regions, outside.auroc, outside.pro) == (2 - 1, 1, 1)
 
 
-def test_a_picture_of_unknown_truth_is_left_out() -> None:
+def test_a_image_of_unknown_truth_is_left_out() -> None:
     maps = random_maps(3)
     more = pixel_metrics([*maps, (np.full((5, 5), 9, np.float32), None)])
     found = pixel_metrics(maps)
@@ -232,16 +232,16 @@ def test_a_picture_of_unknown_truth_is_left_out() -> None:
         ([(np.zeros((1, 1), np.float32), np.ones((1, 1), np.bool_))], 1),
         ([(np.full((2, 2), np.nan, np.float32), np.eye(2, dtype=np.bool_))], 0),
     ],
-    ids=["no picture", "unknown", "good only", "anomalous only", "nothing judged"],
+    ids=["no image", "unknown", "good only", "anomalous only", "nothing judged"],
 )
 def test_figures_without_a_definition_are_none(maps: list[Map], regions: int) -> None:
     found = pixel_metrics(maps)
     assert (found.auroc, found.pro, found.curve, found.regions) == (None, None, None, regions)
 
 
-@given(pictures())
-def test_of_few_pixels_the_curve_has_all_corners(picture: Map) -> None:
-    found = pixel_metrics([picture])
+@given(images())
+def test_of_few_pixels_the_curve_has_all_corners(image: Map) -> None:
+    found = pixel_metrics([image])
     if found.curve is not None:
         fpr, tpr, pro = points(found.curve).tolist()
         assert area_up_to(1, fpr, tpr) == pytest.approx(found.auroc, abs=EXACT)

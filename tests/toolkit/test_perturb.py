@@ -1,4 +1,4 @@
-"""Pictures turned and cropped at random, with their masks."""
+"""Images turned and cropped at random, with their masks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from padim_edge import perturb
-from padim_edge.datasets import GOOD, Dataset, Item
+from padim_edge.datasets import GOOD, Dataset, Item, perturb
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_runtime import images
+from padim_edge_runtime import image_files
 
 WIDTH, HEIGHT = 128, 96
 
 EDGE = 0.7
-"""Pixels by which the centre of a mark may lie apart in picture and mask: nearest neighbours are off by up to a half in
+"""Pixels by which the centre of a mark may lie apart in image and mask: nearest neighbours are off by up to a half in
 each direction, evenly, so that their mean is off by much less."""
 
 
@@ -26,7 +25,7 @@ def marked(name: str, kind: str = "crack", *, key: str = "") -> Item:
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     mask = np.hypot(rows - y, columns - x) < 9
     pixels = np.where(mask[..., None], np.uint8(255), np.uint8(60)).repeat(3, -1)
-    return Item(name, kind, lambda: images.Picture(Image.fromarray(pixels), ("a note",)), lambda: mask, key)
+    return Item(name, kind, lambda: image_files.Decoded(Image.fromarray(pixels), ("a note",)), lambda: mask, key)
 
 
 def dataset(*names: str) -> Dataset:
@@ -45,7 +44,7 @@ NAMES = tuple("abcdefgh")
 
 
 @pytest.mark.parametrize(("rotate", "crop"), [(10, (256, 224)), (10, None), (0, (256, 224)), (180, (4, 3)), (90, None)])
-def test_picture_and_mask_move_together(rotate: float, crop: tuple[int, int] | None) -> None:
+def test_image_and_mask_move_together(rotate: float, crop: tuple[int, int] | None) -> None:
     for item in perturb.perturbed(dataset(*NAMES), rotate=rotate, crop=crop, seed=1).test:
         assert item.mask is not None
         mask, grey = item.mask(), pixels(item)[..., 0]
@@ -56,7 +55,7 @@ def test_picture_and_mask_move_together(rotate: float, crop: tuple[int, int] | N
         assert np.mean(mask != (grey > 157)) < 0.01  # of the disc's edge at most
 
 
-def test_good_pictures_move_and_have_no_mask() -> None:
+def test_good_images_move_and_have_no_mask() -> None:
     (item,) = perturb.perturbed(dataset(), seed=0).good
     assert item.mask is None
     assert item.read().image.size == (WIDTH * 224 // 256, HEIGHT * 224 // 256)
@@ -71,7 +70,7 @@ def test_it_only_rotates() -> None:
 
 
 def test_it_only_crops() -> None:
-    """Nothing is resampled: each crop is a window of its picture."""
+    """Nothing is resampled: each crop is a window of its image."""
     before = dataset(*NAMES)
     places = set()
     for item, original in zip(perturb.perturbed(before, rotate=0, seed=0).test, before.test, strict=True):
@@ -113,8 +112,8 @@ def test_angles_and_crops_cover_their_range() -> None:
 
 
 def test_the_corners_are_filled_with_what_is_there() -> None:
-    """A picture of one colour stays so: no black corners."""
-    flat = Item("flat", GOOD, lambda: images.Picture(Image.new("RGB", (50, 9), (200, 10, 90)), ()), None)
+    """An image of one colour stays so: no black corners."""
+    flat = Item("flat", GOOD, lambda: image_files.Decoded(Image.new("RGB", (50, 9), (200, 10, 90)), ()), None)
     for seed in range(4):
         (item,) = perturb.perturbed(Dataset("part", (flat,), ()), rotate=180, crop=None, seed=seed).good
         assert np.all(pixels(item) == (200, 10, 90))
@@ -148,19 +147,19 @@ def test_the_numbers_stay_the_same_between_versions() -> None:
     assert np.rint(centre(item.mask()) - centre(after.mask())).tolist() == [5, 10]
 
 
-def test_other_seeds_pictures_and_classes_move_otherwise() -> None:
-    def picture(seed: int, class_name: str, name: str) -> bytes:
+def test_other_seeds_images_and_classes_move_otherwise() -> None:
+    def image(seed: int, class_name: str, name: str) -> bytes:
         item = replace(marked("a"), name=name)
         return pixels(perturb.perturbed(Dataset(class_name, (), (item,)), seed=seed).test[0]).tobytes()
 
-    assert len({picture(0, "p", "a"), picture(1, "p", "a"), picture(0, "q", "a"), picture(0, "p", "b")}) == 4
+    assert len({image(0, "p", "a"), image(1, "p", "a"), image(0, "q", "a"), image(0, "p", "b")}) == 4
 
 
 def test_it_says_what_it_did() -> None:
     before = replace(dataset(), notes=("odd",))
     assert perturb.perturbed(before, seed=7).notes == (
         "odd",
-        "pictures are turned by up to 10 degrees and cropped to 224/256 of their sides at random, seed 7",
+        "images are turned by up to 10 degrees and cropped to 224/256 of their sides at random, seed 7",
     )
     assert perturb.perturbed(before, seed=7).class_name == "part"
 

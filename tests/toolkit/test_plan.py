@@ -14,7 +14,7 @@ from padim_edge import gather, plan
 from padim_edge.build import build
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import Kept
-from padim_edge_fuse.precision import Precision
+from padim_edge_model.precision import Precision
 
 PRESET = small("edge")
 PART = dataset(weave(12))

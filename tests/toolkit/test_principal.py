@@ -15,20 +15,20 @@ from padim_edge.build import build
 from padim_edge.presets import Preset
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_export import reduction
-from padim_edge_runtime import Detector, images
+from padim_edge_runtime import Detector, image_files
 
 GOOD = weave(14)
 TRUNK = trunk_of("builtin")
 
 
-def frames(pictures: list, preset: Preset) -> np.ndarray:
-    return np.stack([images.prepare(each, preset.preprocessing) for each in pictures])
+def frames(images: list, preset: Preset) -> np.ndarray:
+    return np.stack([image_files.prepare(each, preset.preprocessing) for each in images])
 
 
-def all_vectors(pictures: list, preset: Preset) -> np.ndarray:
+def all_vectors(images: list, preset: Preset) -> np.ndarray:
     """`(N, C, h, w)` of the reference, nothing reduced and nothing pooled."""
     whole = np.eye(sum(TRUNK.description.channels))
-    return reference.embedding(TRUNK, frames(pictures, preset), whole, 1)
+    return reference.embedding(TRUNK, frames(images, preset), whole, 1)
 
 
 @pytest.mark.parametrize("name", ["paper", "edge", "accurate"])
@@ -57,8 +57,8 @@ def test_what_ships_agrees_with_the_reference(name: str, tmp_path: Path) -> None
     _, stages = principal.draw(TRUNK, preset, frames(GOOD, preset))
     matrix = reference.reduction_matrix(stages, TRUNK.description.channels, joint=preset.shares is None)
 
-    def embed(pictures: list) -> np.ndarray:
-        shape = frames(pictures, preset)
+    def embed(images: list) -> np.ndarray:
+        shape = frames(images, preset)
         return reference.embedding(TRUNK, shape, matrix, preset.pooling, pool_patches=preset.pool_patches)
 
     expected = reference.distance(reference.fit(embed(GOOD), preset.ridge), embed(judged()))
@@ -68,6 +68,6 @@ def test_what_ships_agrees_with_the_reference(name: str, tmp_path: Path) -> None
     assert (built.metadata.reduction.kind, built.metadata.reduction.channels) == ("pca", None)
 
 
-def test_without_pictures_there_are_no_components() -> None:
-    with pytest.raises(PadimEdgeError, match="no readable picture to take principal components of"):
+def test_without_images_there_are_no_components() -> None:
+    with pytest.raises(PadimEdgeError, match="no readable image to take principal components of"):
         principal.draw(TRUNK, small("edge"), [])

@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from padim_edge.report import Case, ClassReport, Curve, KindRow, write_report
-from padim_edge.report.page import _headline, _percent, _short, _shown, _truth
-from padim_edge.report.plots import _counts, _edges
+from padim_edge.evaluation.report import Case, ClassReport, Curve, KindRow, write_report
+from padim_edge.evaluation.report.page import _headline, _percent, _short, _shown, _truth
+from padim_edge.evaluation.report.plots import _counts, _edges
 from padim_edge_artifact import PadimEdgeError
 
 EVIL = "<script>alert('&')</script>"
@@ -31,12 +31,12 @@ DATA_URI = re.compile(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)")
 
 
 def case(seed: int, kind: str, *, masked: bool) -> Case:
-    """A picture of noise, wider than the report embeds it."""
+    """An image of noise, wider than the report embeds it."""
     pixels = np.random.default_rng(seed).integers(0, 256, (300, 500, 3), np.uint8)
-    picture = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     mask = np.zeros((300, 500), np.bool_)
     mask[100:150, 200:260] = True
-    return Case(f"{kind}/{seed}.png", kind, seed + 1.0, picture, picture.rotate(180), mask if masked else None)
+    return Case(f"{kind}/{seed}.png", kind, seed + 1.0, image, image.rotate(180), mask if masked else None)
 
 
 def made(class_name: str = "bottle", *, kind: str = "crack", spread: float = 0.3) -> ClassReport:
@@ -108,14 +108,14 @@ def test_targets_within_the_page_exist_once(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_every_picture_decodes_and_is_small(tmp_path: Path) -> None:
+def test_every_image_decodes_and_is_small(tmp_path: Path) -> None:
     found = page(tmp_path, made())
-    pictures = DATA_URI.findall(found.source)
-    assert len(pictures) == 3 + 2 + 2  # the truth of one case is known
-    for encoded in pictures:
-        picture = Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)))
-        picture.load()
-        assert picture.size == (320, 192)
+    images = DATA_URI.findall(found.source)
+    assert len(images) == 3 + 2 + 2  # the truth of one case is known
+    for encoded in images:
+        image = Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)))
+        image.load()
+        assert image.size == (320, 192)
 
 
 def test_names_may_hold_anything(tmp_path: Path) -> None:
@@ -137,13 +137,13 @@ def test_an_undefined_metric_says_why(tmp_path: Path) -> None:
     report = dataclasses.replace(
         made(),
         metrics={"image_auroc": 0.97, "pro": None, "pixel_auroc": None},
-        reasons={"pro": "no picture has a mask"},
+        reasons={"pro": "no image has a mask"},
         pixel_roc=None,
         pro_curve=None,
     )
     found = page(tmp_path, report)
-    assert "no picture has a mask" in found.text
-    assert "not defined for these pictures" in found.text
+    assert "no image has a mask" in found.text
+    assert "not defined for these images" in found.text
     assert "None" not in found.text
     assert re.findall(r'aria-label="(.*) curve', found.source) == ["Image ROC"]
 
@@ -152,22 +152,22 @@ def test_several_classes_have_a_table_with_their_mean(tmp_path: Path) -> None:
     assert "Mean" not in page(tmp_path, made(), image_auroc=0.5).text
     found = page(tmp_path, made(), made("weave"), image_auroc=0.1234, pro=None)
     assert "0.1234" in found.text
-    assert "At the shipped thresholds of the 2 models, 2 of 40 good pictures raise an alarm" in found.text
+    assert "At the shipped thresholds of the 2 models, 2 of 40 good images raise an alarm" in found.text
 
 
-def test_a_class_without_any_picture_has_a_page(tmp_path: Path) -> None:
+def test_a_class_without_any_image_has_a_page(tmp_path: Path) -> None:
     nothing = np.zeros(0)
     report = dataclasses.replace(
         made(), kinds=(), calibration=nothing, scores={"good": nothing}, image_roc=None, misses=(), false_alarms=()
     )
-    assert "No pictures were judged." in page(tmp_path, report).text
+    assert "No images were judged." in page(tmp_path, report).text
 
 
 def test_where_nothing_is_wrong_the_page_says_so(tmp_path: Path) -> None:
     rows = (KindRow("good", 20, 0, (0, 0.2)), KindRow("crack", 8, 8, (0.6, 1)))
     text = page(tmp_path, dataclasses.replace(made(), kinds=rows, misses=(), false_alarms=())).text
-    assert "No defective picture is missed." in text
-    assert "No good picture raises an alarm." in text
+    assert "No defective image is missed." in text
+    assert "No good image raises an alarm." in text
 
 
 def test_the_same_data_gives_the_same_bytes_whatever_matplotlib_is_told(tmp_path: Path) -> None:
@@ -197,17 +197,19 @@ def test_a_report_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, m
 
 
 def test_importing_the_report_imports_neither_matplotlib_nor_jinja2() -> None:
-    code = "import sys, padim_edge.report; sys.exit(bool({'matplotlib', 'jinja2', 'torch'} & set(sys.modules)))"
+    code = (
+        "import sys, padim_edge.evaluation.report; sys.exit(bool({'matplotlib', 'jinja2', 'torch'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
     ("good", "defective", "sentence"),
     [
-        ((20, 0), (63, 59), "0 of 20 good pictures raise an alarm and 4 of 63 defective ones are missed."),
-        ((20, 1), (63, 62), "1 of 20 good pictures raises an alarm and 1 of 63 defective ones is missed."),
-        ((20, 2), None, "2 of 20 good pictures raise an alarm; there are no defective pictures to find."),
-        (None, (3, 3), "0 of 3 defective pictures are missed; there are no good ones to compare with."),
+        ((20, 0), (63, 59), "0 of 20 good images raise an alarm and 4 of 63 defective ones are missed."),
+        ((20, 1), (63, 62), "1 of 20 good images raises an alarm and 1 of 63 defective ones is missed."),
+        ((20, 2), None, "2 of 20 good images raise an alarm; there are no defective images to find."),
+        (None, (3, 3), "0 of 3 defective images are missed; there are no good ones to compare with."),
     ],
 )
 def test_the_headline_counts(good: tuple[int, int] | None, defective: tuple[int, int] | None, sentence: str) -> None:
@@ -243,7 +245,7 @@ def test_no_bar_lies_on_both_sides_of_the_threshold(scores: list[float], thresho
     assert counts[edges[:-1] >= threshold].sum() == sum(score > threshold for score in scores)
 
 
-def test_a_defect_one_pixel_wide_is_seen_in_the_small_picture() -> None:
+def test_a_defect_one_pixel_wide_is_seen_in_the_small_image() -> None:
     mask = np.zeros((3000, 3000), np.bool_)
     mask[1500, 500:2500] = True
     shown = np.asarray(_truth(Image.new("RGB", (320, 320), (80, 80, 80)), mask)).astype(int)
@@ -276,9 +278,9 @@ def test_a_browser_shows_the_page_on_a_phone(tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", [long, made()], title="z" * 200, means={})
     shot = tmp_path / "shot.png"
     chromium(tmp_path / "first", "--window-size=390,2400", f"--screenshot={shot}", str(tmp_path / "report.html"))
-    with Image.open(shot) as picture:
-        assert picture.size == (390, 2400)
-        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 50
+    with Image.open(shot) as image:
+        assert image.size == (390, 2400)
+        assert len(image.convert("RGB").getcolors(1 << 24) or []) > 50
     # Browsers' windows are at least 500 pixels wide, a frame may be narrower. The page runs no scripts, its frame does.
     source = html.escape((tmp_path / "report.html").read_text("utf-8"))
     (tmp_path / "frame.html").write_text(

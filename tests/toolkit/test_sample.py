@@ -1,4 +1,4 @@
-"""The built-in sample: what a fit, a benchmark or a tutorial relies on when it trusts these pictures."""
+"""The built-in sample: what a fit, a benchmark or a tutorial relies on when it trusts these images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from padim_edge_artifact.errors import PadimEdgeError
 
 KINDS = [(name, defect) for name in sample.CLASSES for defect in sample.DEFECTS[name]]
 SMALL = 96
-"""Side of the pictures where the size does not matter: drawn in a few milliseconds."""
+"""Side of the images where the size does not matter: drawn in a few milliseconds."""
 LEAK = 6
 """Pixels around a mask that may differ too: the lens blur reaches 3, the soft edge of a defect 2 or 3 more."""
 UNSEEN = 12
@@ -27,7 +27,7 @@ FEW = 10
 
 
 @pytest.mark.parametrize("class_name", sample.CLASSES)
-def test_the_same_call_draws_the_same_picture(class_name: str) -> None:
+def test_the_same_call_draws_the_same_image(class_name: str) -> None:
     np.testing.assert_array_equal(
         sample.draw_good(class_name, 3, seed=1, size=SMALL), sample.draw_good(class_name, 3, seed=1, size=SMALL)
     )
@@ -40,15 +40,15 @@ def test_the_same_call_draws_the_same_defect(class_name: str, defect: str) -> No
     np.testing.assert_array_equal(first[1], again[1])
 
 
-def test_a_picture_does_not_depend_on_the_ones_drawn_before_it() -> None:
-    short = list(sample.pictures("weave", size=SMALL, train=1, test_good=1, per_defect=1))
-    long = {picture.path: picture for picture in sample.pictures("weave", size=SMALL, train=2, per_defect=2)}
-    for picture in short:
-        np.testing.assert_array_equal(picture.pixels, long[picture.path].pixels)
+def test_a_image_does_not_depend_on_the_ones_drawn_before_it() -> None:
+    short = list(sample.images("weave", size=SMALL, train=1, test_good=1, per_defect=1))
+    long = {image.path: image for image in sample.images("weave", size=SMALL, train=2, per_defect=2)}
+    for image in short:
+        np.testing.assert_array_equal(image.pixels, long[image.path].pixels)
 
 
 @pytest.mark.parametrize("class_name", sample.CLASSES)
-def test_no_two_good_pictures_are_the_same(class_name: str) -> None:
+def test_no_two_good_images_are_the_same(class_name: str) -> None:
     drawn = [
         sample.draw_good(class_name, index, seed=seed, size=SMALL, split=split)
         for split, seed, index in itertools.product(("train", "test"), (0, 1), range(3))
@@ -60,7 +60,7 @@ def test_no_two_good_pictures_are_the_same(class_name: str) -> None:
 
 @pytest.mark.parametrize(("class_name", "defect"), KINDS)
 def test_a_defect_changes_its_mask_and_nothing_else(class_name: str, defect: str) -> None:
-    """The law of the masks, against the picture of the same thing without the defect."""
+    """The law of the masks, against the image of the same thing without the defect."""
     for index in range(3):
         pixels, mask = sample.draw_defect(class_name, defect, index)
         twin = sample.draw_twin(class_name, defect, index)
@@ -76,7 +76,7 @@ def test_a_defect_changes_its_mask_and_nothing_else(class_name: str, defect: str
 @given(
     kind=st.sampled_from(KINDS), index=st.integers(0, 10_000), seed=st.integers(0, 10_000), size=st.integers(32, 130)
 )
-def test_every_mask_marks_something_but_not_half_of_the_picture(
+def test_every_mask_marks_something_but_not_half_of_the_image(
     kind: tuple[str, str], index: int, seed: int, size: int
 ) -> None:
     pixels, mask = sample.draw_defect(*kind, index, seed=seed, size=size)
@@ -88,7 +88,7 @@ def test_every_mask_marks_something_but_not_half_of_the_picture(
 
 
 @pytest.mark.parametrize(("class_name", "defect"), KINDS)
-def test_a_larger_picture_shows_the_same_defect_at_the_same_place(class_name: str, defect: str) -> None:
+def test_a_larger_image_shows_the_same_defect_at_the_same_place(class_name: str, defect: str) -> None:
     small, large = (sample.draw_defect(class_name, defect, 0, size=size)[1] for size in (160, 320))
     middle = np.array(ndimage.center_of_mass(small)) * 2
     np.testing.assert_allclose(middle, ndimage.center_of_mass(large), atol=8)
@@ -96,7 +96,7 @@ def test_a_larger_picture_shows_the_same_defect_at_the_same_place(class_name: st
 
 
 @pytest.mark.parametrize("class_name", sample.CLASSES)
-def test_a_class_looks_alike_from_picture_to_picture(class_name: str) -> None:
+def test_a_class_looks_alike_from_image_to_image(class_name: str) -> None:
     """Light may vary a little, or a fit would learn that everything is normal."""
     means = [sample.draw_good(class_name, index, size=SMALL).mean(axis=(0, 1)) for index in range(20)]
     assert np.ptp(means, axis=0).max() < 40
@@ -111,30 +111,30 @@ def test_bottles_stand_at_the_same_place() -> None:
         np.testing.assert_allclose(middle, 0.5, atol=0.022)
 
 
-def test_pictures_come_in_the_order_of_the_layout() -> None:
-    drawn = list(sample.pictures("bottle", size=SMALL, train=2, test_good=1, per_defect=1))
-    assert [str(picture.path) for picture in drawn] == [
+def test_images_come_in_the_order_of_the_layout() -> None:
+    drawn = list(sample.images("bottle", size=SMALL, train=2, test_good=1, per_defect=1))
+    assert [str(image.path) for image in drawn] == [
         "train/good/000.png",
         "train/good/001.png",
         "test/good/000.png",
         *(f"test/{defect}/000.png" for defect in sample.DEFECTS["bottle"]),
     ]
-    assert [picture.mask is not None for picture in drawn] == [False] * 3 + [True] * len(sample.DEFECTS["bottle"])
+    assert [image.mask is not None for image in drawn] == [False] * 3 + [True] * len(sample.DEFECTS["bottle"])
 
 
-def test_written_files_are_the_drawn_pictures(tmp_path: Path) -> None:
+def test_written_files_are_the_drawn_images(tmp_path: Path) -> None:
     counts = {"seed": 5, "size": 64, "train": 2, "test_good": 1, "per_defect": 2}
     assert sample.write("weave", tmp_path, **counts) == 3 + 2 * len(sample.DEFECTS["weave"])
     expected = set()
-    for picture in sample.pictures("weave", **counts):
-        expected.add(tmp_path / "weave" / picture.path)
-        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "weave" / picture.path)), picture.pixels)
-        if picture.mask is not None:
-            path = tmp_path / "weave" / "ground_truth" / picture.path.parent.name / f"{picture.path.stem}_mask.png"
+    for image in sample.images("weave", **counts):
+        expected.add(tmp_path / "weave" / image.path)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "weave" / image.path)), image.pixels)
+        if image.mask is not None:
+            path = tmp_path / "weave" / "ground_truth" / image.path.parent.name / f"{image.path.stem}_mask.png"
             expected.add(path)
             with Image.open(path) as image:
                 assert image.mode == "L"
-                np.testing.assert_array_equal(np.asarray(image), np.where(picture.mask, 255, 0))
+                np.testing.assert_array_equal(np.asarray(image), np.where(image.mask, 255, 0))
     # Nothing else is left behind, no unfinished file either.
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == expected
 
@@ -151,7 +151,7 @@ def test_writing_again_gives_the_same_bytes(tmp_path: Path) -> None:
     [
         (lambda: sample.draw_good("cup", 0), "no class 'cup', only bottle and weave; choose"),
         (lambda: sample.draw_defect("cup", "crack", 0), "no class 'cup'"),
-        (lambda: sample.pictures("cup"), "no class 'cup'"),
+        (lambda: sample.images("cup"), "no class 'cup'"),
         (
             lambda: sample.draw_defect("bottle", "hole", 0),
             "bottle has no defect 'hole', only bubble, chip, .* and stain;",
@@ -159,7 +159,7 @@ def test_writing_again_gives_the_same_bytes(tmp_path: Path) -> None:
         (lambda: sample.draw_good("bottle", 0, size=16), "size is 16, expected 32 or more"),
         (lambda: sample.draw_good("bottle", -1), "index is -1, expected 0 or more"),
         (lambda: sample.draw_good("bottle", 0, seed=-1), "seed is -1, expected 0 or more"),
-        (lambda: sample.pictures("bottle", train=-1), "train is -1, expected 0 or more"),
+        (lambda: sample.images("bottle", train=-1), "train is -1, expected 0 or more"),
     ],
 )
 def test_an_error_says_what_was_found_what_was_expected_and_what_to_do(call: object, sentence: str) -> None:

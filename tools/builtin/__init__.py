@@ -1,1 +1,1 @@
-"""How the built-in weights came to be: procedurally drawn pictures and the training that used them."""
+"""How the built-in weights came to be: procedurally drawn images and the training that used them."""

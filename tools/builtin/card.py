@@ -24,7 +24,7 @@ def write(network: BuiltinBackbone, path: Path, plan: dict[str, Any]) -> None:
     about = {
         "licence": "Apache-2.0",
         "teacher": TEACHER,
-        "pictures": "drawn by tools/builtin/procedural.py; no photograph",
+        "images": "drawn by tools/builtin/procedural.py; no photograph",
         "made_by": "tools/builtin/train.py",
         "plan": json.dumps(plan),
     }

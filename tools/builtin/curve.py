@@ -27,8 +27,8 @@ from padim_edge.presets import PRESETS
 from padim_edge_artifact import names
 from padim_edge_export import backbones
 from padim_edge_export.builtin import BuiltinBackbone
-from padim_edge_fuse.precision import Precision
-from padim_edge_runtime.providers import open_session
+from padim_edge_model.precision import Precision
+from padim_edge_runtime.devices.providers import open_session
 from tools.builtin import card, judge, train
 
 Design = tuple[int, tuple[int, int, int], tuple[int, int, int]]

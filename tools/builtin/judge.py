@@ -2,7 +2,7 @@
 
     uv run python -m tools.builtin.judge FILE [FILE ...] [--teacher FILE]
 
-The sample's classes are drawn by code of their own, which no training picture comes from; a seed of its own keeps them
+The sample's classes are drawn by code of their own, which no training image comes from; a seed of its own keeps them
 apart from the sample that users see, too. Each is judged as it lies and turned by up to 45 degrees, since parts that
 lie still are easy for any backbone. Backbones are chosen by the mean of these figures, and by nothing else.
 """
@@ -19,8 +19,8 @@ import numpy as np
 from padim_edge import sample
 from padim_edge.build import build
 from padim_edge.datasets import Dataset
-from padim_edge.evaluate import evaluate
-from padim_edge.perturb import perturbed
+from padim_edge.datasets.perturb import perturbed
+from padim_edge.evaluation.evaluate import evaluate
 from padim_edge.presets import PRESETS
 from padim_edge_export import backbones
 from padim_edge_export.backbones import Trunk
@@ -34,7 +34,7 @@ CONDITIONS = tuple((name, turned) for name in sample.CLASSES for turned in (0.0,
 
 @cache
 def data(class_name: str, turned: float) -> Dataset:
-    """120 good pictures to fit on; 40 good and 48 or more anomalous ones to judge."""
+    """120 good images to fit on; 40 good and 48 or more anomalous ones to judge."""
     from padim_edge.datasets import from_folder
 
     folder = Path(tempfile.mkdtemp(prefix="judge"))

@@ -1,7 +1,7 @@
-"""Pictures that a program makes up, for teaching a small network without a single photograph.
+"""Images that a program makes up, for teaching a small network without a single photograph.
 
-A picture is a scene - a surface, things on a ground, a heap of leaves, or a composite of those - under a random lamp
-and through a random camera. Each picture has a generator of its own, so pictures can be drawn in any order.
+An image is a scene - a surface, things on a ground, a heap of leaves, or a composite of those - under a random lamp
+and through a random camera. Each image has a generator of its own, so images can be drawn in any order.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ __all__ = ["batch", "draw"]
 
 
 def batch(seed: int, start: int, count: int, size: int) -> npt.NDArray[np.uint8]:
-    """Draws the pictures `start` to `start + count - 1` of an endless row.
+    """Draws the images `start` to `start + count - 1` of an endless row.
 
     Args:
         seed: Which row, 0 or more.
-        start: Number of the first picture, 0 or more.
-        count: How many pictures.
-        size: Side of the pictures in pixels, even.
+        start: Number of the first image, 0 or more.
+        count: How many images.
+        size: Side of the images in pixels, even.
 
     Returns:
-        `(count, size, size, 3)` uint8, RGB. A picture depends on its number, the seed and the size alone.
+        `(count, size, size, 3)` uint8, RGB. An image depends on its number, the seed and the size alone.
     """
-    pictures = np.empty((count, size, size, 3), np.uint8)
+    images = np.empty((count, size, size, 3), np.uint8)
     for place in range(count):
-        pictures[place] = draw(np.random.default_rng([seed, start + place]), size)
-    return pictures
+        images[place] = draw(np.random.default_rng([seed, start + place]), size)
+    return images
 
 
 def draw(rng: np.random.Generator, size: int) -> npt.NDArray[np.uint8]:
-    """Draws one picture, `(size, size, 3)` uint8 RGB; `size` is its side in pixels and even."""
+    """Draws one image, `(size, size, 3)` uint8 RGB; `size` is its side in pixels and even."""
     palette, lamp = choose_palette(rng), choose_lamp(rng)
     kind = float(rng.random())
     scene = _composite(rng, size, palette, lamp) if kind < 0.15 else _plain(rng, size, palette, lamp)
@@ -73,7 +73,7 @@ def _plain(rng: np.random.Generator, size: int, palette: Palette, lamp: Lamp) ->
 
 
 def _surface(rng: np.random.Generator, size: int, palette: Palette, lamp: Lamp) -> Scene:
-    """A textured surface that fills the picture, flat or in relief, sometimes with a flaw or print."""
+    """A textured surface that fills the image, flat or in relief, sometimes with a flaw or print."""
     u, v = view(rng, size)
     plane = texture(rng, u, v)
     kind = float(rng.random())
@@ -170,7 +170,7 @@ def _composite(rng: np.random.Generator, size: int, palette: Palette, lamp: Lamp
 
 
 def _exposed(rng: np.random.Generator, scene: Scene) -> npt.NDArray[np.uint8]:
-    """Takes the picture: light falls off, the lens blurs, the curve bends, the sensor adds noise."""
+    """Takes the image: light falls off, the lens blurs, the curve bends, the sensor adds noise."""
     size = scene.shape[0]
     x, y = grid(size)
     if chance(rng, 0.3):
@@ -185,7 +185,7 @@ def _exposed(rng: np.random.Generator, scene: Scene) -> npt.NDArray[np.uint8]:
     if chance(rng, 0.5):
         scene = np.clip(scene, 0.0, 1.0) ** np.float32(log_between(rng, 0.55, 1.7))
     if chance(rng, 0.5):
-        # Whoever sets up a camera turns the exposure until the picture fills most of the range.
+        # Whoever sets up a camera turns the exposure until the image fills most of the range.
         grey = scene.mean(axis=2, keepdims=True)
         seen = np.sort(grey[::4, ::4], axis=None)
         dark, bright = float(seen[len(seen) // 50]), float(seen[-1 - len(seen) // 50])
@@ -197,16 +197,16 @@ def _exposed(rng: np.random.Generator, scene: Scene) -> npt.NDArray[np.uint8]:
         # Weak contrast, dim or bright.
         strength = between(rng, 0.3, 1.0)
         scene = scene * strength + between(rng, 0.0, 1.0 - strength)
-    picture = Image.fromarray((np.clip(scene, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8))
+    image = Image.fromarray((np.clip(scene, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8))
     how = float(rng.random())
     if how < 0.26:
-        picture = picture.filter(ImageFilter.GaussianBlur(log_between(rng, 0.4, 1.7)))
+        image = image.filter(ImageFilter.GaussianBlur(log_between(rng, 0.4, 1.7)))
     elif how < 0.3:
         reach = (int(between(rng, 1, 7)), 0)
-        picture = picture.filter(ImageFilter.BoxBlur(reach if chance(rng, 0.5) else reach[::-1]))
+        image = image.filter(ImageFilter.BoxBlur(reach if chance(rng, 0.5) else reach[::-1]))
     elif how < 0.42:
-        picture = picture.filter(ImageFilter.UnsharpMask(log_between(rng, 0.6, 2.0), int(between(rng, 40, 150)), 0))
-    shown = np.asarray(picture)
+        image = image.filter(ImageFilter.UnsharpMask(log_between(rng, 0.6, 2.0), int(between(rng, 40, 150)), 0))
+    shown = np.asarray(image)
     if chance(rng, 0.6):
         level = log_between(rng, 0.5, 12.0)
         grey = bool((shown[..., 0] == shown[..., 1]).all() and (shown[..., 1] == shown[..., 2]).all())

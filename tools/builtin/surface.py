@@ -1,6 +1,6 @@
 """What all recipes share: random choices, palettes, lamps, views of the plane, relief and warps.
 
-Planes and positions are those of `padim_edge.sample.field`: `(S, S)` float32, picture coordinates from -1 to 1. A
+Planes and positions are those of `padim_edge.sample.field`: `(S, S)` float32, image coordinates from -1 to 1. A
 scene is `(S, S, 3)` float32 RGB as the screen shows it, 0 black and 1 white; nothing here is in linear light.
 """
 
@@ -42,7 +42,7 @@ _SHADES = 256
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours that belong together in one picture."""
+    """The colours that belong together in one image."""
 
     hue: float
     """Middle hue, 0 to 1 around the colour circle."""
@@ -58,7 +58,7 @@ class Palette:
 
 @dataclass(frozen=True)
 class Lamp:
-    """Where the light of one picture comes from: a unit vector, x to the right, y downwards, z to the camera."""
+    """Where the light of one image comes from: a unit vector, x to the right, y downwards, z to the camera."""
 
     x: float
     y: float
@@ -136,15 +136,15 @@ def tinted(rng: np.random.Generator, plane: Plane, palette: Palette, contrast: f
 
 
 def view(rng: np.random.Generator, size: int, bent: float = 0.4) -> tuple[Plane, Plane]:
-    """Looks at the plane from somewhere: turned, moved, sometimes slanted, tilted or bent picture coordinates.
+    """Looks at the plane from somewhere: turned, moved, sometimes slanted, tilted or bent image coordinates.
 
     Args:
         rng: Where the view comes from.
-        size: Side of the picture in pixels.
+        size: Side of the image in pixels.
         bent: Probability of a smooth displacement.
 
     Returns:
-        Two planes `(size, size)`; lengths stay about those of picture coordinates.
+        Two planes `(size, size)`; lengths stay about those of image coordinates.
     """
     x, y = grid(size)
     angle = between(rng, -math.pi, math.pi)
@@ -197,7 +197,7 @@ def normals(height: Plane) -> tuple[Plane, Plane, Plane]:
     """Unit normals of a relief: x, y and z planes.
 
     Args:
-        height: `(H, W)` height above the picture in pixels, so that slopes do not depend on the size.
+        height: `(H, W)` height above the image in pixels, so that slopes do not depend on the size.
     """
     down = np.empty_like(height)
     right = np.empty_like(height)

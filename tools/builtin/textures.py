@@ -1,8 +1,8 @@
 """Textures: planes of values from 0 to 1 that go on for ever, drawn at given coordinates.
 
 Every recipe takes a generator and two planes of coordinates (from `surface.view`, or those of a body), and gives one
-plane of the same shape. Coordinates are in picture coordinates; periods are chosen between about three pixels of a
-picture and half a picture.
+plane of the same shape. Coordinates are in image coordinates; periods are chosen between about three pixels of a
+image and half an image.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TABLE = 64
 
 
 def _period(rng: np.random.Generator, size: int) -> float:
-    """Draws a period in picture coordinates: from three pixels to half the picture, mostly fine."""
+    """Draws a period in image coordinates: from three pixels to half the image, mostly fine."""
     finest = 3.0 * 2.0 / size
     return log_between(rng, finest, 0.9) if chance(rng, 0.5) else log_between(rng, finest, 0.3)
 
@@ -112,7 +112,7 @@ def stripes(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
     if kind < 0.35:
         phase = u * (1.0 / period)
     elif kind < 0.5:
-        # The period changes across the picture.
+        # The period changes across the image.
         phase = (u + u * u * between(rng, -0.25, 0.25)) * (1.0 / period)
     elif kind < 0.7:
         radius = np.sqrt(u * u + v * v * log_between(rng, 0.3, 3.0))

@@ -150,8 +150,8 @@ def _place(
         scene: `(S, S, 3)`, changed where the thing and its shadow are.
         palette: The thing's colours.
         lamp: Where the light comes from.
-        centre: Position in picture coordinates.
-        reach: Half the thing's length in picture coordinates.
+        centre: Position in image coordinates.
+        reach: Half the thing's length in image coordinates.
     """
     size = scene.shape[0]
     # Everything happens in a window, which makes small things cheap.

@@ -1,10 +1,10 @@
-"""Teach the built-in backbone to imitate ResNet-18's three stages on procedurally drawn pictures, and write its file.
+"""Teach the built-in backbone to imitate ResNet-18's three stages on procedurally drawn images, and write its file.
 
     uv run python -m tools.builtin.train --teacher FILE --work DIR
 
-No photograph takes part. Seeded; the pictures of a step depend on the seed and the step alone, so a run that was
+No photograph takes part. Seeded; the images of a step depend on the seed and the step alone, so a run that was
 stopped goes on from its last checkpoint in `--work` as if it had not been (up to the rounding of threads). Whatever the
-pictures teach is judged on drawn anomalies that it has not seen: `tools.builtin.judge`.
+images teach is judged on drawn anomalies that it has not seen: `tools.builtin.judge`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Plan:
     steps: int
     batch: int
     size: int
-    """Side of the pictures in pixels."""
+    """Side of the images in pixels."""
     rate: float
     """Learning rate at its highest."""
     seed: int
@@ -124,9 +124,9 @@ def train(plan: Plan, teacher_file: Path, work: Path, device: str) -> BuiltinBac
     else:
         targets = look.targets(plan)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress, _drawn(plan, start) as pictures:
+    with Progress(*columns) as progress, _drawn(plan, start) as images:
         bar = progress.add_task("teaching", total=plan.steps, completed=start)
-        for step, pixels in enumerate(pictures, start):
+        for step, pixels in enumerate(images, start):
             x, features = look(pixels)
             with torch.autocast(device, dtype=torch.bfloat16):
                 outputs = network(x)
@@ -161,7 +161,7 @@ def train(plan: Plan, teacher_file: Path, work: Path, device: str) -> BuiltinBac
 
 
 class _Look:
-    """Pictures through the teacher."""
+    """Images through the teacher."""
 
     def __init__(self, module: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], device: str) -> None:
         self.module, self.device = module, device
@@ -169,7 +169,7 @@ class _Look:
         self.std = 255 * torch.tensor(std, device=device).view(3, 1, 1)
 
     def __call__(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """`(N, H, W, 3)` uint8 -> the normalised picture, the teacher's stages."""
+        """`(N, H, W, 3)` uint8 -> the normalised image, the teacher's stages."""
         given = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
         x = ((given - self.mean) / self.std).to(memory_format=torch.channels_last)
         # Rounding to bfloat16 is far below what the student misses, and it is two to three times faster.
@@ -178,7 +178,7 @@ class _Look:
         return x, features
 
     def targets(self, plan: Plan, batches: int = 20) -> list[Target]:
-        """From pictures of another seed than those of the training."""
+        """From images of another seed than those of the training."""
         sums: list[list[torch.Tensor]] = []
         count = [0.0] * 3
         for i in range(batches):
@@ -208,7 +208,7 @@ def _losses(
 ) -> list[torch.Tensor]:
     """Of each stage, about 1 for a network that says the same everywhere.
 
-    Relative to what the teacher sees in each picture, or a few loud pictures would drown the smooth ones, which
+    Relative to what the teacher sees in each image, or a few loud images would drown the smooth ones, which
     inspection is about; and a quarter of it among nearly whitened channels, since PaDiM's distance divides by the
     variance of every direction.
     """

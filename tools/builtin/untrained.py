@@ -3,7 +3,7 @@
     uv run python -m tools.builtin.untrained FILE.safetensors
 
 Convolutions are drawn from He's normal distribution and then scaled, one after another, so that each gives unit
-variance on procedural noise pictures; the ridge of the presets is absolute and expects features of about that size.
+variance on procedural noise images; the ridge of the presets is absolute and expects features of about that size.
 Stored as float16, as the file that ships.
 """
 
@@ -22,17 +22,17 @@ from padim_edge_export.builtin import BuiltinBackbone
 SEED = 0
 
 
-def noise_pictures(count: int, size: int) -> torch.Tensor:
-    """`(count, 3, size, size)` normalised pictures with the 1/f amplitude spectrum of natural scenes."""
+def noise_images(count: int, size: int) -> torch.Tensor:
+    """`(count, 3, size, size)` normalised images with the 1/f amplitude spectrum of natural scenes."""
     generator = np.random.default_rng(SEED)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.rfftfreq(size), indexing="ij"))
     spectrum = np.fft.rfft2(generator.standard_normal((count, 3, size, size))) / np.maximum(frequency, 1 / size)
-    pictures = np.fft.irfft2(spectrum, s=(size, size))
-    pictures -= pictures.mean(axis=(1, 2, 3), keepdims=True)
-    return torch.tensor(pictures / pictures.std(axis=(1, 2, 3), keepdims=True), dtype=torch.float32)
+    images = np.fft.irfft2(spectrum, s=(size, size))
+    images -= images.mean(axis=(1, 2, 3), keepdims=True)
+    return torch.tensor(images / images.std(axis=(1, 2, 3), keepdims=True), dtype=torch.float32)
 
 
-def initialise(network: nn.Module, pictures: torch.Tensor) -> None:
+def initialise(network: nn.Module, images: torch.Tensor) -> None:
     """He initialisation, then unit variance behind each convolution."""
     generator = torch.Generator().manual_seed(SEED)
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
@@ -46,7 +46,7 @@ def initialise(network: nn.Module, pictures: torch.Tensor) -> None:
         return output / output.std()
 
     hooks = [convolution.register_forward_hook(rescale) for convolution in convolutions]
-    network(pictures)
+    network(images)
     for hook in hooks:
         hook.remove()
 
@@ -55,7 +55,7 @@ def main(path: Path) -> None:
     """Write the file."""
     network = BuiltinBackbone().eval()
     with torch.inference_mode():
-        initialise(network, noise_pictures(16, 224))
+        initialise(network, noise_images(16, 224))
     save_file({key: value.half().contiguous() for key, value in network.state_dict().items()}, path)
     print(f"{path.name}: {sum(p.numel() for p in network.parameters())} parameters, {path.stat().st_size} bytes")
 

@@ -159,7 +159,7 @@ def _gpu(trial: Trial, board: jetson.Jetson | None) -> Iterator[Finding]:
 
 
 def _providers() -> dict[str, str]:
-    from padim_edge_runtime.providers import DEVICES
+    from padim_edge_runtime.devices.providers import DEVICES
 
     return DEVICES
 

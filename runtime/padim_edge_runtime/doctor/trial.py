@@ -169,14 +169,14 @@ def _tell(what: dict[str, Any]) -> None:
 
 
 def _devices() -> list[str]:
-    from padim_edge_runtime.providers import DEVICES
+    from padim_edge_runtime.devices.providers import DEVICES
 
     return list(DEVICES)
 
 
 def _import() -> dict[str, Any]:
     from padim_edge_artifact import DeviceError
-    from padim_edge_runtime.providers import import_onnxruntime
+    from padim_edge_runtime.devices.providers import import_onnxruntime
 
     try:
         ort = import_onnxruntime()
@@ -195,7 +195,7 @@ def _try(device: str) -> dict[str, Any]:
     import numpy as np
 
     from padim_edge_artifact import PadimEdgeError
-    from padim_edge_runtime.providers import open_session
+    from padim_edge_runtime.devices.providers import open_session
 
     try:
         session = open_session(tiny_model(), device).session

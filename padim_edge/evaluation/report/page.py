@@ -1,0 +1,367 @@
+"""What the report says, and the page that it becomes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from padim_edge.datasets import GOOD
+from padim_edge_artifact.files import replacing
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+__all__ = ["Case", "ClassReport", "Curve", "KindRow", "write_report"]
+
+_SIDE = 320
+"""Longest side of an embedded image in pixels."""
+_JPEG_QUALITY = 85
+_OUTLINE = (255, 176, 0)
+"""Of the truth: amber is told from grey by all kinds of colour vision."""
+
+
+@dataclass(frozen=True)
+class KindRow:
+    """How many images of one kind lie above the threshold."""
+
+    kind: str
+    """`padim_edge.datasets.GOOD` or the kind of defect."""
+    images: int
+    """At least 1."""
+    alarms: int
+    """Images above the threshold: false alarms for the good ones, hits for all others."""
+    interval: tuple[float, float]
+    """95 % confidence interval of the share, 0 to 1."""
+
+    @property
+    def rate(self) -> float:
+        """Share of the images above the threshold, 0 to 1."""
+        return self.alarms / self.images
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Points of a curve over the false-positive rate; a few hundred are enough."""
+
+    x: npt.NDArray[np.float64]
+    """`(K,)`, 0 to 1, rising: false-positive rate."""
+    y: npt.NDArray[np.float64]
+    """`(K,)`, 0 to 1, rising."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One image that the model judges wrongly."""
+
+    name: str
+    """File name or path."""
+    kind: str
+    score: float
+    image: Image.Image
+    """Of any size; the report shrinks it."""
+    overlay: Image.Image
+    """As from `padim_edge_runtime.overlay.overlay`."""
+    mask: npt.NDArray[np.bool_] | None
+    """`(H, W)` of the image, True where the defect is; `None` where there is none or it is unknown."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassReport:
+    """All that the report says about one class."""
+
+    class_name: str
+    metrics: Mapping[str, float | None]
+    """By the names of `evaluate --json`, in the order of the report; `None` where a metric is undefined."""
+    kinds: tuple[KindRow, ...]
+    """The good images and each kind of defect, in the order of the report."""
+    calibration: npt.NDArray[np.floating]
+    """`(n,)` scores of the good images behind the threshold, outside the fit; may be empty."""
+    scores: Mapping[str, npt.NDArray[np.floating]]
+    """By kind, `(N,)` scores of the test images."""
+    threshold: float
+    """The one that the model ships with."""
+    false_alarm_rate: float
+    """Share of good images that it was set for, in (0, 1)."""
+    extrapolated: bool
+    """Whether that rate is below what the calibration scores resolve."""
+    image_roc: Curve | None
+    pixel_roc: Curve | None
+    pro_curve: Curve | None
+    """`None` where the metric is undefined."""
+    misses: tuple[Case, ...] = ()
+    """Defective images without an alarm, the worst first; about six are enough."""
+    false_alarms: tuple[Case, ...] = ()
+    """Good images with an alarm, the worst first; about six are enough."""
+    model: Mapping[str, str] = field(default_factory=dict)
+    """Facts about the model, by their names: file, backbone, preset, ..."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why a metric is undefined, by the metric's name."""
+
+
+def write_report(
+    path: Path, classes: Sequence[ClassReport], *, title: str, means: Mapping[str, float | None] | None = None
+) -> None:
+    """Write the report: one HTML file that loads nothing else, neither scripts nor fonts nor images.
+
+    The same arguments give the same bytes.
+
+    Args:
+        path: The `.html` file; replaced only when all has succeeded.
+        classes: One or more.
+        title: Heading of the page.
+        means: Metrics over all classes, by name; shown where there are several classes.
+
+    Raises:
+        PadimEdgeError: The file cannot be written.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(percent=_percent, score=_score, span=_span)
+    template = environment.from_string(
+        resources.files("padim_edge.evaluation.report").joinpath("page.html").read_text("utf-8")
+    )
+    names = list(dict.fromkeys(name for each in classes for name in each.metrics))
+    page = template.render(
+        title=title,
+        version=version("padim-edge"),
+        overview=_headline([row for each in classes for row in each.kinds], thresholds=len(classes)),
+        columns=[_METRICS.get(name, _Metric(_plain(name), "")) for name in names],
+        means=[_shown(name, (means or {}).get(name)) for name in names],
+        sections=[_section(number, each, names) for number, each in enumerate(classes)],
+    )
+    # A file name that is not text in its file system's encoding cannot be text here either, but must not end the run.
+    content = page.encode("utf-8", "backslashreplace")
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@dataclass(frozen=True)
+class _Metric:
+    label: str
+    meaning: str
+    form: str = "share"
+    """`share` (0 to 1), `percent` or `number`."""
+
+
+_METRICS = {
+    "image_auroc": _Metric("Image AUROC", "chance that a defective image scores higher than a good one"),
+    "image_ap": _Metric("Image AP", "average precision when images are sorted by score"),
+    "best_f1": _Metric("Best F1", "best balance of hits and false alarms that any threshold could reach here"),
+    "best_f1_threshold": _Metric("Best-F1 threshold", "the threshold that reaches it", "number"),
+    "pixel_auroc": _Metric("Pixel AUROC", "chance that a defective pixel scores higher than a good one"),
+    "pro": _Metric("PRO", "share of each defect region that is marked, up to 30 % of the good pixels marked"),
+    "false_alarm_rate": _Metric("False alarms", "good images above the threshold", "percent"),
+    "miss_rate": _Metric("Misses", "defective images not above the threshold", "percent"),
+}
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _shown(name: str, value: float | None) -> str | None:
+    """A metric as text; never rounded up to perfection."""
+    if value is None or not np.isfinite(value):
+        return None
+    form = _METRICS[name].form if name in _METRICS else "number"
+    if form == "percent":
+        return _percent(value)
+    if form == "number":
+        return _score(value)
+    return ">0.9999" if 0.99995 <= value < 1 else f"{value:.4f}"
+
+
+def _score(value: float) -> str:
+    """A score as on the overlays; small ones keep their digits."""
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def _percent(share: float) -> str:
+    """A share as a percentage with one decimal where it matters; never rounded to 0 or 100."""
+    percent = 100 * share
+    if 0 < percent < 0.05:
+        return "<0.1 %"
+    if 99.95 <= percent < 100:
+        return ">99.9 %"
+    return f"{percent:.1f}".removesuffix(".0") + " %"
+
+
+def _span(interval: tuple[float, float]) -> str:
+    low, high = map(_percent, interval)
+    return f"{low.removesuffix(' %')}\N{EN DASH}{high}"
+
+
+def _headline(kinds: Sequence[KindRow], *, thresholds: int = 1) -> str:
+    """The result in plain words."""
+    good = sum(row.images for row in kinds if row.kind == GOOD)
+    alarms = sum(row.alarms for row in kinds if row.kind == GOOD)
+    defective = sum(row.images for row in kinds if row.kind != GOOD)
+    misses = defective - sum(row.alarms for row in kinds if row.kind != GOOD)
+    start = "At the shipped threshold" if thresholds == 1 else f"At the shipped thresholds of the {thresholds} models,"
+    raised = f"{alarms} of {good} good images {'raises' if alarms == 1 else 'raise'} an alarm"
+    missed = f"{'is' if misses == 1 else 'are'} missed"
+    if good and defective:
+        return f"{start} {raised} and {misses} of {defective} defective ones {missed}."
+    if good:
+        return f"{start} {raised}; there are no defective images to find."
+    if defective:
+        return f"{start} {misses} of {defective} defective images {missed}; there are no good ones to compare with."
+    return "No images were judged."
+
+
+def _threshold(report: ClassReport) -> str:
+    sentence = (
+        f"The threshold {_score(report.threshold)} was set for an alarm on about "
+        f"{100 * report.false_alarm_rate:.2g} % of good images"
+    )
+    if not report.extrapolated:
+        return f"{sentence}."
+    return f"{sentence}, fewer than its good images can show: it is extrapolated from their highest scores."
+
+
+def _section(number: int, report: ClassReport, names: Sequence[str]) -> dict[str, Any]:
+    """What the template needs of one class."""
+    good = any(row.kind == GOOD for row in report.kinds)
+    defective = any(row.kind != GOOD for row in report.kinds)
+    return {
+        "id": f"class-{number}",
+        "report": report,
+        "headline": _headline(report.kinds),
+        "threshold": _threshold(report),
+        "row": [_shown(name, report.metrics.get(name)) for name in names],
+        "metrics": [
+            {
+                "about": _METRICS.get(name, _Metric(_plain(name), "")),
+                "value": _shown(name, value),
+                "reason": report.reasons.get(name, "not defined for these images"),
+            }
+            for name, value in report.metrics.items()
+        ],
+        "good": GOOD,
+        "histogram": _histogram(number, report),
+        "curves": _curves(number, report),
+        "galleries": [
+            {
+                "title": title,
+                "what": what,
+                "none": none if there else None,
+                "cases": [_case(each) for each in cases],
+            }
+            for title, what, none, there, cases in (
+                (
+                    "Worst misses",
+                    "Defective images that raise no alarm, those with the lowest scores first.",
+                    "No defective image is missed.",
+                    defective and not any(row.alarms < row.images for row in report.kinds if row.kind != GOOD),
+                    report.misses,
+                ),
+                (
+                    "Worst false alarms",
+                    "Good images that raise an alarm, those with the highest scores first.",
+                    "No good image raises an alarm.",
+                    good and not any(row.alarms for row in report.kinds if row.kind == GOOD),
+                    report.false_alarms,
+                ),
+            )
+        ],
+    }
+
+
+def _histogram(number: int, report: ClassReport) -> Markup | None:
+    from padim_edge.evaluation.report import plots
+
+    def strip(label: str, role: str, scores: npt.NDArray[np.floating]) -> plots.Strip:
+        above = int((scores > report.threshold).sum())
+        return plots.Strip(_short(label), f"{above} of {len(scores)} above", role, scores)
+
+    strips = [strip("good, training", "calibration", report.calibration)] if len(report.calibration) else []
+    strips += [
+        strip("good, test" if kind == GOOD else kind, "good" if kind == GOOD else "defect", scores)
+        for kind, scores in report.scores.items()
+        if len(scores)
+    ]
+    if not any(np.isfinite(each.scores).any() for each in strips):
+        return None
+    return plots.histogram(
+        strips, report.threshold, label=f"threshold {_score(report.threshold)}", salt=f"{number} histogram"
+    )
+
+
+def _short(label: str) -> str:
+    """The label, cut off where it would leave the plot; characters of East Asia are twice as wide."""
+    room = 28
+    for i, character in enumerate(label):
+        room -= 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if room < 0:
+            return label[: max(i - 1, 0)] + "\N{HORIZONTAL ELLIPSIS}"
+    return label
+
+
+def _curves(number: int, report: ClassReport) -> list[dict[str, Any]]:
+    from padim_edge.evaluation.metrics import PRO_LIMIT
+    from padim_edge.evaluation.report import plots
+
+    good = [row for row in report.kinds if row.kind == GOOD]
+    defects = [row for row in report.kinds if row.kind != GOOD]
+    point = None
+    if good and defects:
+        found = sum(row.alarms for row in defects) / sum(row.images for row in defects)
+        point = (sum(row.alarms for row in good) / sum(row.images for row in good), found)
+    shown = []
+    for title, metric, curve, y_label, limit, mark in (
+        ("Image ROC", "image_auroc", report.image_roc, "true-positive rate", None, point),
+        ("Pixel ROC", "pixel_auroc", report.pixel_roc, "true-positive rate", None, None),
+        ("PRO", "pro", report.pro_curve, "per-region overlap", PRO_LIMIT, None),
+    ):
+        if curve is not None:
+            svg = plots.curve(curve.x, curve.y, y_label=y_label, salt=f"{number} {title}", limit=limit, point=mark)
+            shown.append({"title": title, "area": _shown(metric, report.metrics.get(metric)), "svg": svg})
+    return shown
+
+
+def _case(case: Case) -> dict[str, Any]:
+    images = [("image", _shrunk(case.image)), ("model", _shrunk(case.overlay))]
+    if case.mask is not None:
+        assert case.mask.shape == (case.image.height, case.image.width)
+        images.append(("truth", _truth(_shrunk(case.image), case.mask)))
+    return {"case": case, "images": [(label, _data_uri(image)) for label, image in images]}
+
+
+def _shrunk(image: Image.Image) -> Image.Image:
+    small = image.convert("RGB")
+    small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    return small
+
+
+def _truth(image: Image.Image, mask: npt.NDArray[np.bool_]) -> Image.Image:
+    """The image, dim and grey but for the defect, which is outlined."""
+    # A mean over the mask's pixels, so that a scratch one pixel wide does not vanish in an image of thousands.
+    share = Image.fromarray(mask.astype(np.float32)).resize(image.size, Image.Resampling.BOX)
+    inside = np.asarray(share) > 0
+    pixels = np.asarray(image, np.float64)
+    pixels = np.where(inside[..., None], pixels, 0.45 * pixels.mean(axis=2, keepdims=True))
+    near = inside
+    for _ in range(max(1, round(max(image.size) / 160))):
+        padded = np.pad(near, 1)
+        near = near | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+    pixels[near & ~inside] = _OUTLINE
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def _data_uri(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    # Thin outlines keep their colour without subsampling. No optimize: with it Pillow 13 fails on pure noise.
+    image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,259 @@
+"""The report's plots as SVG that stands inside an HTML page and takes colours and fonts from its style sheet."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+__all__ = ["Strip", "curve", "histogram"]
+
+Floats = npt.NDArray[np.float64]
+
+# matplotlib draws in these colours, which nothing else uses; the page replaces them by its own, in light and in dark.
+_INK, _MUTED, _LINE, _CALIBRATION, _GOOD, _DEFECT = (f"#01020{i}" for i in range(6))
+_COLOURS = {
+    _INK: "var(--ink)",
+    _MUTED: "var(--muted)",
+    _LINE: "var(--line)",
+    _CALIBRATION: "var(--calibration)",
+    _GOOD: "var(--good)",
+    _DEFECT: "var(--defect)",
+}
+_ROLES = {"calibration": _CALIBRATION, "good": _GOOD, "defect": _DEFECT}
+
+_WIDTH = 360
+"""Of the histogram in CSS pixels, that of a phone: there 1 unit is 1 pixel, so fonts have their natural size."""
+_ROW = 43
+_BINS = 48
+_LOG_FROM = 20
+"""Ratio of the highest to the lowest score from which the axis is logarithmic."""
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """One row of the histogram."""
+
+    label: str
+    note: str
+    """Text behind the label."""
+    role: str
+    """`calibration`, `good` or `defect`: sets the colour."""
+    scores: npt.NDArray[np.floating]
+    """`(N,)`; those that are not finite are not drawn."""
+
+
+def histogram(strips: Sequence[Strip], threshold: float, *, label: str, salt: str) -> Markup:
+    """Rows of bars over one axis of scores, each row on its own scale: four images show as well as four hundred.
+
+    No bar lies on both sides of the threshold, as its edges are made around it. Where the scores span more than a
+    factor of 20 the axis is logarithmic; scores that are not positive then stand in the first bar.
+
+    Args:
+        strips: The rows, from top to bottom; at least one finite score among them.
+        threshold: Where the line stands.
+        label: Text at the line.
+        salt: Anything that no other plot of the page has.
+    """
+    finite = [np.asarray(each.scores, np.float64)[np.isfinite(each.scores)] for each in strips]
+    edges, logarithmic = _edges(np.concatenate(finite), threshold)
+    top, bottom, side = 30, 40, 8
+    height = top + _ROW * len(strips) + bottom
+    # Labels are strangers' texts. They would be taken for mathematics or lack glyphs here, so the page sets them.
+    texts: dict[str, Markup] = {}
+    with _style(salt):
+        figure = Figure(figsize=(_WIDTH / 72, height / 72))
+        axes = figure.add_axes(
+            (side / _WIDTH, bottom / height, 1 - 2 * side / _WIDTH, _ROW * len(strips) / height), frameon=False
+        )
+        if logarithmic:
+            axes.set_xscale("log")
+            decades = np.log10(edges[-1] / edges[0])
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=7))
+            axes.xaxis.set_minor_locator(NullLocator())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylim(0, len(strips))
+        axes.set_yticks([])
+        axes.set_xlabel("score (logarithmic)" if logarithmic else "score")
+        axes.axvspan(threshold, edges[-1], color=_DEFECT, alpha=0.07, linewidth=0)
+        for i, (strip, scores) in enumerate(zip(strips, finite, strict=True)):
+            base = len(strips) - 1 - i
+            counts = _counts(scores, edges)
+            axes.axhline(base, color=_LINE, linewidth=1)
+            if len(scores):
+                heights = base + 0.56 * counts / counts.max()
+                axes.stairs(heights, edges, baseline=base, fill=True, color=_ROLES[strip.role], linewidth=0.5)
+            slot = f"slot{i}slot"
+            texts[slot] = escape(strip.label) + Markup(' <tspan class="note">{}</tspan>').format(strip.note)
+            axes.text(0, base + 0.66, slot, transform=axes.get_yaxis_transform(), color=_INK, clip_on=False)
+        axes.axvline(threshold, color=_INK, linewidth=1.4, dashes=(4, 3))
+        share = float(axes.transAxes.inverted().transform(axes.transData.transform((threshold, 0)))[0])
+        axes.annotate(
+            label,
+            (threshold, len(strips)),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="left" if share < 0.25 else "right" if share > 0.75 else "center",
+            color=_INK,
+        )
+        svg = _svg(figure)
+    for slot, text in texts.items():
+        svg = svg.replace(slot, text)
+    return Markup(svg)  # noqa: S704 - matplotlib's own text, and the labels are escaped above
+
+
+def curve(
+    x: Floats,
+    y: Floats,
+    *,
+    y_label: str,
+    salt: str,
+    limit: float | None = None,
+    point: tuple[float, float] | None = None,
+) -> Markup:
+    """A curve over the false-positive rate, with the area below it shaded.
+
+    Args:
+        x: `(K,)` rising, 0 to 1.
+        y: `(K,)`, 0 to 1.
+        y_label: What `y` is.
+        salt: Anything that no other plot of the page has.
+        limit: Where the area ends; the axis ends a little behind it. Without it, there is the diagonal of chance.
+        point: (x, y) that the shipped threshold reaches.
+    """
+    width, height = 320, 264
+    with _style(salt):
+        figure = Figure(figsize=(width / 72, height / 72))
+        axes = figure.add_axes((46 / width, 42 / height, (width - 60) / width, (height - 56) / height))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color=_LINE, linewidth=0.8)
+        axes.set_axisbelow(True)
+        end = 1.0 if limit is None else min(1.0, limit * 4 / 3)
+        shaded_x, shaded_y = _up_to(x, y, 1.0 if limit is None else limit)
+        axes.fill_between(shaded_x, shaded_y, color=_GOOD, alpha=0.13, linewidth=0)
+        axes.plot(*_up_to(x, y, end), color=_GOOD, linewidth=2.2, solid_joinstyle="round", clip_on=False, zorder=3)
+        if limit is None:
+            axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, dashes=(3, 3))
+        else:
+            axes.axvline(limit, color=_INK, linewidth=1.2, dashes=(4, 3))
+            _note(axes, f"limit {limit:g}", (limit, 0.05), right=True)
+        if point is not None:
+            axes.plot(*point, "o", markersize=8, color=_DEFECT, markeredgecolor=_INK, clip_on=False, zorder=4)
+            low = point[1] > 0.5
+            _note(
+                axes, "shipped threshold", (point[0], point[1] - 0.1 if low else point[1] + 0.06), right=point[0] > 0.5
+            )
+        axes.set_xlim(0, end)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("false-positive rate")
+        axes.set_ylabel(y_label)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1f}".replace("0.0", "0")))
+        return Markup(_svg(figure))  # noqa: S704 - no text of others in it
+
+
+def _note(axes: Axes, text: str, at: tuple[float, float], *, right: bool) -> None:
+    axes.annotate(
+        text,
+        at,
+        xytext=(-7 if right else 7, 0),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        color=_INK,
+        zorder=5,
+    )
+
+
+def _up_to(x: Floats, y: Floats, end: float) -> tuple[Floats, Floats]:
+    """The curve cut off at `x = end`, by linear interpolation."""
+    kept = x < end
+    return np.append(x[kept], end), np.append(y[kept], np.interp(end, x, y))
+
+
+def _edges(scores: Floats, threshold: float) -> tuple[Floats, bool]:
+    """Edges of about `_BINS` bins, one of them at the threshold; and whether they are spaced by factors."""
+    values = np.append(scores, threshold)
+    low, high = float(values.min()), float(values.max())
+    positive = values[values > 0]
+    logarithmic = threshold > 0 and high > _LOG_FROM * float(positive.min())
+    if logarithmic:
+        low = max(float(positive.min()), high * 1e-6, np.finfo(np.float64).tiny)
+        low, high, middle = np.log10(min(low, threshold)), np.log10(high), np.log10(threshold)
+    else:
+        middle = threshold
+    # Room beside both ends; and where all scores are alike, a width at all.
+    margin = 0.04 * (high - low) or 0.1 * abs(high) or 1.0
+    low, high = low - margin, high + margin
+    left = max(1, round(_BINS * (middle - low) / (high - low)))
+    edges = np.concatenate(
+        [np.linspace(low, middle, left + 1), np.linspace(middle, high, max(1, _BINS - left) + 1)[1:]]
+    )
+    if logarithmic:
+        edges = 10**edges
+        edges[left] = threshold  # exactly, for the comparison in _counts
+    return edges, logarithmic
+
+
+def _counts(scores: Floats, edges: Floats) -> npt.NDArray[np.intp]:
+    """Scores in each bin. A score on an edge counts below it: an alarm is a score above the threshold."""
+    bins = len(edges) - 1
+    return np.bincount((np.searchsorted(edges, scores, "left") - 1).clip(0, bins - 1), minlength=bins)
+
+
+@contextmanager
+def _style(salt: str) -> Iterator[None]:
+    """Matplotlib's own defaults, whatever the user's configuration says, with our fonts and colours."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(
+            {
+                "svg.fonttype": "none",
+                # Names inside the SVG, for the same data always the same and in one page never the same.
+                "svg.hashsalt": salt,
+                "font.size": 11,
+                "font.family": ["DejaVu Sans"],  # comes with matplotlib; only to measure, the page has its own font
+                "text.color": _INK,
+                "axes.labelcolor": _MUTED,
+                "axes.edgecolor": _LINE,
+                "axes.facecolor": "none",
+                "axes.labelpad": 5,
+                "xtick.color": _LINE,
+                "ytick.color": _LINE,
+                "xtick.labelcolor": _MUTED,
+                "ytick.labelcolor": _MUTED,
+                "figure.facecolor": "none",
+            }
+        )
+        yield
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an `<svg>` element: no prolog, no metadata, no style rules that would apply to the whole page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue().decode()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(
+        r"\s*<metadata>.*?</metadata>|\s*<style type=\"text/css\">.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL
+    )
+    view = re.search(r'viewBox="[^"]*"', svg)
+    assert view
+    svg = re.sub(r"<svg[^>]*>", f'<svg {view[0]} aria-hidden="true">', svg, count=1)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # figure_1 and the like are the same in all plots
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", svg)
+    for drawn, shown in _COLOURS.items():
+        svg = svg.replace(drawn, shown)
+    return svg

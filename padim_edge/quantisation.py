@@ -1,0 +1,85 @@
+"""An embedding graph in other numbers; int8 looks at good images for its scales and its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from padim_edge_artifact import PadimEdgeError, names
+from padim_edge_export import rewrites
+from padim_edge_export.quantise import integers
+from padim_edge_export.quantise.equalise import equalise, factors
+from padim_edge_export.quantise.half import halve
+from padim_edge_export.quantise.integers import LARGEST_WEIGHT, Range
+from padim_edge_export.quantise.rounding import Moments, round_weights, tap
+from padim_edge_learn.accumulate import batches
+from padim_edge_model.graph import EmbeddingGraph
+from padim_edge_model.precision import Precision
+from padim_edge_runtime.devices.providers import open_session
+
+__all__ = ["OBSERVED", "in_precision"]
+
+OBSERVED = 64
+"""Good images, spread over all of them, whose activations an int8 backbone is made for."""
+
+_BATCH = 8
+
+Frames = Sequence[npt.NDArray[np.uint8]]
+
+
+def in_precision(
+    graph: EmbeddingGraph, precision: Precision, frames: Iterable[npt.NDArray[np.uint8]], device: str
+) -> EmbeddingGraph:
+    """The graph in the numbers of `precision`.
+
+    Args:
+        graph: In float32, as `padim_edge_export.embedding.build` gave it; it may be changed.
+        precision: Its form of the Gaussians has no say here.
+        frames: `(H, W, 3)` uint8 good images, best `OBSERVED` of them; only read for int8.
+        device: Where to observe them.
+
+    Raises:
+        PadimEdgeError: int8, and no image to observe.
+    """
+    if precision.name == "fp16":
+        return halve(graph)
+    rewrites.fold_scale(graph.model)
+    if precision.name == "fp32":
+        return graph
+    seen = list(frames)
+    if not seen:
+        raise PadimEdgeError("none of the good images that were tried can be read; expected images to fit on")
+    ranges = _ranges(graph, seen, device)
+    factor = factors(graph, {name: np.maximum(-each.low, each.high) for name, each in ranges.items()})
+    graph = equalise(graph, factor)
+    ranges = {name: each.times(factor[name]) if name in factor else each for name, each in ranges.items()}
+    rounded = round_weights(graph, _moments(graph, seen, device), LARGEST_WEIGHT[precision.target])
+    return integers.quantise(graph, ranges, precision.target, rounded)
+
+
+def _ranges(graph: EmbeddingGraph, frames: Frames, device: str) -> dict[str, Range]:
+    model, outputs = integers.probe(graph)
+    ranges: dict[str, Range] = {}
+    for found in _run(model, frames, device):
+        for name, (low, high) in outputs.items():
+            seen = Range(found[low].astype(np.float64), found[high].astype(np.float64))
+            ranges[name] = seen.union(ranges.get(name, seen))
+    return ranges
+
+
+def _moments(graph: EmbeddingGraph, frames: Frames, device: str) -> Moments:
+    moments = Moments(graph)
+    for found in _run(tap(graph), frames, device):
+        moments.add(found)
+    return moments
+
+
+def _run(model: onnx.ModelProto, frames: Frames, device: str) -> Iterable[dict[str, npt.NDArray[np.float32]]]:
+    """All outputs of each batch, by name."""
+    session = open_session(model.SerializeToString(), device).session
+    outputs = [output.name for output in model.graph.output]
+    for batch in batches(frames, _BATCH):
+        yield dict(zip(outputs, session.run(outputs, {names.IMAGE: np.stack(batch)}), strict=True))

@@ -1,0 +1,94 @@
+"""Linear maps along one axis of a grid: upsampling, mean pooling, Gaussian filter, as matrices.
+
+All are separable, so a map of the plane is `rows @ x @ columns.T`: two small MatMuls, which every execution provider
+takes, and which can be multiplied together beforehand.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["FIXED_POINT", "antialiased", "bicubic", "gaussian", "mean_pool", "nearest"]
+
+Float64 = npt.NDArray[np.float64]
+
+FIXED_POINT = 22
+"""Bits behind the point of the weights that Pillow gives 8-bit pixels (32, less 8 for the pixel and 2 for sums that
+overshoot)."""
+
+
+def nearest(outputs: int, inputs: int) -> Float64:
+    """`(outputs, inputs)`: each output takes the input cell that it lies in (floor of the scaled index)."""
+    matrix: Float64 = np.zeros((outputs, inputs))
+    matrix[np.arange(outputs), np.arange(outputs) * inputs // outputs] = 1
+    return matrix
+
+
+def mean_pool(cells: int, side: int) -> Float64:
+    """`(cells, cells)`: mean over a window of `side` (odd) cells; at the border, over the cells that exist."""
+    distance = np.abs(np.subtract.outer(np.arange(cells), np.arange(cells)))
+    window: Float64 = (distance <= side // 2).astype(np.float64)
+    window /= window.sum(axis=1, keepdims=True)
+    return window
+
+
+def bicubic(outputs: int, inputs: int) -> Float64:
+    """`(outputs, inputs)`: cubic convolution (Keys 1981) with a = -0.75, pixel centres aligned, edge replicated.
+
+    The convention of PyTorch's and ONNX's bicubic resize without antialiasing.
+    """
+    a = -0.75
+    position = (np.arange(outputs) + 0.5) * inputs / outputs - 0.5
+    matrix = np.zeros((outputs, inputs))
+    for tap in range(-1, 3):
+        index = np.floor(position).astype(int) + tap
+        t = np.abs(position - index)
+        near = (a + 2) * t**3 - (a + 3) * t**2 + 1
+        far = a * (t**3 - 5 * t**2 + 8 * t - 4)
+        weight = np.where(t <= 1, near, far)
+        np.add.at(matrix, (np.arange(outputs), index.clip(0, inputs - 1)), weight)
+    return matrix
+
+
+def antialiased(outputs: int, inputs: int, interpolation: str) -> Float64:
+    """`(outputs, inputs)`: the weights, whole numbers of 2**-FIXED_POINT, with which Pillow resizes 8-bit pixels.
+
+    `bicubic` (Keys' cubic convolution with a = -0.5) or `bilinear` (a triangle), widened to shrink, cut off at the
+    border and normalised. Pillow makes whole grey levels of the sums, halves rounded up and clipped, behind each of its
+    two passes; `padim_edge_runtime.image_files` makes the horizontal one first.
+    """
+    scale = inputs / outputs
+    width = max(scale, 1.0)
+    reach = {"bicubic": 2.0, "bilinear": 1.0}[interpolation] * width
+    matrix = np.zeros((outputs, inputs))
+    for i in range(outputs):
+        center = (i + 0.5) * scale
+        taps = np.arange(max(0, int(center - reach + 0.5)), min(inputs, int(center + reach + 0.5)))
+        t = np.abs((taps - center + 0.5) / width)
+        if interpolation == "bilinear":
+            weight = np.maximum(1 - t, 0)
+        else:
+            weight = np.where(t < 1, (1.5 * t - 2.5) * t**2 + 1, ((2.5 - 0.5 * t) * t - 4) * t + 2)
+            weight[t >= 2] = 0
+        weight = weight / weight.sum() * 2.0**FIXED_POINT
+        matrix[i, taps] = np.trunc(weight + np.copysign(0.5, weight))
+    return matrix
+
+
+def gaussian(cells: int, sigma: float) -> Float64:
+    """`(cells, cells)`: Gaussian filter cut at 4 sigma, the signal mirrored at its edges (edge cell repeated).
+
+    The convention of `scipy.ndimage.gaussian_filter`, which the published implementations use.
+    """
+    if sigma <= 0:
+        return np.eye(cells)
+    radius = int(4 * sigma + 0.5)
+    offsets = np.arange(-radius, radius + 1)
+    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel /= kernel.sum()
+    matrix = np.zeros((cells, cells))
+    for offset, weight in zip(offsets, kernel, strict=True):
+        index = np.mod(np.arange(cells) + offset, 2 * cells)
+        np.add.at(matrix, (np.arange(cells), np.minimum(index, 2 * cells - 1 - index)), weight)
+    return matrix

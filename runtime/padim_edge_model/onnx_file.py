@@ -1,0 +1,126 @@
+"""Writing a fused graph to disk: constants beside it, metadata and digests inside, nothing half-written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from padim_edge_artifact import Metadata, PadimEdgeError, container
+from padim_edge_artifact.metadata import Digests, to_json
+from padim_edge_artifact.names import METADATA_KEY
+from padim_edge_model.fused import FusedGraph
+
+__all__ = ["EXTERNAL_ABOVE", "Staged", "staged"]
+
+EXTERNAL_ABOVE = 32 << 20
+"""Bytes of constants above which they go to a data file, which onnxruntime maps instead of reading."""
+
+_ALIGNMENT = 4096
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A complete, runnable model in a temporary folder, which waits for its metadata."""
+
+    path: Path
+    """The model, to be opened by onnxruntime for calibration. It carries no metadata yet."""
+    model: onnx.ModelProto
+    data: Digests
+    """The data file's digest, name and size; the model's own digest is still blank."""
+
+    def finish(self, metadata: Metadata) -> Metadata:
+        """Write the metadata into the model; its digests are replaced by the true ones, which are returned.
+
+        Raises:
+            PadimEdgeError: Its scores are not finite.
+        """
+        told = metadata.self_test
+        if not np.isfinite([metadata.threshold, told.score, *told.map_samples, *metadata.calibration.scores]).all():
+            raise PadimEdgeError(
+                f"the model's scores are not finite in {metadata.precision}: numbers in {metadata.backbone.name} went "
+                "beyond what that holds; export with another --precision, or with other weights"
+            )
+        metadata = dataclasses.replace(metadata, digests=self.data)
+        self._write(metadata)
+        digest = container.model_digest(self.path, container.BLANK_DIGEST)
+        metadata = dataclasses.replace(metadata, digests=dataclasses.replace(self.data, model=digest))
+        self._write(metadata)
+        return metadata
+
+    def _write(self, metadata: Metadata) -> None:
+        del self.model.metadata_props[:]
+        self.model.metadata_props.add(key=METADATA_KEY, value=to_json(metadata))
+        self.path.write_bytes(self.model.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def staged(graph: FusedGraph, output: Path) -> Iterator[Staged]:
+    """Lay the model down in a temporary folder beside `output`; move it there when the block ends well.
+
+    Raises:
+        PadimEdgeError: The folder of `output` does not exist, cannot be written to, or the disk is full.
+    """
+    folder = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        folder.mkdir()
+        yield (stage := _lay_down(graph, folder / output.name))
+        data = output.with_name(f"{output.name}.data")
+        if stage.data.data_file is not None:
+            (folder / data.name).replace(data)
+        stage.path.replace(output)
+        if stage.data.data_file is None:
+            data.unlink(missing_ok=True)  # of the model that stood here before
+    except OSError as error:
+        raise PadimEdgeError(
+            f"{output} could not be written ({error.strerror or error}); choose an --output in a folder that exists, "
+            "can be written to and has room"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lay_down(graph: FusedGraph, path: Path) -> Staged:
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    total = sum(array.nbytes for array in graph.constants.values())
+    digests = Digests(container.BLANK_DIGEST, None, None, 0)
+    if total <= EXTERNAL_ABOVE:
+        model.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in graph.constants.items())
+    else:
+        digests = _write_data(model, graph, path.with_name(f"{path.name}.data"))
+    stage = Staged(path, model, digests)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return stage
+
+
+def _write_data(model: onnx.ModelProto, graph: FusedGraph, path: Path) -> Digests:
+    """Write the constants one after another, each at a page boundary, and refer to them from the model."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for name, array in graph.constants.items():
+            padding = bytes(-file.tell() % _ALIGNMENT)
+            file.write(padding)
+            digest.update(padding)
+            tensor = model.graph.initializer.add(
+                name=name,
+                data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+                dims=array.shape,
+                data_location=TensorProto.EXTERNAL,
+            )
+            for key, value in (("location", path.name), ("offset", file.tell()), ("length", array.nbytes)):
+                tensor.external_data.add(key=key, value=str(value))
+            content = np.ascontiguousarray(array).view(np.uint8).data
+            file.write(content)
+            digest.update(content)
+        size = file.tell()
+    return Digests(container.BLANK_DIGEST, digest.hexdigest(), path.name, size)

@@ -1,0 +1,55 @@
+"""On which device a model runs on this machine, without building anything for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from padim_edge_artifact.errors import DeviceError, PadimEdgeError
+
+if TYPE_CHECKING:
+    from padim_edge_artifact import Metadata
+
+__all__ = ["Here", "runs_here"]
+
+
+@dataclass(frozen=True)
+class Here:
+    """What `auto` takes."""
+
+    device: str | None
+    """A key of `providers.DEVICES`; `None` where the model does not run at all."""
+    words: str
+    refused: tuple[str, ...]
+    """Why better devices are passed over, or why none runs it, one sentence each."""
+
+
+def runs_here(model: Path, metadata: Metadata) -> Here:
+    """Load the model as `auto` would. Where TensorRT would first build an engine, only TensorRT itself is tried."""
+    try:
+        return _try(model, metadata)
+    except PadimEdgeError as error:  # damaged, without its data file, without onnxruntime: nothing to stop at here
+        return Here(None, f"nothing: {error}", (str(error),))
+
+
+def _try(model: Path, metadata: Metadata) -> Here:
+    from padim_edge_artifact import read_verified
+    from padim_edge_runtime.detector import Detector
+    from padim_edge_runtime.devices import providers, tensorrt
+    from padim_edge_runtime.doctor.trial import tiny_model
+
+    refused: list[str] = []
+    for device in providers.DEVICES:
+        if device == "cpu":
+            break
+        try:
+            # Large models are read and compared with their digests only for devices that work.
+            providers.open_session(tiny_model(), device)
+            if device == "tensorrt" and tensorrt.takes(metadata) and not tensorrt.find(model, metadata).built:
+                read_verified(model)
+                return Here(device, "tensorrt, once its engine is built (padim-edge warm, or the first use)", ())
+            return Here(device, f"{device}, {Detector.load(model, device).placement}", tuple(refused))
+        except DeviceError as error:
+            refused.append(str(error))
+    return Here(Detector.load(model, "cpu").device, "cpu", tuple(refused))

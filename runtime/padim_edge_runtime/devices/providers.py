@@ -1,0 +1,250 @@
+"""Devices, and the onnxruntime execution providers behind them. A device that was asked for is used or refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from padim_edge_artifact import ArtifactError, DeviceError
+from padim_edge_runtime.devices import tensorrt
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["DEVICES", "Opened", "import_onnxruntime", "open_session"]
+
+DEVICES = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+"""Devices and their execution providers, in the order in which `auto` tries them."""
+
+_CUDA_OPTIONS = {"use_tf32": "0"}
+"""TF32 rounds the factors of float32 products to 11 bits, which the whitening magnifies: fp32 would not be fp32. Who
+wants speed exports fp16. The search among convolution algorithms is left at cuDNN's own (EXHAUSTIVE): it lengthens the
+first call with each batch size, and a device makes many with one."""
+
+_MISSING = re.compile(r"[\w.+-]+: cannot open shared object file")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+Engines = Callable[[], AbstractContextManager[tensorrt.Engine]]
+"""Gives what a session on TensorRT is opened with, and is told how that went; see `tensorrt.engine`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A session and where it runs."""
+
+    session: onnxruntime.InferenceSession
+    device: str
+    """A key of `DEVICES`."""
+    refused: tuple[str, ...]
+    """Why `auto` passed over better devices, one sentence each."""
+    placement: str
+    """Which nodes of the graph run where, in words."""
+    largest: int | None
+    """Batch size that the session takes at most; `None` for any."""
+
+
+def import_onnxruntime() -> ModuleType:
+    """The onnxruntime that is installed, with its telemetry off.
+
+    Raises:
+        DeviceError: None is installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, at import; from 1.29 it is on by default
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DeviceError(
+            f"onnxruntime cannot be imported ({error}); install padim-edge-runtime[cpu] or padim-edge-runtime[gpu], "
+            "on a Jetson the onnxruntime-gpu wheel of its JetPack"
+        ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise DeviceError(
+            "the installed onnxruntime is hollow, as when one of onnxruntime and onnxruntime-gpu was removed after "
+            "both were installed; uninstall both and install one of them again"
+        )
+    module: ModuleType = onnxruntime
+    return module
+
+
+def open_session(
+    model: Path | bytes, device: str = "auto", *, threads: int | None = None, engines: Engines | None = None
+) -> Opened:
+    """Open a model on a device.
+
+    Args:
+        model: Path of an `.onnx` file, or its bytes.
+        device: `auto`, or a key of `DEVICES`, which is then used or refused, never replaced.
+        threads: CPU threads for one image; `None` leaves it to onnxruntime (one a core).
+        engines: Asked where TensorRT is tried; `None` keeps no engine, and builds one whenever the batch size grows.
+
+    Raises:
+        DeviceError: The device is unknown, not there, or does not take the model.
+        ArtifactError: onnxruntime cannot load the model on any device.
+    """
+    if device != "auto":
+        if device not in DEVICES:
+            raise DeviceError(f"there is no device {device!r}; choose auto, {', '.join(DEVICES)}")
+        return _open(model, device, threads, engines, ())
+    refused: list[str] = []
+    for candidate in DEVICES:
+        if candidate == "cpu":
+            break
+        try:
+            return _open(model, candidate, threads, engines, tuple(refused))
+        except DeviceError as error:
+            refused.append(str(error))
+    return _open(model, "cpu", threads, None, tuple(refused))
+
+
+def _open(
+    model: Path | bytes, device: str, threads: int | None, engines: Engines | None, refused: tuple[str, ...]
+) -> Opened:
+    ort = import_onnxruntime()
+    listed = ort.get_available_providers()
+    if DEVICES[device] not in listed:
+        there = ", ".join(name for name, each in DEVICES.items() if each in listed)
+        raise DeviceError(
+            f"the device {device!r} is not in the installed onnxruntime {ort.__version__}, which has {there}; choose "
+            "one of those, or install padim-edge-runtime[gpu]"
+        )
+    if device == "cpu":
+        session = _session(ort, model, device, threads, [DEVICES[device]])
+        return Opened(session, device, refused, "all nodes on cpu", None)
+    _preload(ort)
+    if device == "cuda":
+        session = _session(ort, model, device, threads, [(DEVICES[device], _CUDA_OPTIONS)])
+        return Opened(session, device, refused, _placement(session, device), None)
+    tensorrt.preload()
+    with engines() if engines else nullcontext() as engine:
+        wanted: list[Any] = [(DEVICES[device], dict(engine.options) if engine else {})]
+        if DEVICES["cuda"] in listed:
+            wanted.append((DEVICES["cuda"], _CUDA_OPTIONS))
+        session = _session(ort, model, device, threads, wanted)
+        placement = _placement(session, device)
+    return Opened(session, device, refused, placement, engine.largest if engine else None)
+
+
+def _session(
+    ort: ModuleType, model: Path | bytes, device: str, threads: int | None, wanted: list[Any]
+) -> onnxruntime.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if device != "cpu":
+        # Not session.disable_cpu_ep_fallback, which refuses a model for one small node that the GPU has no kernel for,
+        # as an int8 model for the CPU has. Where nodes run is recorded and said instead; see `_placement`.
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    source = model if isinstance(model, bytes) else os.fspath(model)
+    noise: list[str] = []
+    try:
+        # The CPU session says nothing; the others print blocks on stdout, where results belong.
+        with _captured(noise) if device != "cpu" else nullcontext():
+            # enable_fallback: without it, onnxruntime prints and silently goes on with another provider.
+            session = ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
+    except Exception as error:  # onnxruntime's exceptions have no common base besides Exception
+        reason = " ".join(str(error).split())[:300]
+        if device == "cpu":
+            raise ArtifactError(
+                f"onnxruntime {ort.__version__} cannot load {model if isinstance(model, Path) else 'the graph'} "
+                f"({reason}); export the model again"
+            ) from error
+        if missing := _MISSING.search("".join(noise)):
+            raise DeviceError(
+                f"the device {device!r} is not usable here ({missing[0]}); see padim-edge doctor"
+            ) from error
+        raise DeviceError(f"the device {device!r} does not take the model ({reason})") from error
+    if DEVICES[device] not in session.get_providers():
+        said = _COLOURS.sub("", "".join(noise))
+        missing = _MISSING.search(said)
+        reason = missing[0] if missing else " ".join(said.split())[-300:] or "its libraries or its driver are missing"
+        raise DeviceError(f"the device {device!r} is not usable here ({reason}); see padim-edge doctor")
+    session.disable_fallback()  # in mid-run, too
+    return session
+
+
+def _preload(ort: ModuleType) -> None:
+    """Let onnxruntime load CUDA and cuDNN out of pip's packages, where the linker does not look; prints are dropped."""
+    with _captured([]), redirect_stdout(io.StringIO()), warnings.catch_warnings(), suppress(Exception):
+        warnings.simplefilter("ignore")
+        ort.preload_dlls()  # not in versions before 1.21; what is missing, the session says
+
+
+def _placement(session: onnxruntime.InferenceSession, device: str) -> str:
+    """Which nodes run where, as onnxruntime recorded it.
+
+    Raises:
+        DeviceError: None runs on the device, though its provider is there.
+    """
+    try:
+        assigned = [
+            (str(part.ep_name), str(node.op_type))
+            for part in session.get_provider_graph_assignment_info()
+            for node in part.get_nodes()
+        ]
+    except Exception:  # noqa: BLE001  # older versions do not know the question; nothing depends on the answer
+        assigned = []
+    if not assigned:
+        return "this onnxruntime does not tell which nodes run where"
+    names = {provider: name for name, provider in DEVICES.items()}
+    elsewhere: dict[str, list[str]] = {}
+    for provider, operator in assigned:
+        if provider != DEVICES[device]:
+            elsewhere.setdefault(names.get(provider, provider), []).append(operator)
+    if not elsewhere:
+        return f"all {len(assigned)} nodes on {device}"
+    told = "; ".join(
+        f"{len(operators)} of {len(assigned)} nodes on {name} ({', '.join(sorted(set(operators)))})"
+        for name, operators in elsewhere.items()
+    )
+    if sum(map(len, elsewhere.values())) == len(assigned):
+        raise DeviceError(
+            f"the device {device!r} does not take the model (it would run {told}); choose another --device"
+        )
+    return told
+
+
+@contextmanager
+def _captured(noise: list[str]) -> Iterator[None]:
+    """Catch what native code prints on stdout and stderr, where Python's redirection does not reach."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ours = sys.stderr
+    with tempfile.TemporaryFile() as file:
+        saved = {number: os.dup(number) for number in (1, 2)}
+        try:
+            if _writes_to(ours, 2):  # Python goes on with the old one: a progress bar moves while an engine is built
+                sys.stderr = open(saved[2], "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+            for number in saved:
+                os.dup2(file.fileno(), number)
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            sys.stderr = ours
+            for number, copy in saved.items():
+                os.dup2(copy, number)
+                os.close(copy)
+            file.seek(0)
+            noise.append(file.read().decode(errors="replace"))
+
+
+def _writes_to(stream: Any, number: int) -> bool:
+    try:
+        return bool(stream.fileno() == number)
+    except (AttributeError, OSError, ValueError):
+        return False

@@ -1,0 +1,208 @@
+"""A model that learns later: the same Gaussians as one fit on all images, and old and new can be told apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import run
+from small_models import dataset, export_once, judged, small, trunk_of, weave
+
+from padim_edge.build import build
+from padim_edge_artifact import ArtifactError, ImageError, PadimEdgeError, kept, read_verified
+from padim_edge_learn.assemble import RULE, RULE_UPDATED
+from padim_edge_learn.update import next_name, update
+from padim_edge_model.precision import Precision
+from padim_edge_runtime import Detector
+
+FIRST, ALL = 26, 40
+PRESET = small("edge")
+IMAGES = weave(ALL)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("good")
+    for i, image in enumerate(IMAGES):
+        image.save(folder / f"{i:03}.png")
+    return sorted(folder.iterdir())
+
+
+def fitted(folder: Path, count: int, precision: Precision | None = None) -> Path:
+    """A model of the first images, with what was kept of it beside."""
+    model = folder / "part.onnx"
+    with export_once("builtin", PRESET):
+        built = build(
+            dataset(IMAGES[:count]), model, PRESET, trunk_of("builtin"), seed=3, precision=precision, roi=None
+        )
+    kept.save(folder / "part.npz", built.kept)
+    return model
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fitted(tmp_path_factory.mktemp("old"), FIRST)
+
+
+def updated(model: Path, images: list[Path], folder: Path) -> Path:
+    output = folder / "new.onnx"
+    update(
+        model,
+        images,
+        statistics=model.with_suffix(".npz"),
+        output=output,
+        output_statistics=output.with_suffix(".npz"),
+    )
+    return output
+
+
+@pytest.mark.parametrize(
+    "precision",
+    [Precision(), Precision("fp16"), Precision("fp32", rank=6), Precision("fp32", diagonal=True)],
+    ids=str,
+)
+def test_updating_is_fitting_on_all_images_at_once(good: list[Path], tmp_path: Path, precision: Precision) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = Detector.load(fitted(tmp_path / "whole", ALL, precision), "cpu")
+    grown = Detector.load(updated(fitted(tmp_path, FIRST, precision), good[FIRST:], tmp_path), "cpu")
+    frames = np.stack([whole.prepare(image) for image in judged()])
+    tolerance = 1e-3 if precision.name == "fp16" else 1e-5
+    for one, other in zip(dataclasses.astuple(grown(frames))[:3], dataclasses.astuple(whole(frames))[:3], strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance)
+    assert grown.metadata.numbers == whole.metadata.numbers
+    assert grown.self_test().passed
+
+
+def test_two_updates_are_one(old: Path, good: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "step").mkdir()
+    step = updated(old, good[FIRST:33], tmp_path / "step")
+    twice = read_verified(updated(step, good[33:], tmp_path))
+    assert (twice.revision, twice.images) == (3, ALL)
+    assert twice.parent == read_verified(step).digests.model
+    assert twice.threshold_rule == RULE_UPDATED + RULE
+    (tmp_path / "whole").mkdir()
+    whole = kept.load(fitted(tmp_path / "whole", ALL).with_suffix(".npz"))
+    found = kept.load(tmp_path / "new.npz")
+    assert np.linalg.norm(found.statistics.scatter - whole.statistics.scatter) < 1e-6 * np.linalg.norm(
+        whole.statistics.scatter
+    )
+    reference, expected = found.seen.reference(), whole.seen.reference()
+    assert (reference.mean, reference.brightness, reference.contrast) == (
+        expected.mean,
+        expected.brightness,
+        expected.contrast,
+    )
+
+
+def test_old_and_new_can_be_told_apart_and_the_old_one_stays(old: Path, good: list[Path], tmp_path: Path) -> None:
+    content = old.read_bytes()
+    before, after = read_verified(old), read_verified(updated(old, good[FIRST:], tmp_path))
+    assert (before.revision, before.parent, before.images) == (1, None, FIRST)
+    assert (after.revision, after.parent, after.images) == (2, before.digests.model, ALL)
+    assert after.statistics == kept.load(tmp_path / "new.npz").statistics.digest() != before.statistics
+    assert after.threshold_rule == RULE_UPDATED + RULE
+    assert after.calibration.images == ALL
+    assert set(before.calibration.scores) <= set(after.calibration.scores)
+    assert old.read_bytes() == content
+    assert before.self_test != after.self_test
+
+
+def test_int8_goes_on_with_the_embedding_that_it_has(good: list[Path], tmp_path: Path) -> None:
+    """Its ranges were chosen on the first images; the Gaussians are of what that graph gives for all of them."""
+    model = fitted(tmp_path, FIRST, Precision("int8"))
+    grown = updated(model, good[FIRST:], tmp_path)
+    assert kept.load(tmp_path / "new.npz").graph == kept.load(tmp_path / "part.npz").graph
+    assert Detector.load(grown, "cpu").self_test().passed
+    assert read_verified(grown).numbers == "int8 for cpu"
+
+
+def test_a_image_that_cannot_be_read_does_not_stop_the_others(old: Path, good: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "torn.png").write_bytes(good[0].read_bytes()[:200])
+    made = update(
+        old,
+        [good[30], tmp_path / "torn.png", good[31]],
+        statistics=old.with_suffix(".npz"),
+        output=tmp_path / "new.onnx",
+        output_statistics=tmp_path / "new.npz",
+    )
+    assert made.metadata.images == FIRST + 2
+    assert len(made.scores) == 2
+    assert "torn.png" in made.unreadable[0]
+    with pytest.raises(ImageError, match="no readable image to learn from"):
+        updated(old, [tmp_path / "torn.png"], tmp_path)
+
+
+def test_statistics_of_another_model_are_refused(old: Path, good: list[Path], tmp_path: Path) -> None:
+    other = fitted(tmp_path, 12)
+    with pytest.raises(ArtifactError, match="was not kept with"):
+        update(
+            old,
+            good[FIRST:],
+            statistics=other.with_suffix(".npz"),
+            output=tmp_path / "new.onnx",
+            output_statistics=tmp_path / "new.npz",
+        )
+    with pytest.raises(PadimEdgeError, match="does not exist"):
+        updated(other.rename(tmp_path / "alone.onnx"), good[FIRST:], tmp_path)
+    assert not (tmp_path / "new.onnx").exists()
+
+
+def test_names_of_updates_count() -> None:
+    assert next_name(Path("a/bottle.onnx"), 2) == Path("a/bottle-r2.onnx")
+    assert next_name(Path("a/bottle-r2.onnx"), 3) == Path("a/bottle-r3.onnx")
+
+
+def test_the_command_finds_the_statistics_and_names_what_it_wrote(old: Path, good: list[Path], tmp_path: Path) -> None:
+    for name in ("part.onnx", "part.npz"):
+        (tmp_path / name).write_bytes((old.parent / name).read_bytes())
+    stdout, _ = run("update", tmp_path / "part.onnx", *good[FIRST:], "--json")
+    told = json.loads(stdout)
+    assert told["model"] == str(tmp_path / "part-r2.onnx")
+    assert (told["revision"], told["images_before"], told["images"]) == (2, FIRST, ALL)
+    assert told["parent"] == read_verified(old).digests.model
+    run("verify", tmp_path / "part-r2.onnx", "--device", "cpu")
+    stdout, _ = run("inspect", tmp_path / "part-r2.onnx")
+    assert f"2, an update of the model with digest {told['parent'][:12]}" in stdout
+    stdout, _ = run("update", tmp_path / "part-r2.onnx", good[0])
+    assert "part-r3.onnx: revision 3" in stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--output", "part.onnx"), "is the model itself"),
+        (("--output", "new.txt"), "expected a name that ends in .onnx"),
+        (("--output", "no/where.onnx"), "does not exist; make it"),
+        (("--false-alarm-rate", 2), "expected a share between 0 and 1"),
+        (("--statistics", "missing.npz"), "does not exist; expected statistics"),
+        (("--device", "tpu"), "there is no device 'tpu'"),
+    ],
+)
+def test_bad_options_are_one_sentence(
+    old: Path,
+    good: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[object, ...],
+    sentence: str,
+) -> None:
+    for name in ("part.onnx", "part.npz"):
+        (tmp_path / name).write_bytes((old.parent / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    _, stderr = run("update", "part.onnx", good[30], *options, code=1)
+    assert sentence in stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part.npz", "part.onnx"]
+
+
+def test_without_onnx_it_says_what_to_install(old: Path, good: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in sys.modules if each.split(".")[0] == "onnx" or each.startswith("padim_edge_model")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("padim_edge_learn.update", "padim_edge_learn.assemble"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    _, stderr = run("update", old, good[0], code=1)
+    assert "needs onnx, which is not installed; install padim-edge-runtime[update]" in stderr
