@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from padim_edge_runtime.prefetch import in_order
+from padim_edge_artifact import DeviceError, ImageError
+from padim_edge_runtime.prefetch import decoded, in_order
 
 PATIENCE = 10.0
 """Seconds until a test that waits for another thread fails."""
@@ -107,3 +108,43 @@ def test_leaving_early_drops_what_has_not_begun_and_ends_the_threads() -> None:
     while threading.active_count() > threads and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == threads
+
+
+def test_an_image_that_cannot_be_read_comes_as_a_value_in_its_place() -> None:
+    def decode(number: int) -> str:
+        if number % 3 == 0:
+            raise ImageError(f"{number} is no image")
+        return str(number)
+
+    found = list(decoded(range(10), decode, ahead=4))
+    assert [item for item, _ in found] == list(range(10))
+    for number, result in found:
+        assert str(result) == (f"{number} is no image" if number % 3 == 0 else str(number))
+        assert isinstance(result, ImageError) == (number % 3 == 0)
+
+
+def test_any_other_exception_of_decoding_is_raised_in_its_turn() -> None:
+    def decode(number: int) -> int:
+        if number == 2:
+            raise DeviceError("gone")
+        return number
+
+    results = decoded(range(10), decode)
+    assert [next(results), next(results)] == [(0, 0), (1, 1)]
+    with pytest.raises(DeviceError, match="gone"):
+        next(results)
+
+
+def test_decoding_takes_an_endless_list_in_bounded_steps() -> None:
+    taken = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    results = decoded(endless(), str, ahead=3)
+    assert next(results) == (1, "1")
+    assert taken == 3
+    results.close()
