@@ -56,7 +56,7 @@ def evaluate(
     for model in models:
         detector = Detector.load(model, device, tell=warn)
         name = class_name or detector.metadata.class_name
-        dataset = open_dataset(data, name, test=True, perturb=perturb, seed=seed)
+        dataset = open_dataset(data, name, perturb=perturb, seed=seed)
         with progress.bar(f"evaluating {name}", len(dataset.test)) as advance:
             evaluation = run(detector, dataset, advance)
         for sentence in evaluation.unreadable:
@@ -84,7 +84,7 @@ def sample(
     size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 320,
 ) -> None:
     """Write the built-in sample images to disk, in MVTec AD's layout."""
-    from padim_edge.sample import write
+    from padim_edge.sample import images, write
 
-    count = write(class_name, folder, seed=seed, size=size)
+    count = write(images(class_name, seed=seed, size=size), folder)
     typer.echo(f"{folder / class_name}: {count} images")

@@ -62,7 +62,7 @@ def compare(
             "say with --class whose images both are to judge"
         )
     name = class_name or classes[0]
-    dataset = datasets.from_sample(name, test=True) if data is None else datasets.from_folder(data, name)
+    dataset = datasets.from_source(data, name)
     for note in dataset.notes:
         warn(f"{dataset.class_name}: {note}")
     before, after = (Detector.load(each, device, threads=threads, tell=warn) for each in (a, b))

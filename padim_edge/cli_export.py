@@ -89,7 +89,7 @@ def export(
 ) -> None:
     """Fit on good images and write one fused ONNX model a class."""
     from padim_edge.presets import parse_size
-    from padim_edge_model.precision import Precision
+    from padim_edge_artifact.method import Precision
     from padim_edge_runtime import progress
 
     if statistics is not None:
@@ -119,7 +119,7 @@ def export(
             raise PadimEdgeError("--keep-statistics takes one class at a time; export the classes one by one")
         if not keep_statistics.resolve().parent.is_dir():
             raise PadimEdgeError(f"the folder of {keep_statistics} does not exist; make it or choose another one")
-    loaded = [open_dataset(data, name, test=False, perturb=perturb, seed=seed) for name in names]
+    loaded = [open_dataset(data, name, perturb=perturb, seed=seed) for name in names]
 
     from padim_edge import budget as budgets
     from padim_edge.build import build, build_from, check_output

@@ -72,14 +72,14 @@ def fit(
     from padim_edge import gather, plan
     from padim_edge.build import FEWEST
     from padim_edge_artifact import kept
-    from padim_edge_model.precision import Precision
+    from padim_edge_artifact.method import Precision
     from padim_edge_runtime import progress
     from padim_edge_runtime.prefetch import cores
 
     start = time.perf_counter()
     if data is None and class_name is None:
         raise PadimEdgeError("neither --class nor --data is given; try padim-edge fit --class bottle")
-    dataset = open_dataset(data, class_name, test=False, perturb=perturb, seed=seed)
+    dataset = open_dataset(data, class_name, perturb=perturb, seed=seed)
     path = output or Path(f"{dataset.class_name}.npz")
     if not path.resolve().parent.is_dir():
         raise PadimEdgeError(f"the folder of {path} does not exist; make it or choose another one")
@@ -173,7 +173,7 @@ def _like(found: Kept, dataset: Dataset) -> Kept:
     from dataclasses import replace
 
     from padim_edge_artifact import Statistics
-    from padim_edge_model.comparable import Seen
+    from padim_edge_artifact.reference import Seen
 
     grid, dims = found.statistics.grid, found.statistics.dims
     recipe = replace(found.recipe, class_name=dataset.class_name)

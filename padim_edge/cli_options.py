@@ -91,17 +91,17 @@ FrameOption = Annotated[
 def class_names(data: Path | None, asked: str | None) -> tuple[str | None, ...]:
     """The classes that `--class` means."""
     if asked == "all":
-        from padim_edge import datasets, sample
+        from padim_edge import datasets
 
-        return sample.CLASSES if data is None else datasets.class_names(data)
+        return datasets.class_names(data)
     return tuple(name.strip() for name in asked.split(",") if name.strip()) if asked else (None,)
 
 
-def open_dataset(data: Path | None, name: str | None, *, test: bool, perturb: str | None, seed: int) -> Dataset:
+def open_dataset(data: Path | None, name: str | None, *, perturb: str | None, seed: int) -> Dataset:
     """One class, with remarks on stderr."""
     from padim_edge import datasets
 
-    dataset = datasets.from_sample(name or "", test=test) if data is None else datasets.from_folder(data, name)
+    dataset = datasets.from_source(data, name)
     if perturb is not None:
         from padim_edge.datasets.perturb import parse, perturbed
 

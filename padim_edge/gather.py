@@ -1,4 +1,4 @@
-"""Good images -> kept statistics: the embedding graph and its recipe, and the fit, which can be taken up again."""
+"""One pass of a fit over good images, which can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -7,112 +7,44 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge import principal
-from padim_edge.datasets import Dataset, Item
-from padim_edge.presets import Preset
-from padim_edge.quantisation import OBSERVED, in_precision
-from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing, Statistics, kept
-from padim_edge_artifact.kept import Kept, Progress, Recipe
-from padim_edge_export import camera, embedding
-from padim_edge_export.backbones import Trunk
-from padim_edge_learn.accumulate import BATCH, fit
-from padim_edge_learn.assemble import Report, silent
-from padim_edge_model.comparable import Observed, Seen
-from padim_edge_model.graph import joined, of_kept, records
-from padim_edge_model.precision import Precision
-from padim_edge_runtime import image_files
-from padim_edge_runtime.prefetch import in_order
+from padim_edge.datasets import Item
+from padim_edge.frames import frames_of
+from padim_edge_artifact import ImageError, PadimEdgeError, Statistics
+from padim_edge_artifact.kept import Kept, Progress, read_kept, write_kept
+from padim_edge_learn.accumulate import accumulate
+from padim_edge_model.comparable import Observed
+from padim_edge_model.graph import joined, of_kept
 
-__all__ = ["Checkpoint", "begin", "checkpoint_of", "digest_of", "few", "frames", "gather"]
+__all__ = ["FEWEST", "Checkpoint", "checkpoint_of", "digest_of", "gather", "require_enough"]
+
+FEWEST = 2
+"""Smallest number of good images that a covariance can be computed from."""
 
 SECONDS = 60.0
-"""Between two checkpoints at least; and 20 times what writing the last one took."""
+"""Minimum seconds between checkpoints. Raised to 20 times the duration of the last write, so that writing costs at most
+5 %."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a fit lays down how far it has come."""
+    """File that keeps the state of an unfinished fit."""
 
     path: Path
+    """File of the checkpoint; the caller removes it when the fit is done."""
     seconds: float = SECONDS
+    """Minimum seconds between two writes."""
+    resume: bool = False
+    """Whether the fit goes on from the file, where there is one."""
 
 
 def checkpoint_of(output: Path) -> Path:
-    """The file of an unfinished fit into `output`."""
+    """Return the file of an unfinished fit into `output`."""
     return output.with_name(f"{output.name}.unfinished")
-
-
-def begin(
-    dataset: Dataset,
-    preset: Preset,
-    trunk: Trunk,
-    *,
-    precision: Precision | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    report: Report = silent,
-) -> Kept:
-    """Statistics of no image yet: the embedding graph, and what it was made by.
-
-    Args:
-        dataset: For its name; int8 and principal components also look at its good images.
-        preset: The method.
-        trunk: The backbone, as from `padim_edge_export.backbones.load`.
-        precision: In which numbers the backbone computes; its form of the Gaussians has no say here.
-        seed: Of the reduction.
-        device: Where to look at images.
-        report: Of the stages.
-
-    Raises:
-        PadimEdgeError: The options do not fit the backbone, or no image can be read where one is needed.
-    """
-    precision = precision or Precision()
-    size = preset.preprocessing.size
-    drawn = None
-    if preset.reduction == "pca":
-        with report("principal components", len(dataset.good)) as advance:
-            passing = frames(dataset.good, preset.preprocessing.on_host, {})
-            drawn = principal.draw(trunk, preset, passing, device=device, progress=advance)
-    with report("exporting the backbone", None):
-        graph = embedding.build(
-            trunk,
-            size,
-            kind=preset.reduction,
-            dims=preset.dims,
-            seed=seed,
-            pooling=preset.pooling,
-            pool_patches=preset.pool_patches,
-            shares=preset.shares_of(len(trunk.description.layers)),
-            drawn=drawn,
-        )
-    with report(f"preparing {precision.name}", None):
-        step = max(1, len(dataset.good) // OBSERVED)
-        tried = frames(dataset.good[::step][:OBSERVED], preset.preprocessing.on_host, {})
-        graph = in_precision(graph, precision, tried, device)
-    graph = camera.baked(graph, preset.preprocessing)  # only now: grey levels are whole in float32 alone
-    recipe = Recipe(
-        class_name=dataset.class_name,
-        created_by=f"padim-edge {version('padim-edge')}",
-        preset=preset.name,
-        preprocessing=preset.preprocessing,
-        backbone=trunk.description,
-        reduction=graph.reduction,
-        pooling=preset.pooling,
-        pool_patches=preset.pool_patches,
-        ridge=preset.ridge,
-        sigma=preset.sigma,
-        precision=precision.name,
-        target=precision.target,
-        parts=records(graph.parts),
-    )
-    model = graph.model.SerializeToString(deterministic=True)
-    return Kept(recipe, model, Statistics.empty(graph.grid, graph.dims), Seen.nothing(graph.grid))
 
 
 def gather(
@@ -122,44 +54,41 @@ def gather(
     device: str = "cpu",
     threads: int | None = None,
     checkpoint: Checkpoint | None = None,
-    resume: bool = False,
     advance: Callable[[int], object] = lambda _: None,
 ) -> tuple[Kept, dict[str, str]]:
-    """Fit on images.
+    """Add good images to statistics.
 
-    An interrupted fit that is taken up again gives the same bytes as one that was not: it goes on behind a whole batch.
+    A resumed fit gives the same bytes as one that was not interrupted, because it goes on behind a whole batch.
 
     Args:
-        start: Statistics to begin with, as `begin` gives them; they are written over.
-        items: The good images.
-        device: Where the backbone runs.
-        threads: CPU threads of the backbone; `None` leaves it to onnxruntime.
-        checkpoint: Lay down the state there now and then; it is removed at the end by the caller.
-        resume: Go on from the checkpoint, where there is one.
+        start: Statistics to begin with, as `start.begin` makes them; their arrays are overwritten.
+        items: Good images.
+        device: Device that runs the backbone.
+        threads: Number of CPU threads of the backbone; `None` leaves it to onnxruntime.
+        checkpoint: File that keeps the state now and then; `None` keeps none.
         advance: Called with the number of images done since the last call.
 
     Returns:
         The statistics, and one sentence for each image that could not be read, by its name.
 
     Raises:
-        PadimEdgeError: A checkpoint of other images or another embedding, or one that cannot be written.
+        PadimEdgeError: The checkpoint is of other images or another embedding, or it cannot be written.
     """
     digest = digest_of(items)
     unreadable: dict[str, str] = {}
-    done = 0
-    if resume and checkpoint is not None and checkpoint.path.is_file():
-        start = _taken_up(checkpoint.path, start, digest)
+    looked = 0  # images that have passed, unreadable ones included
+    if checkpoint is not None and checkpoint.resume and checkpoint.path.is_file():
+        start = _resumed(checkpoint.path, start, digest)
         assert start.progress is not None
-        done = start.progress.done
+        looked = start.progress.done
         unreadable.update(start.progress.unreadable)
-        advance(done)
+        advance(looked)
     observed = Observed(start.seen)
-    looked = done  # images that have passed, the unreadable ones included
-    last = [time.monotonic(), 0.0]  # when the last checkpoint was written, and how long that took
+    written = _Writes(time.monotonic(), 0.0)
 
     def passing() -> Iterator[npt.NDArray[np.uint8]]:
         nonlocal looked
-        for item, frame in _read(items[done:], start.recipe.preprocessing):
+        for item, frame in frames_of(items[looked:], start.recipe.method.preprocessing):
             looked += 1
             if isinstance(frame, ImageError):
                 unreadable[item.name] = str(frame)
@@ -167,29 +96,39 @@ def gather(
             observed.add(frame)
             yield frame
 
-    def pause(statistics: Statistics) -> None:
-        """The batch is in the statistics, and no image has passed that is not."""
+    def after(statistics: Statistics, count: int) -> None:
+        """Report a batch; write a checkpoint, since no image has passed that is not in the statistics."""
+        nonlocal written
+        advance(count)
         now = time.monotonic()
-        if checkpoint is None or now - last[0] < max(checkpoint.seconds, 20 * last[1]):
+        if checkpoint is None or now - written.at < max(checkpoint.seconds, 20 * written.took):
             return
         progress = Progress(looked, digest, tuple(unreadable.items()))
-        kept.save(checkpoint.path, replace(start, statistics=statistics, seen=observed.seen, progress=progress))
-        last[:] = time.monotonic(), time.monotonic() - now
+        write_kept(checkpoint.path, replace(start, statistics=statistics, seen=observed.seen, progress=progress))
+        written = _Writes(time.monotonic(), time.monotonic() - now)
 
     graph = joined(of_kept(start)).SerializeToString()
-    statistics = fit(
-        graph, passing(), start=start.statistics, device=device, threads=threads, progress=advance, pause=pause
-    )
+    statistics = accumulate(graph, passing(), start.statistics, device=device, threads=threads, after=after)
     return replace(start, statistics=statistics, seen=observed.seen, progress=None), unreadable
 
 
+@dataclass(frozen=True)
+class _Writes:
+    """Last write of a checkpoint."""
+
+    at: float
+    """Time of its end, in seconds of the monotonic clock."""
+    took: float
+    """Duration in seconds."""
+
+
 def digest_of(items: Sequence[Item]) -> str:
-    """Of a list of images, by their places in the data set."""
+    """Compute the digest of a list of images from their places in the data set."""
     return hashlib.sha256(json.dumps([item.key or item.name for item in items]).encode()).hexdigest()
 
 
-def _taken_up(path: Path, start: Kept, digest: str) -> Kept:
-    found = kept.load(path)
+def _resumed(path: Path, start: Kept, digest: str) -> Kept:
+    found = read_kept(path)
     progress = found.progress
     if progress is None or progress.images != digest or found.same != start.same:
         what = "images" if progress is not None and progress.images != digest else "options"
@@ -199,33 +138,17 @@ def _taken_up(path: Path, start: Kept, digest: str) -> Kept:
     return found
 
 
-def frames(
-    items: Sequence[Item], preprocessing: Preprocessing, unreadable: dict[str, str]
-) -> Iterator[npt.NDArray[np.uint8]]:
-    """The readable images in the model's frame, in order; the others' sentences go to `unreadable`, by name."""
-    for item, frame in _read(items, preprocessing):
-        if isinstance(frame, ImageError):
-            unreadable[item.name] = str(frame)
-        else:
-            yield frame
+def require_enough(kept: Kept, unreadable: Mapping[str, str]) -> None:
+    """Refuse statistics of fewer than `FEWEST` images.
 
-
-def _read(
-    items: Sequence[Item], preprocessing: Preprocessing
-) -> Iterator[tuple[Item, npt.NDArray[np.uint8] | ImageError]]:
-    def load(item: Item) -> npt.NDArray[np.uint8] | ImageError:
-        try:
-            return image_files.prepare(item.read().image, preprocessing)
-        except ImageError as error:
-            return error
-
-    return zip(items, in_order(load, items, ahead=2 * BATCH), strict=True)
-
-
-def few(count: int, fewest: int, unreadable: Mapping[str, str]) -> PadimEdgeError:
-    """What is said where there are too few images."""
+    Raises:
+        PadimEdgeError: There are too few.
+    """
+    count = kept.statistics.count
+    if count >= FEWEST:
+        return
     first = next(iter(unreadable.values()), "")
-    return PadimEdgeError(
+    raise PadimEdgeError(
         f"there {'is' if count == 1 else 'are'} {count} readable good image{'' if count == 1 else 's'}, expected "
-        f"at least {fewest}, better 20 or more" + (f"; of the others: {first}" if first else "; add images")
+        f"at least {FEWEST}, better 20 or more" + (f"; of the others: {first}" if first else "; add images")
     )

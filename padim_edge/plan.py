@@ -1,9 +1,9 @@
-"""What a fit and its model will take, told before the work starts, and refused where it cannot fit."""
+"""Memory and disk space of a fit and its model: estimated before the work starts, and refused where they are missing."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import Kept
 from padim_edge_learn.accumulate import BATCH, side_by_side
 from padim_edge_model.graph import EmbeddingGraph, of_kept
-from padim_edge_model.precision import Precision
+from padim_edge_artifact.method import Precision
+from padim_edge_runtime.memory import available_memory
 from padim_edge_model.whitening import exact_numbers, levels_of
 
-__all__ = ["Needs", "available_memory", "model_bytes", "needs", "require"]
+__all__ = ["Needs", "model_bytes", "needs", "require_memory", "require_room"]
 
 _BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 
@@ -28,7 +29,7 @@ _PROGRAM = 700_000_000
 """Bytes of Python with torch, onnxruntime and the like."""
 
 _ALIVE = 4
-"""Activations of the largest size that onnxruntime holds at a time."""
+"""Number of activations of the largest size that onnxruntime holds at a time."""
 
 _SPARE = 0.95
 """Share of the free memory that may be planned for."""
@@ -36,16 +37,18 @@ _SPARE = 0.95
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes, rather too many than too few."""
+    """Estimated bytes, rather too many than too few."""
 
     statistics: int
-    """Mean and scatter of all patches, in float64."""
+    """Mean and scatter of all patches in float64."""
     memory: int
     """Peak of the whole process."""
     model: int
-    """The model and its data file."""
+    """Size of the model and its data file."""
     patches: int
+    """Number of patches."""
     dims: int
+    """Number of embedding dimensions."""
 
     def __str__(self) -> str:
         return (
@@ -53,73 +56,58 @@ class Needs:
             f"{self.patches} patches with {self.dims} dimensions); the model will take about {_size(self.model)}"
         )
 
+    def times(self, processes: int) -> Needs:
+        """Return the needs of several processes on one machine that fit parts of the images."""
+        return replace(self, memory=processes * self.memory, statistics=processes * self.statistics)
+
 
 def needs(kept: Kept, precision: Precision, images: int) -> Needs:
-    """Of a fit that begins with `kept`, and of the model made of it.
+    """Estimate a fit that begins with `kept`, and the model made of it.
 
     Args:
-        kept: As `gather.begin` gives it.
-        precision: Of the model.
-        images: Good images that it will be fitted on.
+        kept: Statistics of no image, as `start.begin` makes them.
+        precision: Precision of the model.
+        images: Number of good images to fit on.
     """
     graph = of_kept(kept)
     patches, dims = int(np.prod(graph.grid)), graph.dims
     statistics = 8 * patches * dims * (dims + 1)
     model = model_bytes(graph, precision, images)
     vectors = 4 * BATCH * patches * dims
-    images = 3 * 3 * BATCH * int(np.prod(graph.size))  # a batch, and two that are decoded ahead
-    fitting = vectors + images + _largest_activation(graph) * _ALIVE * side_by_side(graph.size)
+    decoded = 3 * 3 * BATCH * int(np.prod(graph.size))  # a batch, and two that are decoded ahead
+    fitting = vectors + decoded + _largest_activation(graph) * _ALIVE * side_by_side(graph.size)
     # The constants exist as they were computed, as they are written, and as onnxruntime lays them out.
     constants = 4 * model // _BYTES[precision.name]
     return Needs(statistics, _PROGRAM + statistics + max(fitting, 2 * constants + vectors), model, patches, dims)
 
 
-def require(found: Needs, output: Path) -> None:
-    """Refuse what cannot fit.
+_SMALLER = "fewer --dims, a smaller --size, --layers without the finest, or a machine with more"
 
-    Args:
-        found: What is needed.
-        output: Of the model; its folder must have room.
+
+def require_memory(found: Needs) -> None:
+    """Refuse a fit that this machine's free memory cannot hold.
 
     Raises:
-        PadimEdgeError: With what is there, and the options that make it smaller.
+        PadimEdgeError: The memory is too small; the sentence names the options that make the fit smaller.
     """
     memory = available_memory()
-    smaller = "fewer --dims, a smaller --size, --layers without the finest, or a machine with more"
     if memory is not None and found.memory > _SPARE * memory:
-        raise PadimEdgeError(f"this {found}, and {_size(memory)} of memory are free here; choose {smaller} memory")
+        raise PadimEdgeError(f"this {found}, and {_size(memory)} of memory are free here; choose {_SMALLER} memory")
+
+
+def require_room(found: Needs, output: Path) -> None:
+    """Refuse a model that the disk of `output` cannot hold.
+
+    Raises:
+        PadimEdgeError: The disk is too full; the sentence names the options that make the model smaller.
+    """
     folder = output.resolve().parent
     room = shutil.disk_usage(folder).free if folder.is_dir() else found.model
     if found.model > room:
         raise PadimEdgeError(
             f"the model will take about {_size(found.model)}, and {_size(room)} are free on the disk of {folder}; "
-            f"choose --precision int8, --rank 32, {smaller} room"
+            f"choose --precision int8, --rank 32, {_SMALLER} room"
         )
-
-
-def available_memory() -> int | None:
-    """Bytes that this process may still take: of the machine, or of its container; `None` where nobody says."""
-    found = [each for each in (_of_machine(), _of_container()) if each is not None]
-    return min(found, default=None)
-
-
-def _of_machine(path: Path = Path("/proc/meminfo")) -> int | None:
-    try:
-        lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError, IndexError):
-        return None
-
-
-def _of_container(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Of control groups, version 2: the limit less what is taken and cannot be given back."""
-    try:
-        limit = int((folder / "memory.max").read_text())
-        taken = int((folder / "memory.current").read_text())
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return max(0, limit - taken + int(stat.get("inactive_file", 0)))
-    except (OSError, ValueError):
-        return None
 
 
 def _size(count: int) -> str:
@@ -127,7 +115,7 @@ def _size(count: int) -> str:
 
 
 def _largest_activation(graph: EmbeddingGraph) -> int:
-    """Bytes of one image's."""
+    """Return the bytes of one image's largest activation."""
     model = onnx.shape_inference.infer_shapes(graph.model)
     sizes = [
         int(np.prod([each.dim_value or 1 for each in value.type.tensor_type.shape.dim]))
@@ -137,7 +125,7 @@ def _largest_activation(graph: EmbeddingGraph) -> int:
 
 
 def model_bytes(graph: EmbeddingGraph, precision: Precision, images: int) -> int:
-    """Bytes that a model takes, rather too many than too few."""
+    """Estimate the bytes of a model, rather too many than too few."""
     weights = sum(numpy_helper.to_array(each).size for each in graph.model.graph.initializer)
     each = _BYTES[precision.name]
     # int8: biases, scales and what is not a convolution stay larger.

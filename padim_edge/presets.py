@@ -1,123 +1,191 @@
-"""The presets: everything of the method that a user may choose, with one name."""
+"""Presets, and the one place where options become a `Method`."""
 
 from __future__ import annotations
 
+import difflib
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypedDict, Unpack
 
-from padim_edge_artifact import PadimEdgeError, Preprocessing
+from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_artifact.method import Method, Precision
+from padim_edge_artifact.preprocessing import Preprocessing
 
-__all__ = ["PRESETS", "REDUCTIONS", "Preset", "choose", "parse_frame", "parse_size"]
+__all__ = ["PRESETS", "Options", "parse_bytes", "preset"]
 
-REDUCTIONS = ("random", "semi-orthogonal", "pca")
-"""`random` channels (PaDiM), a random projection, or the principal components of the good images' features."""
-
-
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One way to run PaDiM."""
-
-    name: str
-    preprocessing: Preprocessing
-    reduction: str
-    """One of `REDUCTIONS`."""
-    pooling: int
-    """Side of the mean pooling of the embedding; 1 is none."""
-    ridge: float
-    """Added to the diagonal of every covariance."""
-    shares: tuple[float, ...] | None = None
-    """Share of the dimensions that each stage gets, finest first; `None` draws from all stages together. They are made
-    for as many stages as there are; see `shares_of`."""
-    sigma_at_224: float = 4.0
-    """Standard deviation of the map's Gaussian filter in pixels, for an input of 224 pixels."""
-    dims: int = 100
-    pool_patches: bool = False
-    """Pool over patches of the finest grid; otherwise over the cells of each stage, before the upsampling."""
-
-    @property
-    def sigma(self) -> float:
-        """The same, scaled to this preset's input size."""
-        return self.sigma_at_224 * min(self.preprocessing.size) / 224
-
-    def shares_of(self, layers: int) -> tuple[float, ...] | None:
-        """The shares of a backbone with so many layers: equal ones where this preset's are for another number."""
-        if self.shares is None or len(self.shares) == layers:
-            return self.shares
-        return (1 / layers,) * layers
-
-
+_LAYERS = ("layer1", "layer2", "layer3")
 _WHOLE_FRAME = Preprocessing(resize=(224, 224))
 
-# Drawn from all 448 channels together, 57 % of the dimensions come from the coarsest stage, whose vectors are shared by
-# 4 x 4 patches and say little of place; and their number changes with the seed. Half of them from the middle stage and
-# a quarter from each neighbour gave, over 4 seeds with ResNet-18: screw image / pixel AUROC .889 / .985 (worst seed
-# .878) against .859 / .981 (.835) from all together over 5, and on bottle .986 against .982 pixel AUROC.
+# Half of the dimensions come from the middle layer, and a quarter from each neighbour. Drawn from all layers together,
+# most would come from the coarsest one, whose vectors are shared by many patches, and their number would depend on the
+# seed. benchmarks/README.md has the figures.
 _SHARES = (0.25, 0.5, 0.25)
 
 PRESETS = {
-    preset.name: preset
-    for preset in (
-        # The published method (PaDiM, section IV-B): resize to 256, centre crop of 224, random dimensions, 0.01.
-        Preset("paper", Preprocessing(resize=(256, 256), crop=(224, 224)), "random", pooling=1, ridge=0.01),
-        # Nothing cropped away; pooling forgives small shifts of the part. Each stage is pooled over its own cells, so
-        # that patches of one cell keep sharing a vector: a third of the constants (see `whitening`). Pooled over
-        # patches instead, screw has .882 / .985 against .878 / .985, and bottle the same (means of seeds 0 and 1).
-        Preset("edge", _WHOLE_FRAME, "random", pooling=3, ridge=0.003, shares=_SHARES),
-        # Here it matters: .892 / .987 on screw against .873 / .986.
-        Preset("accurate", _WHOLE_FRAME, "semi-orthogonal", 3, ridge=0.003, shares=_SHARES, pool_patches=True),
+    each.preset: each
+    for each in (
+        # The published method (PaDiM, section IV-B).
+        Method(
+            "paper",
+            Preprocessing(resize=(256, 256), crop=(224, 224)),
+            "resnet18",
+            _LAYERS,
+            "random",
+            dims=100,
+            seed=0,
+            shares=None,
+            pooling=1,
+            pool_patches=False,
+            ridge=0.01,
+            sigma=4.0,
+        ),
+        # Nothing is cropped away, and pooling forgives small shifts of the part. Each layer is pooled over its own
+        # cells, so patches of one cell keep sharing a vector, which takes a third of the constants.
+        Method(
+            "edge",
+            _WHOLE_FRAME,
+            "resnet18",
+            _LAYERS,
+            "random",
+            dims=100,
+            seed=0,
+            shares=_SHARES,
+            pooling=3,
+            pool_patches=False,
+            ridge=0.003,
+            sigma=4.0,
+        ),
+        Method(
+            "accurate",
+            _WHOLE_FRAME,
+            "resnet18",
+            _LAYERS,
+            "semi-orthogonal",
+            dims=100,
+            seed=0,
+            shares=_SHARES,
+            pooling=3,
+            pool_patches=True,
+            ridge=0.003,
+            sigma=4.0,
+        ),
     )
 }
+"""Presets by name, with their usual backbone."""
+
+_SIGMA_AT_224 = 4.0
+_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-def choose(
-    name: str,
-    *,
-    dims: int | None = None,
-    size: str | None = None,
-    reduction: str | None = None,
-    camera: tuple[int, int] | None = None,
-) -> Preset:
-    """A preset, with other dimensions or another size where they are given.
+class Options(TypedDict, total=False):
+    """Options of `preset`, all of which have defaults."""
+
+    backbone: str | None
+    """Name of a backbone of the table, or, with `layers`, of any classification model of torchvision."""
+    layers: str | Sequence[str] | None
+    """Modules whose outputs are the features, as a sequence or separated by commas."""
+    reduction: str | None
+    """One of `random`, `semi-orthogonal`, `pca`."""
+    dims: int | None
+    """Number of embedding dimensions."""
+    seed: int
+    """Random seed of the reduction."""
+    size: int | str | None
+    """Side or height x width in pixels that the whole frame is brought to, such as 256 or `256x512`; no crop then."""
+    frame: str | None
+    """Height x width of raw camera frames that the model resizes by itself, such as `1080x1920`."""
+    precision: str | Precision
+    """`fp32`, `fp16` or `int8`; or a `Precision` with target and rank."""
+    target: str
+    """`cpu` or `tensorrt`."""
+
+
+def preset(name: str = "edge", **options: Unpack[Options]) -> Method:
+    """Return the method of a preset, with other options where they are given.
+
+    Options that are `None` or left out keep the preset's own value. The backbone's usual number of dimensions is taken
+    unless `dims` is given. Layers of networks outside the table are looked up, which imports torch.
 
     Args:
-        name: A key of `PRESETS`.
-        dims: Embedding dimensions.
-        size: `256` or `256x512` (height x width): the whole frame is brought to it and nothing is cropped.
-        reduction: One of `REDUCTIONS`.
-        camera: (height, width) in pixels of the raw frames that the model shall resize by itself.
+        name: Key of `PRESETS`: `edge`, `accurate` or `paper`.
+        **options: See `Options`.
 
     Raises:
-        PadimEdgeError: No such preset or reduction, or not a size.
+        PadimEdgeError: The preset, an option or a value is unknown, or the backbone has no such layer.
     """
     if name not in PRESETS:
         raise PadimEdgeError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
-    preset = PRESETS[name]
-    if dims is not None:
-        preset = replace(preset, dims=dims)
-    if reduction is not None:
-        if reduction not in REDUCTIONS:
-            raise PadimEdgeError(f"there is no reduction {reduction!r}; choose one of {', '.join(REDUCTIONS)}")
-        preset = replace(preset, reduction=reduction)
-    if camera is not None:
-        preset = replace(preset, preprocessing=replace(preset.preprocessing, camera=camera))
-    if size is None:
-        return preset
-    sides = re.fullmatch(r"(\d+)(?:x(\d+))?", size)
+    _check_known(options)
+    chosen: Options = {key: value for key, value in options.items() if value is not None}  # type: ignore[assignment]
+    method = _with_backbone(PRESETS[name], chosen)
+    preprocessing = method.preprocessing
+    if "size" in chosen:
+        preprocessing = replace(preprocessing, resize=_parse_size(str(chosen["size"])), crop=None)
+    if "frame" in chosen:
+        preprocessing = replace(preprocessing, camera=_parse_frame(str(chosen["frame"])))
+    return replace(
+        method,
+        preprocessing=preprocessing,
+        reduction=chosen.get("reduction", method.reduction),
+        seed=chosen.get("seed", method.seed),
+        sigma=_SIGMA_AT_224 * min(preprocessing.size) / 224,
+        precision=_parse_precision(chosen),
+    )
+
+
+def _check_known(options: Options) -> None:
+    for name in options:
+        if name not in Options.__annotations__:
+            near = difflib.get_close_matches(name, Options.__annotations__, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise PadimEdgeError(
+                f"there is no option {name!r}, expected some of {', '.join(Options.__annotations__)}{hint}"
+            )
+
+
+def _with_backbone(method: Method, options: Options) -> Method:
+    """Set backbone, layers, dimensions and shares, which depend on one another."""
+    from padim_edge_export import backbones
+
+    name = options.get("backbone", method.backbone)
+    dims = options.get("dims", None)
+    default = backbones.default_dims(name)
+    asked = options.get("layers")
+    if asked is None and name in backbones.BACKBONES:
+        layers = backbones.BACKBONES[name].layers
+    else:
+        channels = backbones.channels_of(name, None if asked is None else _names(asked))
+        layers, default = tuple(channels), min(default, sum(channels.values()))
+    shares = method.shares
+    if shares is not None and len(shares) != len(layers):
+        shares = (1 / len(layers),) * len(layers)
+    return replace(method, backbone=name, layers=layers, dims=default if dims is None else dims, shares=shares)
+
+
+def _names(layers: str | Sequence[str]) -> tuple[str, ...]:
+    parts = layers.split(",") if isinstance(layers, str) else layers
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _parse_precision(options: Options) -> Precision:
+    precision: Any = options.get("precision", "fp32")
+    if isinstance(precision, Precision):
+        return replace(precision, target=options.get("target", precision.target))
+    return Precision(precision, options.get("target", "cpu"))
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    """Parse (height, width) in pixels from `256` or `256x512`."""
+    sides = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
     height, width = (int(sides[1]), int(sides[2] or sides[1])) if sides else (0, 0)
     if min(height, width) < 32 or max(height, width) > 4096:
-        raise PadimEdgeError(f"--size is {size!r}, expected 32 to 4096 pixels a side, as in 256 or 256x512")
-    return replace(preset, preprocessing=replace(preset.preprocessing, resize=(height, width), crop=None))
+        raise PadimEdgeError(f"--size is {text!r}, expected 32 to 4096 pixels a side, as in 256 or 256x512")
+    return height, width
 
 
-def parse_frame(text: str) -> tuple[int, int]:
-    """(height, width) in pixels, from `1080x1920`.
-
-    Raises:
-        PadimEdgeError: Not a size.
-    """
+def _parse_frame(text: str) -> tuple[int, int]:
+    """Parse (height, width) in pixels from `1080x1920`."""
     sides = re.fullmatch(r"(\d+)x(\d+)", text)
     height, width = (int(sides[1]), int(sides[2])) if sides else (0, 0)
     if min(height, width) < 8 or max(height, width) > 16384:
@@ -125,14 +193,14 @@ def parse_frame(text: str) -> tuple[int, int]:
     return height, width
 
 
-def parse_size(text: str) -> int:
-    """Bytes, from `20MB`, `1.5 GiB` or `500000`.
+def parse_bytes(text: str) -> int:
+    """Parse a size in bytes from `20MB`, `1.5 GiB` or `500000`.
 
     Raises:
-        PadimEdgeError: Not a size.
+        PadimEdgeError: The text is no size.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgG]?(?:i?[bB])?)\s*", text)
     unit = found[2].upper() if found else ""
-    if found is None or unit not in _UNITS or float(found[1]) <= 0:
+    if found is None or unit not in _BYTES or float(found[1]) <= 0:
         raise PadimEdgeError(f"--budget is {text!r}, expected a size such as 20MB, 500kB or 1.5GB")
-    return int(float(found[1]) * _UNITS[unit])
+    return int(float(found[1]) * _BYTES[unit])

@@ -1,8 +1,9 @@
-"""An embedding graph in other numbers; int8 looks at good images for its scales and its weights."""
+"""The embedding graph in other number types; int8 observes good images for its scales and weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,13 @@ from padim_edge_export.quantise.integers import LARGEST_WEIGHT, Range
 from padim_edge_export.quantise.rounding import Moments, round_weights, tap
 from padim_edge_learn.accumulate import batches
 from padim_edge_model.graph import EmbeddingGraph
-from padim_edge_model.precision import Precision
+from padim_edge_artifact.method import Precision
 from padim_edge_runtime.devices.providers import open_session
 
 __all__ = ["OBSERVED", "in_precision"]
 
 OBSERVED = 64
-"""Good images, spread over all of them, whose activations an int8 backbone is made for."""
+"""Number of good images, spread over all of them, whose activations an int8 backbone is made for."""
 
 _BATCH = 8
 
@@ -33,19 +34,22 @@ Frames = Sequence[npt.NDArray[np.uint8]]
 def in_precision(
     graph: EmbeddingGraph, precision: Precision, frames: Iterable[npt.NDArray[np.uint8]], device: str
 ) -> EmbeddingGraph:
-    """The graph in the numbers of `precision`.
+    """Return a copy of the graph in the number types of `precision`.
 
     Args:
-        graph: In float32, as `padim_edge_export.embedding.build` gave it; it may be changed.
-        precision: Its form of the Gaussians has no say here.
-        frames: `(H, W, 3)` uint8 good images, best `OBSERVED` of them; only read for int8.
-        device: Where to observe them.
+        graph: Graph in float32, as `padim_edge_export.embedding.build` makes it; it is not changed.
+        precision: Number types and target; the form of the Gaussians does not matter here.
+        frames: Good images, `(H, W, 3)` uint8, best `OBSERVED` of them; only int8 reads them.
+        device: Device that observes them.
 
     Raises:
-        PadimEdgeError: int8, and no image to observe.
+        PadimEdgeError: The precision is int8 and there is no image to observe.
     """
     if precision.name == "fp16":
         return halve(graph)
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    graph = replace(graph, model=model)
     rewrites.fold_scale(graph.model)
     if precision.name == "fp32":
         return graph
@@ -78,7 +82,7 @@ def _moments(graph: EmbeddingGraph, frames: Frames, device: str) -> Moments:
 
 
 def _run(model: onnx.ModelProto, frames: Frames, device: str) -> Iterable[dict[str, npt.NDArray[np.float32]]]:
-    """All outputs of each batch, by name."""
+    """Run the model on batches of frames; yield all outputs of each batch, by name."""
     session = open_session(model.SerializeToString(), device).session
     outputs = [output.name for output in model.graph.output]
     for batch in batches(frames, _BATCH):

@@ -21,7 +21,7 @@ import torch.distributed as dist
 
 from padim_edge_artifact import PadimEdgeError, Statistics
 from padim_edge_artifact.kept import Kept
-from padim_edge_model.comparable import Seen
+from padim_edge_artifact.reference import Seen
 
 __all__ = ["Ranks", "joined_by_torchrun", "wanted"]
 

@@ -1,4 +1,4 @@
-"""Reading a region of interest, in the images' own geometry, into the model's frame."""
+"""Reading a region of interest, drawn on a good image, into the model's frame."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from padim_edge_runtime import image_files
 __all__ = ["read_roi"]
 
 ASPECT_TOLERANCE = 0.02
-"""Relative difference of width / height between the region's image and the good images."""
+"""Largest relative difference of width / height between the region's image and the good images."""
 
 
 def read_roi(path: Path, preprocessing: Preprocessing, dataset: Dataset) -> npt.NDArray[np.bool_]:
-    """`(H, W)`, True where to inspect: an image of the region, brought to the frame as every image is.
+    """Read a region of interest `(H, W)`, True inside; its image is brought to the frame as every image is.
 
     Raises:
-        PadimEdgeError: It cannot be read, nothing in it is white, or its aspect is not that of the good images.
+        PadimEdgeError: The file cannot be read, nothing in it is white, or its aspect is not that of the images.
     """
     mask = image_files.read(path).image.convert("L")
     size = first_size(dataset)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     State = dict[str, torch.Tensor]
 
-__all__ = ["BACKBONES", "BUILTIN_WEIGHTS", "Trunk", "default_dims", "load"]
+__all__ = ["BACKBONES", "BUILTIN_WEIGHTS", "Trunk", "channels_of", "default_dims", "load_trunk"]
 
 BUILTIN_WEIGHTS = Path(__file__).with_name("builtin.safetensors")
 
@@ -69,8 +69,13 @@ class Trunk:
     module: nn.Module
     """Normalised image `(N, 3, H, W)` -> list of features, finest first."""
     mean: tuple[float, float, float]
+    """Numbers subtracted from pixels in [0, 1], by channel."""
     std: tuple[float, float, float]
+    """Numbers that the difference is divided by, by channel."""
+    layers: tuple[str, ...]
+    """Modules whose outputs are the features, finest first."""
     description: Backbone
+    """Provenance of the weights."""
 
 
 def _torchvision(name: str) -> nn.Module:
@@ -181,8 +186,25 @@ def _row(name: str, layers: Sequence[str] | None, weights: str) -> Row:
     return replace(row, mean=tuple(transforms.mean), std=tuple(transforms.std))
 
 
-def load(name: str, weights: str = "auto", layers: Sequence[str] | None = None) -> Trunk:
-    """The backbone `name`, cut and loaded.
+def channels_of(name: str, layers: Sequence[str] | None = None) -> dict[str, int]:
+    """Return the channels of each layer of a backbone, finest layer first, without its weights.
+
+    Args:
+        name: As in `load_trunk`.
+        layers: As in `load_trunk`.
+
+    Raises:
+        PadimEdgeError: The backbone or a layer is unknown, or a layer gives no feature map.
+    """
+    import torch
+
+    row = _row(name, layers, "auto")
+    with torch.random.fork_rng(devices=[]):
+        return _cut(name, row.build().eval(), row)[1]
+
+
+def load_trunk(name: str, weights: str = "auto", layers: Sequence[str] | None = None) -> Trunk:
+    """Load the backbone `name` and cut it behind its last used layer.
 
     Args:
         name: A key of `BACKBONES`, or with `layers` any classification model of torchvision.
@@ -206,14 +228,12 @@ def load(name: str, weights: str = "auto", layers: Sequence[str] | None = None) 
     state = {_OLD_NAME.sub(r"\1", key): value for key, value in state.items()}
     _load_checked(trunk, network, state, origin)
     description = Backbone(
-        name=name,
-        layers=tuple(channels),
         channels=tuple(channels.values()),
         weights=origin,
         weights_digest=_digest(trunk.state_dict()),
         licence=row.licence if weights == "auto" else "as stated by the source of the weights file",
     )
-    return Trunk(trunk, row.mean, row.std, description)
+    return Trunk(trunk, row.mean, row.std, tuple(channels), description)
 
 
 def _cut(name: str, network: nn.Module, row: Row) -> tuple[nn.Module, dict[str, int]]:

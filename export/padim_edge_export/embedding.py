@@ -15,6 +15,7 @@ from torch import nn
 
 from padim_edge_artifact import PadimEdgeError, names
 from padim_edge_artifact.metadata import Reduction
+from padim_edge_artifact.method import Method
 from padim_edge_export import reduction, rewrites
 from padim_edge_export.backbones import Trunk
 from padim_edge_model import grids
@@ -103,58 +104,41 @@ def _with_plain_means(module: nn.Module) -> nn.Module:
     return plain
 
 
-def build(
-    trunk: Trunk,
-    size: tuple[int, int],
-    *,
-    kind: str,
-    dims: int,
-    seed: int,
-    pooling: int,
-    pool_patches: bool = False,
-    shares: tuple[float, ...] | None = None,
-    drawn: Drawn | None = None,
-) -> EmbeddingGraph:
-    """Export the embedding graph.
+def build(trunk: Trunk, method: Method, drawn: Drawn | None = None) -> EmbeddingGraph:
+    """Export the embedding graph in float32, for frames that the host has brought to `Preprocessing.size`.
 
     The reduction is applied at each stage's own resolution and the upsampling (nearest, PaDiM section III-A) after it:
     both are linear, so the order does not change the result, and this one is the cheapest. Unless patches are pooled,
     those that lie in the same coarse cell share that cell's vector, which `whitening` makes use of.
 
     Args:
-        trunk: The backbone.
-        size: (H, W) of the input in pixels.
-        kind: One of `reduction.KINDS`.
-        dims: D, 1 to the number of channels.
-        seed: Of the reduction.
-        pooling: Side of the mean pooling, odd; 1 is none.
-        pool_patches: Pool over patches of the finest grid, after the upsampling, instead of over each stage's cells.
-        shares: Share of the dimensions that each stage gets; `None` draws from all stages together.
-        drawn: Used instead of drawing one of `kind`; made with the same `dims` and `shares`.
+        trunk: Backbone with the layers of the method.
+        method: Size, reduction and pooling of the embedding.
+        drawn: Reduction that is used instead of drawing one; made with the same `dims` and `shares`.
 
     Raises:
-        PadimEdgeError: `dims` or `shares` that do not fit the backbone, or an image that is too small for it.
+        PadimEdgeError: The dimensions do not fit the backbone, or the frame is too small for it.
     """
-    layers = trunk.description.layers
-    if shares is not None and len(shares) != len(layers):
-        raise PadimEdgeError(f"there are {len(shares)} shares for {len(layers)} layers; give one a layer")
-    recorded, stages = drawn or reduction.draw(kind, trunk.description.channels, dims, seed, shares)
+    size, shares, pooling = method.preprocessing.size, method.shares, method.pooling
+    recorded, stages = drawn or reduction.draw(
+        method.reduction, trunk.description.channels, method.dims, method.seed, shares
+    )
     try:
         with torch.inference_mode():
             features = trunk.module.forward(torch.zeros(1, 3, *size))  # called, fx prints a traceback of its own
     except RuntimeError as error:
         raise PadimEdgeError(
-            f"{trunk.description.name} cannot take an image of {size[0]} x {size[1]} pixels; choose a larger --size"
+            f"{method.backbone} cannot take an image of {size[0]} x {size[1]} pixels; choose a larger --size"
         ) from error
     sizes = [(int(f.shape[2]), int(f.shape[3])) for f in features.values()]
     add = stages[0].projection is not None and shares is None
-    pool_patches = pool_patches and pooling > 1
+    pool_patches = method.pool_patches and pooling > 1
     kept = [len(pick) for each in stages for pick in (each.channels, each.projection) if pick is not None]
     # Where a small D leaves the finest stage out, no part would keep the finest grid by itself.
     lift = add or pool_patches or kept[0] == 0
     given = [(count, sizes[0] if lift else grid) for count, grid in zip(kept, sizes, strict=True) if count]
     if add:
-        given = [(dims, sizes[0])]
+        given = [(method.dims, sizes[0])]
     parts = tuple(Part(f"part{i}", count, grid) for i, (count, grid) in enumerate(given))
     module = _Embedding(trunk, stages, sizes, pooling=pooling, pool_patches=pool_patches, add=add, lift=lift).eval()
     model = _export(module, size, [part.name for part in parts])

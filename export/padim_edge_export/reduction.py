@@ -58,7 +58,7 @@ def draw(
                 ]
             )
         stages = [StageReduction(chosen[(chosen >= low) & (chosen < high)] - low, None) for low, high in spans]
-        return Reduction(kind, dims, seed, tuple(chosen.tolist()), stage_dims), tuple(stages)
+        return Reduction(tuple(chosen.tolist()), stage_dims), tuple(stages)
     if kind == "semi-orthogonal":
         if stage_dims is None:
             matrix = _orthonormal_rows(generator, dims, total)
@@ -68,7 +68,7 @@ def draw(
                 StageReduction(None, _orthonormal_rows(generator, kept, channels))
                 for channels, kept in zip(stage_channels, stage_dims, strict=True)
             ]
-        return Reduction(kind, dims, seed, None, stage_dims), tuple(stages)
+        return Reduction(None, stage_dims), tuple(stages)
     raise PadimEdgeError(f"there is no reduction {kind!r}; choose one of {', '.join(KINDS)}")
 
 
@@ -94,13 +94,13 @@ def principal(
     if shares is None:
         matrix = _components(covariance, dims)
         stages = [StageReduction(None, np.ascontiguousarray(matrix[:, low:high])) for low, high in spans]
-        return Reduction("pca", dims, 0, None, None), tuple(stages)
+        return Reduction(None, None), tuple(stages)
     stage_dims = split(dims, stage_channels, shares)
     stages = [
         StageReduction(None, _components(covariance[low:high, low:high], kept))
         for (low, high), kept in zip(spans, stage_dims, strict=True)
     ]
-    return Reduction("pca", dims, 0, None, stage_dims), tuple(stages)
+    return Reduction(None, stage_dims), tuple(stages)
 
 
 def _components(covariance: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float32]:

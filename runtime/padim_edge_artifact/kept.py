@@ -1,8 +1,8 @@
-"""Kept statistics as a file: what a model was fitted from, complete enough to go on with.
+"""Kept statistics as a file: complete enough to add images to, to merge, and to make a model of.
 
-A `.npz` (a zip of NumPy arrays, readable by `numpy.load`): the statistics, the embedding graph that gave the vectors,
-and the recipe. With it, machines that never meet can merge what they saw, and a model can learn from new images
-without its old ones and without torch. Written and read in pieces, so that wide embeddings need no second copy.
+The file is a `.npz` (a zip of NumPy arrays, readable by `numpy.load`) with the statistics, the embedding graph that
+gave the vectors, and the recipe. Machines that never meet can merge their files, and a model can learn from new images
+without its old ones and without torch. The file is written and read in pieces, so wide embeddings need no second copy.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from numpy.lib import format as npy
 from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 from padim_edge_artifact.files import replacing
 from padim_edge_artifact.metadata import Backbone, Reduction, decode
-from padim_edge_artifact.preprocessing import Preprocessing
+from padim_edge_artifact.method import Method
+from padim_edge_artifact.reference import Seen
 from padim_edge_artifact.statistics import Statistics
-from padim_edge_model.comparable import Seen
 
-__all__ = ["KEPT_VERSION", "CodesRecord", "Kept", "PartRecord", "Progress", "Recipe", "load", "merge", "save"]
+__all__ = ["KEPT_VERSION", "CodesRecord", "Kept", "PartRecord", "Progress", "Recipe", "read_kept", "write_kept"]
 
-KEPT_VERSION = 2
+KEPT_VERSION = 3
+"""Version of the statistics file; a reader refuses every other one."""
 
 _CHUNK = 64
-"""Patches read or written at a time."""
+"""Number of patches read or written at a time."""
 
 
 @dataclass(frozen=True)
 class CodesRecord:
-    """As `padim_edge_model.graph.Codes`."""
+    """Stored form of `padim_edge_model.graph.Codes`."""
 
     name: str
     scale: tuple[float, ...]
@@ -46,7 +47,7 @@ class CodesRecord:
 
 @dataclass(frozen=True)
 class PartRecord:
-    """As `padim_edge_model.graph.Part`."""
+    """Stored form of `padim_edge_model.graph.Part`."""
 
     name: str
     dims: int
@@ -56,42 +57,37 @@ class PartRecord:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything besides the images and the weights that decides what the statistics and the model are."""
+    """Origin of statistics: everything besides the images that decides what they and a model of them are."""
 
     class_name: str
+    """Name of the part, such as `bottle`."""
     created_by: str
     """Name and version of the program that exported the embedding graph."""
-    preset: str
-    preprocessing: Preprocessing
+    method: Method
+    """Options of the fit; its precision keeps exact Gaussians."""
     backbone: Backbone
+    """Provenance of the backbone's weights."""
     reduction: Reduction
-    pooling: int
-    pool_patches: bool
-    ridge: float
-    sigma: float
-    precision: str
-    """Of the backbone: `fp32`, `fp16` or `int8`."""
-    target: str
-    """`cpu` or `tensorrt`."""
+    """Kept channels or dimensions."""
     parts: tuple[PartRecord, ...]
     """Outputs of the embedding graph, finest first."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an interrupted fit has come."""
+    """Progress of an interrupted fit."""
 
     done: int
-    """Images that were looked at, in the order of the list, the unreadable ones included."""
+    """Number of images looked at, in the order of the list, unreadable ones included."""
     images: str
-    """Digest of the list."""
+    """Digest of the list of images."""
     unreadable: tuple[tuple[str, str], ...] = ()
-    """Name and sentence of each image that could not be read."""
+    """Name and error sentence of each image that could not be read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """Statistics, and all that is needed to add to them or to make a model of them."""
+    """Statistics with all that is needed to add to them or to make a model of them."""
 
     recipe: Recipe
     graph: bytes = field(repr=False)
@@ -99,49 +95,20 @@ class Kept:
     statistics: Statistics
     seen: Seen
     progress: Progress | None = None
-    """Of a checkpoint; `None` of a finished fit."""
+    """Progress of the fit in a checkpoint; `None` after a finished fit."""
 
     @property
     def same(self) -> str:
-        """Digest of what must be equal where statistics are merged: the embedding graph and how images come in."""
+        """Digest of the embedding graph and the preprocessing: equal for statistics that can be merged."""
         recipe = self.recipe
         found = hashlib.sha256(self.graph)
-        frame = dataclasses.asdict(recipe.preprocessing)
+        frame = dataclasses.asdict(recipe.method.preprocessing)
         found.update(json.dumps([frame, [dataclasses.asdict(part) for part in recipe.parts]], sort_keys=True).encode())
         return found.hexdigest()
 
 
-def merge(first: Kept, second: Kept, *, in_place: bool = False) -> Kept:
-    """Both sets of images together; the recipe is that of the first.
-
-    Args:
-        first: Of some images.
-        second: Of others.
-        in_place: Write over the arrays of the first.
-
-    Raises:
-        ArtifactError: They come from different embeddings.
-    """
-    if first.same != second.same:
-        raise ArtifactError(
-            f"the statistics come from different embeddings ({_words(first.recipe)}; and {_words(second.recipe)}); "
-            "fit both with the same options, weights and versions, best the second with --like FIRST"
-        )
-    statistics = first.statistics.merge(second.statistics, in_place=in_place)
-    return Kept(first.recipe, first.graph, statistics, first.seen.merge(second.seen))
-
-
-def _words(recipe: Recipe) -> str:
-    height, width = recipe.preprocessing.size
-    return (
-        f"{recipe.backbone.name} with weights {recipe.backbone.weights_digest[:12]}, {recipe.reduction.kind} "
-        f"{recipe.reduction.dims} seed {recipe.reduction.seed}, {height}x{width}, {recipe.precision}, "
-        f"by {recipe.created_by}"
-    )
-
-
-def save(path: Path, kept: Kept) -> None:
-    """Write the file; the same content always gives the same bytes, and nothing half-written stands there.
+def write_kept(path: Path, kept: Kept) -> None:
+    """Write the file whole or not at all; the same content always gives the same bytes.
 
     Raises:
         PadimEdgeError: It cannot be written.
@@ -174,8 +141,8 @@ def save(path: Path, kept: Kept) -> None:
                 file.write(np.ascontiguousarray(statistics.scatter[start : start + _CHUNK, rows, columns]).data)
 
 
-def load(path: Path) -> Kept:
-    """Read what `save` wrote.
+def read_kept(path: Path) -> Kept:
+    """Read what `write_kept` wrote.
 
     Raises:
         ArtifactError: The file is missing, damaged, not statistics, or of another version.
@@ -245,7 +212,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
 
 
 def _scatter(archive: zipfile.ZipFile, patches: int, dims: int) -> npt.NDArray[np.float64]:
-    """`(P, D, D)` from its lower triangles."""
+    """Unpack `(P, D, D)` from its lower triangles."""
     rows, columns = np.tril_indices(dims)
     with archive.open("scatter.npy") as file:
         if npy.read_magic(file) != (1, 0):

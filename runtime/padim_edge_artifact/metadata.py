@@ -1,4 +1,4 @@
-"""What a model file says of itself: one JSON object under one key of the ONNX `metadata_props`."""
+"""Description of a model inside its file: one JSON object under one key of the ONNX `metadata_props`."""
 
 from __future__ import annotations
 
@@ -14,64 +14,60 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact.calibration import Calibration
-from padim_edge_artifact.errors import ArtifactError
+from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
+from padim_edge_artifact.method import Method, Precision
 from padim_edge_artifact.names import FORMAT_VERSION
 from padim_edge_artifact.preprocessing import Preprocessing
+from padim_edge_artifact.reference import Reference
 from padim_edge_artifact.roi import from_runs
-from padim_edge_model.comparable import Reference
 
 __all__ = ["Backbone", "Digests", "Metadata", "Reduction", "SelfTest", "decode", "from_json", "to_json"]
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """The network whose features are modelled."""
+    """Provenance of the backbone's weights; `Method` names the network and its layers."""
 
-    name: str
-    layers: tuple[str, ...]
-    """Names of the modules whose outputs are concatenated, finest first."""
     channels: tuple[int, ...]
-    """Number of channels of each of them."""
+    """Number of channels of each layer, in the order of `Method.layers`."""
     weights: str
-    """Where the weights come from, in words."""
+    """Source of the weights, in words."""
     weights_digest: str
-    """SHA-256 of the weights used, as 64 hexadecimal digits."""
+    """SHA-256 of the weights, 64 hexadecimal digits."""
     licence: str
+    """Licence of the weights."""
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """How the concatenated channels became D dimensions."""
+    """Outcome of the reduction that `Method` asks for."""
 
-    kind: str
-    """`random` (a choice of channels), `semi-orthogonal` (a random projection) or `pca` (principal components)."""
-    dims: int
-    seed: int
     channels: tuple[int, ...] | None
-    """The kept channels in ascending order, for `random`; `None` for a projection."""
+    """Kept channels in ascending order, for `random`; `None` for a projection."""
     stage_dims: tuple[int, ...] | None
-    """Dimensions that each stage was reduced to by itself; `None` where all stages were reduced together."""
+    """Number of dimensions kept from each layer; `None` where all layers were reduced together."""
 
 
 @dataclass(frozen=True)
 class Digests:
-    """Checks against damage. The model digest is taken over the file with these 64 digits replaced by zeros."""
+    """Checksums against damage. The model's digest is taken with its own 64 digits replaced by zeros."""
 
     model: str
     """SHA-256 of the `.onnx` file, 64 hexadecimal digits."""
     data: str | None
-    """SHA-256 of the data file; `None` where all constants are in the `.onnx`."""
+    """SHA-256 of the data file; `None` where all constants are in the `.onnx` file."""
     data_file: str | None
     """Name of the data file, in the same folder."""
     data_bytes: int
-    """Size of the data file; 0 where there is none."""
+    """Size of the data file in bytes; 0 without one."""
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What the model answered to `padim_edge_artifact.self_test.probe_image` on the machine that made it."""
+    """Answer of the model to `padim_edge_artifact.self_test.probe_image` on the machine that made it."""
 
     score: float
+    """Image score."""
     map_samples: tuple[float, ...]
     """Values of the anomaly map at `padim_edge_artifact.self_test.sample_points`."""
     tolerance: float
@@ -83,59 +79,55 @@ class Metadata:
     """Everything that a runtime needs to know, and that a person wants to know, about one model."""
 
     class_name: str
+    """Name of the part, such as `bottle`."""
     created_by: str
     """Name and version of the program that wrote the file."""
-    preset: str
-    preprocessing: Preprocessing
+    method: Method
+    """Options that the model was made with."""
     backbone: Backbone
+    """Provenance of the backbone's weights."""
     reduction: Reduction
-    pooling: int
-    """Side of the mean pooling of the embedding; 1 is none."""
-    ridge: float
-    """Number added to the diagonal of every covariance (the paper's epsilon)."""
-    sigma: float
-    """Standard deviation of the map's Gaussian filter in pixels of the model's frame."""
+    """Kept channels or dimensions."""
     grid: tuple[int, int]
     """(h, w), rows and columns of patches."""
     images: int
     """Number of good images that the Gaussians were fitted on."""
-    precision: str
-    target: str
     threshold: float
-    """An image is anomalous when its score is above this."""
+    """Score above which an image is anomalous."""
     threshold_rule: str
-    """How the threshold was found, in words."""
+    """Source of the threshold, in words."""
     false_alarm_rate: float
-    """Share of good images that the threshold was set to raise alarms for, in (0, 1)."""
+    """Share of good images that the threshold lets raise alarms, in (0, 1)."""
     extrapolated: bool
     """Whether that rate is below what the calibration scores resolve, so that a model of their tail was used."""
     calibration: Calibration
     """Scores of good images outside the fit: leave-one-out scores, or those of held-out images."""
     reference: Reference
-    """What the good images looked like, to tell a moved camera or lamp from a defect."""
+    """Look of the good images, to tell a moved camera or lamp from a defect."""
     roi: tuple[int, ...] | None
     """Region of interest in the model's frame, as run lengths (see `roi`); `None` where everything is inspected."""
     digests: Digests
+    """Checksums of the file and its data file."""
     self_test: SelfTest
-    pool_patches: bool = False
-    """Whether the pooling is over patches of the finest grid; otherwise over each stage's own cells."""
-    rank: int | None = None
-    """Directions that each Gaussian keeps by themselves; `None` where it is exact."""
-    diagonal: bool = False
-    """Whether each Gaussian keeps its variances only."""
+    """Expected answer to the self-test image."""
     revision: int = 1
-    """Counts the updates: 1 is what was exported, 2 the first update of it."""
+    """Number of this revision: 1 is an export, 2 its first update."""
     parent: str | None = None
-    """Digest of the model that this is an update of, as in its `digests.model`."""
+    """`digests.model` of the model that this one is an update of; `None` for an export."""
     statistics: str | None = None
-    """Digest of the statistics that it was made from; see `Statistics.digest`."""
+    """Digest of the statistics that the model was made from; see `Statistics.digest`."""
     format_version: int = FORMAT_VERSION
+    """Version of the file format."""
 
     @property
-    def numbers(self) -> str:
-        """Precision, target and form of the Gaussians, for people."""
-        form = ", variances only" if self.diagonal else "" if self.rank is None else f", rank {self.rank}"
-        return f"{self.precision} for {self.target}{form}"
+    def preprocessing(self) -> Preprocessing:
+        """Way of an image into the model's frame."""
+        return self.method.preprocessing
+
+    @property
+    def precision(self) -> Precision:
+        """Number types, target and form of the Gaussians."""
+        return self.method.precision
 
     @property
     def inspected(self) -> npt.NDArray[np.bool_]:
@@ -144,17 +136,17 @@ class Metadata:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) in pixels of the frame that the model judges, and of its map."""
+        """(H, W) of the model's frame and of its anomaly map, in pixels."""
         return self.preprocessing.size
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """(H, W) of the graph's input in pixels; other than `size` where the graph resizes the camera's frames."""
+        """(H, W) of the graph's input in pixels; differs from `size` where the graph resizes camera frames itself."""
         return self.preprocessing.input_size
 
 
 def to_json(metadata: Metadata) -> str:
-    """The metadata as one JSON object; the same metadata always gives the same text."""
+    """Write the metadata as one JSON object; the same metadata always gives the same text."""
     return json.dumps(dataclasses.asdict(metadata), allow_nan=False, separators=(",", ":"), sort_keys=True)
 
 
@@ -180,7 +172,7 @@ def from_json(text: str) -> Metadata:
 
 
 def decode(kind: Any, value: Any, where: str) -> Any:
-    """`value`, as JSON gave it, as the annotated type `kind`; `where` names it in errors.
+    """Turn a value out of JSON into the annotated type `kind`; `where` names it in errors.
 
     Raises:
         ArtifactError: A field is missing or of the wrong type.
@@ -195,7 +187,10 @@ def decode(kind: Any, value: Any, where: str) -> Any:
                 fields[field.name] = decode(hints[field.name], value[field.name], f"{where}.{field.name}")
             elif field.default is dataclasses.MISSING:
                 raise ArtifactError(f"{where} has no {field.name!r}; export the model again with this padim-edge")
-        return kind(**fields)  # type: ignore[operator]  # a dataclass type is callable
+        try:
+            return kind(**fields)  # type: ignore[operator]  # a dataclass type is callable
+        except PadimEdgeError as error:
+            raise ArtifactError(f"{where} cannot be used: {error}") from error
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
         return None if value is None else decode(next(a for a in arguments if a is not type(None)), value, where)

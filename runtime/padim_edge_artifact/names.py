@@ -15,7 +15,7 @@ __all__ = [
     "SCORE",
 ]
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Version of the artifact format; a reader refuses every other one."""
 
 METADATA_KEY: Final = "padim_edge"

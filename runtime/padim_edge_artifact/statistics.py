@@ -1,10 +1,9 @@
-"""Gaussian statistics of every patch: one pass, mergeable, and of a size that does not depend on the image count."""
+"""Gaussian statistics of every patch as a value; `padim_edge_model.statistics` adds images and merges."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +11,7 @@ import numpy.typing as npt
 
 from padim_edge_artifact.errors import ArtifactError
 
-__all__ = ["Statistics", "absorb"]
-
-_CHUNK = 1 << 20
-"""Numbers of a scatter that are worked on at a time, by one thread; 8 MB, which caches hold: 104 patches at D = 100."""
+__all__ = ["Statistics"]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -52,88 +48,16 @@ class Statistics:
 
     @classmethod
     def empty(cls, grid: tuple[int, int], dims: int) -> Statistics:
-        """Statistics of no image at all, the neutral element of `merge`."""
+        """Return the statistics of no image, the neutral element of the merge."""
         patches = grid[0] * grid[1]
         return cls(0, np.zeros((patches, dims)), np.zeros((patches, dims, dims)), grid)
 
-    def merge(self, other: Statistics, *, in_place: bool = False) -> Statistics:
-        """Statistics of both sets of images together, exact up to rounding (Chan, Golub, LeVeque 1979).
-
-        Args:
-            other: Of other images.
-            in_place: Write over the arrays of `self`, for wide embeddings whose statistics take gigabytes.
-
-        Raises:
-            ArtifactError: The two describe different grids or numbers of dimensions.
-        """
-        if (self.grid, self.dims) != (other.grid, other.dims):
-            raise ArtifactError(
-                f"statistics of grid {self.grid} with {self.dims} dimensions cannot be merged with grid {other.grid} "
-                f"with {other.dims}; fit both with the same preset, size and dimensions"
-            )
-        if not self.count or not other.count:
-            return self if self.count else other
-        mean, scatter = (self.mean, self.scatter) if in_place else (self.mean.copy(), self.scatter.copy())
-        total = self.count + other.count
-        for part in _parts(mean):  # outer products of all patches at once would double the memory
-            delta = other.mean[part] - mean[part]
-            mean[part] += delta * (other.count / total)
-            scatter[part] += other.scatter[part]
-            delta *= np.sqrt(self.count * other.count / total)
-            scatter[part] += delta[:, :, None] * delta[:, None, :]
-        return Statistics(self.count + other.count, mean, scatter, self.grid)
-
     def digest(self) -> str:
-        """SHA-256 that tells statistics apart, 64 hexadecimal digits; of count, mean and variances, which is quick."""
+        """Compute a SHA-256 that tells statistics apart, 64 hexadecimal digits.
+
+        It covers count, mean and variances only, which is fast.
+        """
         found = hashlib.sha256(json.dumps([self.count, self.grid, self.dims]).encode())
         found.update(np.ascontiguousarray(self.mean).data)
         found.update(np.ascontiguousarray(np.einsum("pii->pi", self.scatter)).data)
         return found.hexdigest()
-
-
-def absorb(
-    mean: Float64, scatter: Float64, count: int, embedding: npt.NDArray[np.float32], *, workers: int = 1
-) -> None:
-    """Add a batch of embeddings `(N, D, h, w)` to the statistics of `count` images, in place.
-
-    Chan's pairwise update, so that no difference of large second moments is ever taken: what the batch's mean differs
-    by from the old one is one more row of the batch's centred vectors. Some patches at a time, so that nothing of the
-    size of the scatter is ever copied.
-
-    Args:
-        mean: `(P, D)`, P = h w.
-        scatter: `(P, D, D)`.
-        count: Images in them so far, 0 or more.
-        embedding: Of the images to add.
-        workers: Threads, each of which has some patches. Best as many as cores, with numpy's own threads off. The
-            result is the same with any number.
-    """
-    added, dims = embedding.shape[:2]
-    vectors = embedding.reshape(added, dims, -1).transpose(2, 0, 1)  # (P, N, D)
-    total = count + added
-
-    def one(part: slice) -> None:
-        own = vectors[part]
-        rows = np.empty((len(own), added + 1, dims))
-        rows[:, :added] = own
-        batch_mean = rows[:, :added].mean(axis=1)
-        rows[:, :added] -= batch_mean[:, None, :]
-        delta = batch_mean - mean[part]
-        mean[part] += delta * (added / total)
-        rows[:, added] = delta * np.sqrt(count * added / total)
-        scatter[part] += np.matmul(rows.transpose(0, 2, 1), rows)
-
-    if workers == 1:
-        for part in _parts(mean):
-            one(part)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(one, _parts(mean)):  # and not list: the first failure is raised at once
-            pass
-
-
-def _parts(mean: Float64) -> list[slice]:
-    """All patches, some at a time."""
-    patches, dims = mean.shape
-    step = max(1, _CHUNK // dims**2)
-    return [slice(start, start + step) for start in range(0, patches, step)]

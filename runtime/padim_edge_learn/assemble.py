@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,101 +11,117 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact import Metadata, PadimEdgeError, Preprocessing, names, self_test
-from padim_edge_artifact.calibration import Calibration, calibrate
+from padim_edge_artifact.calibration import Calibration
 from padim_edge_artifact.kept import Kept
 from padim_edge_artifact.metadata import Digests, SelfTest
+from padim_edge_artifact.method import Precision
+from padim_edge_artifact.reference import Seen
 from padim_edge_artifact.roi import to_runs
 from padim_edge_learn.accumulate import batches, side_by_side
 from padim_edge_model import onnx_file, tensorrt_rules
-from padim_edge_model.comparable import Observed, Seen
+from padim_edge_model.calibration import calibrate, threshold
+from padim_edge_model.comparable import Observed, reference_of
 from padim_edge_model.fused import MapStage, fuse, map_stage
 from padim_edge_model.graph import EmbeddingGraph, joined, of_kept
 from padim_edge_model.leave_one_out import growth, leave_one_out
-from padim_edge_model.precision import TOLERANCES, Precision
 from padim_edge_model.whitening import Form, form_of
 from padim_edge_runtime.devices.providers import open_session
+from padim_edge_runtime.progress import Report, none
 
-__all__ = ["RULE", "RULE_UPDATED", "Assembled", "Report", "assemble", "silent"]
+__all__ = ["RULE", "RULE_UPDATED", "TOLERANCES", "Assembled", "GoodImages", "ModelOptions", "assemble"]
 
 RULE = "leave-one-out scores of the good images that it was fitted on"
-"""Where the threshold comes from, for people."""
+"""Source of the threshold of an export, in words."""
 
 RULE_UPDATED = "leave-one-out scores of the good images of its updates; and before them, "
-"""The same of an update, which the rule of what was updated follows."""
+"""Source of the threshold of an update, in words; the rule of the model before follows."""
 
-Report = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
-"""Gives a progress callback for a stage of the work and its number of steps."""
+TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "int8": 3e-2}
+"""Relative difference that other machines and execution providers may show in the self-test. The measured differences
+between x86 and ARM64 are in benchmarks/README.md; no GPU has been measured. x86 computes fp16 models in float32, ARM
+and GPUs in float16. In int8, a sum between two codes may be rounded to either by another kernel."""
 
-Frames = Iterator[npt.NDArray[np.uint8]]
+
+@dataclass(frozen=True, eq=False)
+class GoodImages:
+    """Good images for the calibration, all or some of those that were fitted on."""
+
+    frames: Iterator[npt.NDArray[np.uint8]]
+    """Images in the model's frame, `(H, W, 3)` uint8; read once."""
+    count: int
+    """Expected number of images, for the progress bar."""
 
 
-def silent(_: str, __: int | None) -> AbstractContextManager[Callable[[int], object]]:
-    """Reports nothing."""
-    return nullcontext(lambda _: None)
+@dataclass(frozen=True, eq=False)
+class ModelOptions:
+    """Options of a model that its statistics leave open."""
+
+    precision: Precision
+    """Form of the Gaussians; its number types must be those that the statistics were fitted in."""
+    created_by: str
+    """Name and version of the program."""
+    false_alarm_rate: float = 0.01
+    """Share of good images that may raise an alarm, in (0, 1)."""
+    inspected: npt.NDArray[np.bool_] | None = None
+    """`(H, W)` region of interest, True inside; `None` inspects the whole frame."""
+    before: Metadata | None = None
+    """Metadata of the model that this one is an update of; its calibration scores are counted in."""
 
 
 @dataclass(frozen=True)
 class Assembled:
-    """What `assemble` made."""
+    """Outcome of `assemble`."""
 
     metadata: Metadata
+    """Metadata of the model that was written."""
     bytes: int
-    """Of the model and its data file together."""
+    """Size of the model and its data file together."""
     scores: tuple[float, ...]
-    """Of the images of the second pass in their order, as if each had been left out of the fit."""
+    """Leave-one-out scores of the calibration images, in their order."""
     seen: Seen
-    """With their shifts."""
+    """Look of the good images, with the shifts of the calibration images."""
 
 
 def assemble(
     kept: Kept,
     output: Path,
-    frames: Frames,
-    count: int,
+    images: GoodImages,
+    options: ModelOptions,
     *,
-    precision: Precision,
-    false_alarm_rate: float,
-    created_by: str,
-    inspected: npt.NDArray[np.bool_] | None = None,
-    before: Metadata | None = None,
     device: str = "cpu",
-    report: Report = silent,
+    report: Report = none,
 ) -> Assembled:
     """Write one model.
 
     Args:
-        kept: What was fitted, and how.
-        output: The `.onnx` file; constants go to `<output>.data`. Replaced only when all has succeeded.
-        frames: `(H, W, 3)` uint8 good images that are in the fit, in the model's frame; they set the threshold.
-        count: How many, for the progress bar.
-        precision: The form of the Gaussians is its to choose; its numbers must be those of `kept`.
-        false_alarm_rate: Share of good images that may raise an alarm, in (0, 1).
-        created_by: Name and version of the program.
-        inspected: `(H, W)` region of interest.
-        before: Of the model that this one is an update of; its calibration scores are counted in.
-        device: Where to judge the images.
-        report: Of the stages.
+        kept: Statistics and their origin.
+        output: The `.onnx` file; constants go to `<output>.data`. It is replaced only when all has succeeded.
+        images: Good images that are in the fit; they set the threshold.
+        options: Options that the statistics leave open.
+        device: Device that judges the images.
+        report: Progress bar for each stage.
 
     Raises:
-        PadimEdgeError: Fewer than two images in the statistics, none to calibrate with, a graph that the target does
-            not take, or an output that cannot be written.
+        PadimEdgeError: The statistics hold fewer than two images, no image can be read to calibrate with, the target
+            does not take the graph, or the output cannot be written.
     """
-    recipe, statistics = kept.recipe, kept.statistics
-    size = recipe.preprocessing.size
+    recipe, statistics, before = kept.recipe, kept.statistics, options.before
+    method = replace(recipe.method, precision=options.precision)
+    size = method.preprocessing.size
     graph = of_kept(kept)
     with report("whitening", None):
-        form = form_of(statistics, recipe.ridge, graph.parts, precision)
-        fused = fuse(graph, form, size, recipe.sigma, inspected)
-    if precision.target == "tensorrt":
+        form = form_of(statistics, method.ridge, graph.parts, method.precision)
+        fused = fuse(graph, form, size, method.sigma, options.inspected)
+    if method.precision.target == "tensorrt":
         tensorrt_rules.require(fused.model)
     with onnx_file.staged(fused, output) as stage:
         del fused
         session = open_session(stage.path, device).session
-        with report("calibrating", count) as advance:
+        with report("calibrating", images.count) as advance:
             observed = Observed(kept.seen)
-            to_map = map_stage(size, graph.grid, recipe.sigma, inspected)
-            without = _Without(session, statistics.count, form, graph, precision, device)
-            passing = batches(_seen(frames, observed.add_shift), side_by_side(recipe.preprocessing.input_size))
+            to_map = map_stage(size, graph.grid, method.sigma, options.inspected)
+            without = _Without(session, statistics.count, form, graph, method.precision, device)
+            passing = batches(looked_at(images.frames, observed.add_shift), side_by_side(method.preprocessing.input_size))
             scores = _leave_one_out_scores(without, passing, to_map, advance)
         if not len(scores):
             raise PadimEdgeError("none of the good images can be read; expected some of those that were fitted on")
@@ -114,30 +129,21 @@ def assemble(
         metadata = stage.finish(
             Metadata(
                 class_name=recipe.class_name,
-                created_by=created_by,
-                preset=recipe.preset,
-                preprocessing=recipe.preprocessing,
+                created_by=options.created_by,
+                method=method,
                 backbone=recipe.backbone,
                 reduction=recipe.reduction,
-                pooling=recipe.pooling,
-                pool_patches=recipe.pool_patches,
-                ridge=recipe.ridge,
-                sigma=recipe.sigma,
                 grid=graph.grid,
                 images=statistics.count,
-                precision=precision.name,
-                target=precision.target,
-                rank=precision.rank,
-                diagonal=precision.diagonal,
-                threshold=calibration.threshold(false_alarm_rate),
+                threshold=threshold(calibration, options.false_alarm_rate),
                 threshold_rule=RULE if before is None else _updated(before.threshold_rule),
-                false_alarm_rate=false_alarm_rate,
-                extrapolated=false_alarm_rate < calibration.resolution,
+                false_alarm_rate=options.false_alarm_rate,
+                extrapolated=options.false_alarm_rate < calibration.resolution,
                 calibration=calibration,
-                reference=observed.seen.reference(),
-                roi=None if inspected is None else to_runs(inspected),
+                reference=reference_of(observed.seen),
+                roi=None if options.inspected is None else to_runs(options.inspected),
                 digests=Digests("", None, None, 0),
-                self_test=_self_test(session, recipe.preprocessing, TOLERANCES[precision.name]),
+                self_test=_self_test(session, method.preprocessing, TOLERANCES[method.precision.name]),
                 revision=1 if before is None else before.revision + 1,
                 parent=None if before is None else before.digests.model,
                 statistics=statistics.digest(),
@@ -149,8 +155,10 @@ def assemble(
     )
 
 
-def _seen(frames: Frames, look: Callable[[npt.NDArray[np.uint8]], object]) -> Frames:
-    """The same frames, each looked at on its way."""
+def looked_at(
+    frames: Iterator[npt.NDArray[np.uint8]], look: Callable[[npt.NDArray[np.uint8]], object]
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Pass the frames on, and call `look` with each of them on its way."""
     for frame in frames:
         look(frame)
         yield frame
@@ -161,7 +169,7 @@ def _updated(rule: str) -> str:
 
 
 def _expanded(calibration: Calibration) -> npt.NDArray[np.float64]:
-    """One score an image, also where only quantiles of them were kept."""
+    """Return one score per image, also where only quantiles were kept."""
     scores = np.array(calibration.scores)
     if len(scores) == calibration.images:
         return scores
@@ -170,7 +178,7 @@ def _expanded(calibration: Calibration) -> npt.NDArray[np.float64]:
 
 
 class _Without:
-    """Patch distances that images would have outside the fit, from the very graph that ships."""
+    """Patch distances that images would have outside the fit, computed from the graph that ships."""
 
     def __init__(
         self,
@@ -182,15 +190,14 @@ class _Without:
         device: str,
     ) -> None:
         self.session, self.count, self.form = session, count, form
-        exact = precision.rank is None and not precision.diagonal
         self.embedding = (
             None
-            if exact and precision.name == "fp32"
+            if precision.exact and precision.name == "fp32"
             else open_session(joined(graph).SerializeToString(), device).session
         )
 
     def __call__(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """`(N, H, W, 3)` -> `(N, h, w)`."""
+        """Compute `(N, h, w)` distances of frames `(N, H, W, 3)`."""
         feed = {names.IMAGE: frames}
         distance = self.session.run([names.PATCH_DISTANCE], feed)[0]
         if self.embedding is None:
@@ -204,7 +211,7 @@ def _leave_one_out_scores(
     to_map: MapStage,
     progress: Callable[[int], object],
 ) -> npt.NDArray[np.float64]:
-    """`(n,)` score that each good image would have had outside the fit."""
+    """Compute the score `(n,)` that each good image would have had outside the fit."""
     scores: list[npt.NDArray[np.float64]] = [np.empty(0)]
     for batch in frames:
         scores.append(to_map(without(np.stack(batch))).max(axis=(1, 2)))

@@ -1,4 +1,4 @@
-"""A new threshold from good images that the model has not seen. Nothing else in the file changes."""
+"""Setting a new threshold from good images that the model has not seen. Nothing else in the file changes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from padim_edge_artifact import ImageError, Metadata
-from padim_edge_artifact.calibration import calibrate, check_rate
 from padim_edge_artifact.container import replace_metadata
+from padim_edge_model.calibration import calibrate, check_rate, threshold
 from padim_edge_runtime.detector import Detector
-from padim_edge_runtime.prefetch import in_order
+from padim_edge_runtime.prefetch import decoded
 
 __all__ = ["FEWEST", "RULE", "recalibrate"]
 
 FEWEST = 2
-"""Held-out images without which there is nothing to go by."""
+"""Smallest number of held-out images that a threshold can be set from."""
 
 RULE = "scores of good images that it was not fitted on"
-"""Where the threshold comes from, for people."""
+"""Source of the threshold, in words."""
 
 
 def recalibrate(
@@ -36,12 +33,12 @@ def recalibrate(
     """Set the threshold of a model from held-out good images.
 
     Args:
-        path: The model.
+        path: Model file.
         images: Good images that it was not fitted on; those that it was fitted on score far too low.
         false_alarm_rate: Share of good images that may raise an alarm, in (0, 1).
-        device: Where to judge them.
+        device: Device that judges them.
         progress: Called with the number of images done since the last call.
-        tell: As for `Detector.load`.
+        tell: Given a sentence before TensorRT builds an engine, as in `Detector.load`.
 
     Returns:
         The new metadata, and one sentence for each image that could not be read.
@@ -55,13 +52,7 @@ def recalibrate(
     scores: list[float] = []
     unreadable: list[str] = []
 
-    def decode(image: Path) -> npt.NDArray[np.uint8] | ImageError:
-        try:
-            return detector.prepare(image)
-        except ImageError as error:
-            return error
-
-    for frame in in_order(decode, images, ahead=4):
+    for _, frame in decoded(images, detector.prepare, ahead=4):
         if isinstance(frame, ImageError):
             unreadable.append(str(frame))
         else:
@@ -73,7 +64,7 @@ def recalibrate(
     calibration = calibrate(scores)
     metadata = dataclasses.replace(
         detector.metadata,
-        threshold=calibration.threshold(false_alarm_rate),
+        threshold=threshold(calibration, false_alarm_rate),
         threshold_rule=RULE,
         false_alarm_rate=false_alarm_rate,
         extrapolated=false_alarm_rate < calibration.resolution,

@@ -1,7 +1,7 @@
-"""Is an image even comparable with those that were fitted on? A moved camera or lamp is not a defect.
+"""Comparability of an image with the good images of the fit: a moved camera or lamp is not a defect.
 
-Cheap on purpose, and apart from the score: a thumbnail of one pixel a patch is compared with the mean thumbnail of the
-good images. The limits are those that the good images themselves kept, with some room.
+The check is cheap and apart from the score. A thumbnail with one pixel per patch is compared with the mean thumbnail of
+the good images. The limits are the ranges that the good images kept, with some room.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Comparison", "Observed", "Reference", "Seen", "compare", "shift", "thumbnail"]
+from padim_edge_artifact.reference import Reference, Seen
+
+__all__ = ["FrameCheck", "Observed", "check_frame", "merge_seen", "reference_of", "shift", "thumbnail"]
 
 Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
@@ -21,109 +23,69 @@ Complex128 = npt.NDArray[np.complex128]
 _ROOM = 0.5
 """Share of the good images' own range by which brightness and contrast may leave it."""
 _ROOM_LEVELS = 3.0
-"""And that many grey levels more, so that few or equal images do not make a limit of nothing."""
+"""Grey levels of further room, for images so few or so equal that their range is nearly empty."""
 _ROOM_PATCHES = 1
 """Patches by which an image may be moved further than any good one."""
 _PEAK = 0.9
-"""Share of the highest correlation that the one at rest must stay below for a shift to be told."""
+"""Share of the highest correlation below which the correlation at rest must stay before a shift is reported."""
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What the good images looked like, in a few numbers."""
-
-    mean: str
-    """Base64 of `(h, w)` uint8, the mean thumbnail in grey levels."""
-    brightness: tuple[float, float]
-    """Lowest and highest mean grey level of a good image, 0 to 255."""
-    contrast: tuple[float, float]
-    """Lowest and highest standard deviation of grey levels over a good image's thumbnail."""
-    shift: int
-    """Largest translation of a good image against the mean, in patches along an axis."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One image against the reference."""
+class FrameCheck:
+    """Position and exposure of one image against the good images."""
 
     shift: tuple[int, int]
-    """(rows, columns) in patches by which it is moved against the mean good image, by phase correlation."""
+    """(rows, columns) in patches by which the image is moved against the mean good image, by phase correlation."""
     brightness: float
-    """Mean grey level."""
+    """Mean grey level, 0 to 255."""
     contrast: float
-    """Standard deviation of grey levels over the thumbnail."""
+    """Standard deviation of the thumbnail's grey levels."""
     warnings: tuple[str, ...]
-    """`shift` and `exposure` where it leaves the good images' range by far."""
+    """`shift` and `exposure`, where the image leaves the good images' range by far; mostly empty."""
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What is known of good images so far; those of several places add up."""
+def merge_seen(one: Seen, other: Seen) -> Seen:
+    """Add up the sums over two sets of images."""
+    return Seen(
+        one.count + other.count,
+        one.total + other.total,
+        _both(one.brightness, other.brightness),
+        _both(one.contrast, other.contrast),
+        max(one.shift, other.shift),
+    )
 
-    count: int
-    total: Float64
-    """`(h, w)` sum of their thumbnails."""
-    brightness: tuple[float, float]
-    """As in `Reference`; (inf, -inf) of no image."""
-    contrast: tuple[float, float]
-    """As in `Reference`; (inf, -inf) of no image."""
-    shift: int
-    """As in `Reference`; 0 until it has been looked at."""
 
-    @classmethod
-    def nothing(cls, grid: tuple[int, int]) -> Seen:
-        """Of no image: the neutral element of `merge`."""
-        return cls(0, np.zeros(grid), (np.inf, -np.inf), (np.inf, -np.inf), 0)
-
-    def merge(self, other: Seen) -> Seen:
-        """Of both sets of images together."""
-        return Seen(
-            self.count + other.count,
-            self.total + other.total,
-            _both(self.brightness, other.brightness),
-            _both(self.contrast, other.contrast),
-            max(self.shift, other.shift),
-        )
-
-    @property
-    def mean(self) -> Float64:
-        """`(h, w)` mean thumbnail."""
-        return self.total / max(self.count, 1)
-
-    def reference(self) -> Reference:
-        """The same in a few numbers."""
-        mean = self.mean.round().clip(0, 255).astype(np.uint8)
-        return Reference(
-            base64.b64encode(mean.tobytes()).decode(),
-            _rounded(self.brightness),
-            _rounded(self.contrast),
-            self.shift,
-        )
+def reference_of(seen: Seen) -> Reference:
+    """Summarise the good images in the few numbers that a model keeps."""
+    mean = seen.mean.round().clip(0, 255).astype(np.uint8)
+    return Reference(
+        base64.b64encode(mean.tobytes()).decode(), _rounded(seen.brightness), _rounded(seen.contrast), seen.shift
+    )
 
 
 class Observed:
-    """Looks at good images while they pass by; of a size that does not depend on their number."""
+    """Running sums over good images; its size does not depend on their number."""
 
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
-        """All so far."""
+        """Sums so far."""
 
     def add(self, frame: npt.NDArray[np.uint8]) -> None:
-        """Count a good image `(H, W, 3)` in: its mean, brightness and contrast (first pass)."""
+        """Add the mean, brightness and contrast of a good image `(H, W, 3)` (first pass)."""
         small = thumbnail(frame, (self.seen.total.shape[0], self.seen.total.shape[1]))
         bright, contrast = float(small.mean()), float(small.std())
-        self.seen = self.seen.merge(Seen(1, small, (bright, bright), (contrast, contrast), 0))
+        self.seen = merge_seen(self.seen, Seen(1, small, (bright, bright), (contrast, contrast), 0))
 
     def add_shift(self, frame: npt.NDArray[np.uint8]) -> None:
-        """Count its translation against the mean in (second pass, when the mean is known)."""
+        """Add the translation of a good image against the mean (second pass, when the mean is known)."""
         seen = self.seen
         moved = shift(thumbnail(frame, (seen.total.shape[0], seen.total.shape[1])), seen.mean)
         self.seen = replace(seen, shift=max(seen.shift, *map(abs, moved)))
 
 
 def thumbnail(frame: npt.NDArray[np.uint8], grid: tuple[int, int]) -> Float64:
-    """`(h, w)` mean grey levels, 0 to 255, of the pixels of each patch of a frame `(H, W, 3)`."""
-    # Channel by channel: numpy's sum over so short an axis takes fourteen times as long.
+    """Compute `(h, w)` mean grey levels, 0 to 255, of the patches of a frame `(H, W, 3)`."""
+    # Channel by channel, because numpy sums slowly over an axis of three.
     grey = frame[..., 0].astype(np.uint16) + frame[..., 1] + frame[..., 2]
     rows, columns = (np.arange(cells) * pixels // cells for cells, pixels in zip(grid, grey.shape, strict=True))
     sums = np.add.reduceat(np.add.reduceat(grey, rows, axis=0, dtype=np.uint32), columns, axis=1)
@@ -132,26 +94,26 @@ def thumbnail(frame: npt.NDArray[np.uint8], grid: tuple[int, int]) -> Float64:
 
 
 def shift(small: Float64, mean: Float64) -> tuple[int, int]:
-    """(rows, columns) by which `small` is moved against `mean`, both `(h, w)`, in whole cells.
+    """Find the translation (rows, columns) of `small` against `mean`, both `(h, w)`, in whole cells.
 
-    Phase correlation (Kuglin and Hines 1975), windowed so that the borders do not pin the image to its place; at most
-    a quarter of the size. (0, 0) unless another place correlates clearly better than none at all.
+    The method is phase correlation (Kuglin and Hines 1975) with a window against the pull of the borders. It looks for
+    at most a quarter of the size. (0, 0) is returned unless another place correlates clearly better.
     """
     return (0, 0) if min(small.shape) < 2 else _moved(small, _spectrum(mean))
 
 
 def _spectrum(plane: Float64) -> Complex128:
-    """Of the edges in a thumbnail `(h, w)`: `(h, w // 2 + 1)`."""
+    """Compute the spectrum `(h, w // 2 + 1)` of the edges in a thumbnail `(h, w)`."""
     window = np.outer(np.hanning(plane.shape[0] + 2)[1:-1], np.hanning(plane.shape[1] + 2)[1:-1])
-    # Edges rather than grey levels: light that falls off across the frame would pin the correlation to rest.
+    # Edges and not grey levels: light that falls off across the frame would hold the correlation at rest.
     edges = np.hypot(*np.gradient(plane))
     return np.fft.rfft2((edges - edges.mean()) * window)
 
 
 def _moved(small: Float64, mean: Complex128) -> tuple[int, int]:
-    """As `shift`, with the spectrum of the mean."""
+    """Do the work of `shift`, given the spectrum of the mean."""
     spectrum = _spectrum(small) * mean.conj()
-    # Full whitening would give noise the same weight as the part; half of it keeps the peak sharp and the noise down.
+    # Full whitening would give noise the weight of the part. Half of it keeps the peak sharp and the noise low.
     surface = np.fft.irfft2(spectrum / np.sqrt(np.abs(spectrum) + 1e-12), s=small.shape)
     reach = [max(1, side // 4) for side in small.shape]
     rows, columns = (np.arange(-r, r + 1) for r in reach)
@@ -162,17 +124,17 @@ def _moved(small: Float64, mean: Complex128) -> tuple[int, int]:
     return int(rows[i]), int(columns[j])
 
 
-@lru_cache(maxsize=8)  # one model's is asked for with every image
+@lru_cache(maxsize=8)  # every image of a model asks for the same one
 def _reference_spectrum(mean: str, grid: tuple[int, int]) -> Complex128:
-    """Of a reference's mean thumbnail; not to be written to."""
+    """Compute the spectrum of a reference's mean thumbnail; read-only."""
     plane = np.frombuffer(base64.b64decode(mean), np.uint8).reshape(grid).astype(np.float64)
     spectrum = _spectrum(plane)
     spectrum.flags.writeable = False
     return spectrum
 
 
-def compare(frame: npt.NDArray[np.uint8], reference: Reference, grid: tuple[int, int]) -> Comparison:
-    """An image `(H, W, 3)` in the model's frame against the good ones."""
+def check_frame(frame: npt.NDArray[np.uint8], reference: Reference, grid: tuple[int, int]) -> FrameCheck:
+    """Check an image `(H, W, 3)` in the model's frame against the good images."""
     small = thumbnail(frame, grid)
     moved = (0, 0) if min(grid) < 2 else _moved(small, _reference_spectrum(reference.mean, grid))
     brightness, contrast = float(small.mean()), float(small.std())
@@ -181,7 +143,7 @@ def compare(frame: npt.NDArray[np.uint8], reference: Reference, grid: tuple[int,
         warnings.append("shift")
     if not (_inside(brightness, reference.brightness) and _inside(contrast, reference.contrast)):
         warnings.append("exposure")
-    return Comparison(moved, round(brightness, 2), round(contrast, 2), tuple(warnings))
+    return FrameCheck(moved, round(brightness, 2), round(contrast, 2), tuple(warnings))
 
 
 def _inside(value: float, seen: tuple[float, float]) -> bool:

@@ -134,4 +134,5 @@ def of_kept(kept: Kept) -> EmbeddingGraph:
         for each in kept.recipe.parts
     )
     recipe = kept.recipe
-    return EmbeddingGraph(model, parts, recipe.reduction, recipe.preprocessing.input_size, recipe.precision)
+    method = recipe.method
+    return EmbeddingGraph(model, parts, recipe.reduction, method.preprocessing.input_size, method.precision.name)

@@ -47,7 +47,7 @@ class Staged:
         told = metadata.self_test
         if not np.isfinite([metadata.threshold, told.score, *told.map_samples, *metadata.calibration.scores]).all():
             raise PadimEdgeError(
-                f"the model's scores are not finite in {metadata.precision}: numbers in {metadata.backbone.name} went "
+                f"the model's scores are not finite in {metadata.precision.name}: numbers in {metadata.method.backbone} went "
                 "beyond what that holds; export with another --precision, or with other weights"
             )
         metadata = dataclasses.replace(metadata, digests=self.data)

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from padim_edge_artifact import PadimEdgeError, Statistics
 from padim_edge_model.graph import Part
-from padim_edge_model.precision import Precision
+from padim_edge_artifact.method import Precision
 
 __all__ = [
     "Diagonal",

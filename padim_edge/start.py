@@ -1,0 +1,95 @@
+"""The start of a fit: the embedding graph in the precision that ships, with its origin, and statistics of no image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+
+from padim_edge.datasets import Dataset
+from padim_edge.frames import readable_frames
+from padim_edge.network import Exported, all_channels, exported
+from padim_edge.principal import principal_components
+from padim_edge.quantisation import OBSERVED, in_precision
+from padim_edge_artifact import Statistics
+from padim_edge_artifact.kept import Kept, Recipe
+from padim_edge_artifact.method import Method
+from padim_edge_artifact.reference import Seen
+from padim_edge_export import camera
+from padim_edge_model.graph import records
+from padim_edge_runtime.progress import Report, none
+
+__all__ = ["begin", "begin_like", "prepared"]
+
+
+def begin(
+    dataset: Dataset, method: Method, weights: str = "auto", *, device: str = "cpu", report: Report = none
+) -> Kept:
+    """Return statistics of no image, with the embedding graph that the fit will run.
+
+    Args:
+        dataset: Name of the class. int8 and principal components also look at its good images.
+        method: Method of the fit; the form of its Gaussians does not matter here.
+        weights: `auto`, or the path of a weights file.
+        device: Device that runs the backbone where images are looked at.
+        report: Progress bar for each stage.
+
+    Raises:
+        PadimEdgeError: The method does not fit the backbone, or no image can be read where one is needed.
+    """
+    return prepared(dataset, method, _network(dataset, method, weights, device, report), device=device, report=report)
+
+
+def _network(dataset: Dataset, method: Method, weights: str, device: str, report: Report) -> Exported:
+    with report("exporting the backbone", None):
+        if method.reduction != "pca":
+            return exported(method, weights)
+        everything = all_channels(method, weights)
+    with report("principal components", len(dataset.good)) as advance:
+        passing = readable_frames(dataset.good, method.preprocessing.on_host, {})
+        drawn = principal_components(everything, method, passing, device=device, advance=advance)
+    with report("exporting the backbone", None):
+        return exported(method, weights, drawn)
+
+
+def prepared(
+    dataset: Dataset, method: Method, network: Exported, *, device: str = "cpu", report: Report = none
+) -> Kept:
+    """Return statistics of no image for an embedding graph that is at hand.
+
+    Args:
+        dataset: Name of the class, and for int8 its good images.
+        method: Method of the fit.
+        network: Embedding graph of the method in float32.
+        device: Device that runs the backbone where images are looked at.
+        report: Progress bar for each stage.
+
+    Raises:
+        PadimEdgeError: The precision is int8 and no image can be read.
+    """
+    with report(f"preparing {method.precision.name}", None):
+        step = max(1, len(dataset.good) // OBSERVED)
+        tried = readable_frames(dataset.good[::step][:OBSERVED], method.preprocessing.on_host, {})
+        graph = in_precision(network.graph, method.precision, tried, device)
+    graph = camera.baked(graph, method.preprocessing)  # only now: grey levels are whole numbers in float32 alone
+    recipe = Recipe(
+        class_name=dataset.class_name,
+        created_by=f"padim-edge {version('padim-edge')}",
+        method=replace(method, precision=method.precision.numbers),
+        backbone=network.description,
+        reduction=graph.reduction,
+        parts=records(graph.parts),
+    )
+    model = graph.model.SerializeToString(deterministic=True)
+    return Kept(recipe, model, Statistics.empty(graph.grid, graph.dims), Seen.nothing(graph.grid))
+
+
+def begin_like(found: Kept, class_name: str) -> Kept:
+    """Return statistics of no image with the embedding of `found`, so that both can be merged later."""
+    grid, dims = found.statistics.grid, found.statistics.dims
+    return replace(
+        found,
+        recipe=replace(found.recipe, class_name=class_name),
+        statistics=Statistics.empty(grid, dims),
+        seen=Seen.nothing(grid),
+        progress=None,
+    )

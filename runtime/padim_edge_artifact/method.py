@@ -1,0 +1,131 @@
+"""The method as one value: everything besides images and weights that decides what is fitted and what runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_artifact.preprocessing import Preprocessing
+
+__all__ = ["PRECISIONS", "REDUCTIONS", "TARGETS", "Method", "Precision"]
+
+PRECISIONS = ("fp32", "fp16", "int8")
+"""Number types of the backbone and of the distance's constants."""
+
+TARGETS = ("cpu", "tensorrt")
+"""Engines that an int8 graph can be written for: onnxruntime's CPU provider, or TensorRT."""
+
+REDUCTIONS = ("random", "semi-orthogonal", "pca")
+"""Ways from all channels to the embedding: a random choice of channels (PaDiM, section III-C), a random projection with
+orthonormal rows (arXiv 2105.14737, section 3.2), or the principal components of the good images' features."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Number types of a model, and how much of each Gaussian it keeps.
+
+    Raises:
+        PadimEdgeError: Unknown precision or target, or options that contradict each other.
+    """
+
+    name: str = "fp32"
+    """One of `PRECISIONS`."""
+    target: str = "cpu"
+    """One of `TARGETS`; only int8 graphs differ between them."""
+    rank: int | None = None
+    """Number of main directions that each Gaussian keeps; `None` keeps the exact Gaussian."""
+    diagonal: bool = False
+    """Whether each Gaussian keeps its variances only."""
+
+    def __post_init__(self) -> None:
+        _choice("precision", self.name, PRECISIONS)
+        _choice("target", self.target, TARGETS)
+        if self.rank is not None and self.rank < 1:
+            raise PadimEdgeError(f"the rank is {self.rank}, expected 1 or more; leave it out for the exact Gaussian")
+        if self.diagonal and self.rank is not None:
+            raise PadimEdgeError("--rank and --diagonal exclude each other; a diagonal covariance has no rank to cut")
+
+    def __str__(self) -> str:
+        form = ", variances only" if self.diagonal else "" if self.rank is None else f", rank {self.rank}"
+        return f"{self.name} for {self.target}{form}"
+
+    @property
+    def exact(self) -> bool:
+        """Whether each Gaussian is kept exactly."""
+        return self.rank is None and not self.diagonal
+
+    @property
+    def numbers(self) -> Precision:
+        """The same number types and target with exact Gaussians: all that the embedding graph depends on."""
+        return Precision(self.name, self.target)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to run PaDiM, complete and checked.
+
+    `padim_edge.preset` makes one from a preset and options. Statistics and models keep it as it is.
+
+    Raises:
+        PadimEdgeError: A value is outside its range, or values contradict each other.
+    """
+
+    preset: str
+    """Name of the preset that it began with."""
+    preprocessing: Preprocessing
+    """Way of an image into the model's frame."""
+    backbone: str
+    """Name of the pretrained network."""
+    layers: tuple[str, ...]
+    """Modules of the network whose outputs are the features, finest first."""
+    reduction: str
+    """One of `REDUCTIONS`."""
+    dims: int
+    """D, number of embedding dimensions, 1 or more."""
+    seed: int
+    """Random seed of the reduction, 0 or more; without effect on `pca`."""
+    shares: tuple[float, ...] | None
+    """Share of the dimensions for each layer, positive; `None` draws from all layers together."""
+    pooling: int
+    """Side of the mean pooling of the embedding in cells, odd; 1 is none."""
+    pool_patches: bool
+    """Whether the pooling is over patches of the finest grid; otherwise over each layer's own cells."""
+    ridge: float
+    """Number added to the diagonal of every covariance, positive (epsilon in PaDiM, section III-B)."""
+    sigma: float
+    """Standard deviation of the anomaly map's Gaussian filter in pixels of the model's frame, 0 or more."""
+    precision: Precision = Precision()
+    """Number types of the model, and how much of each Gaussian it keeps."""
+
+    def __post_init__(self) -> None:
+        _choice("reduction", self.reduction, REDUCTIONS)
+        wrong = {
+            "layers": not self.layers or not all(self.layers),
+            "dims": self.dims < 1,
+            "seed": self.seed < 0,
+            "shares": self.shares is not None
+            and (len(self.shares) != len(self.layers) or not all(0 < each < math.inf for each in self.shares)),
+            "pooling": self.pooling < 1 or self.pooling % 2 == 0,
+            "ridge": not 0 < self.ridge < math.inf,
+            "sigma": not 0 <= self.sigma < math.inf,
+        }
+        for name, refused in wrong.items():
+            if refused:
+                raise PadimEdgeError(f"{name} is {getattr(self, name)}, expected {_EXPECTED[name]}; choose another one")
+
+
+_EXPECTED = {
+    "layers": "the names of one or more modules",
+    "dims": "1 or more dimensions",
+    "seed": "0 or more",
+    "shares": "one positive number per layer",
+    "pooling": "an odd number of cells, 1 or more",
+    "ridge": "a positive number such as 0.003",
+    "sigma": "0 or more pixels",
+}
+
+
+def _choice(what: str, found: str, known: tuple[str, ...]) -> None:
+    if found not in known:
+        raise PadimEdgeError(f"there is no {what} {found!r}; choose one of {', '.join(known)}")
