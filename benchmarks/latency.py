@@ -189,7 +189,7 @@ def _models(name: str, trunk: Trunk, preset: Preset, folder: Path, images: int, 
     from padim_edge_runtime import Detector
     from padim_edge_runtime.devices.providers import open_session
 
-    sample = datasets.from_sample("bottle", test=False)
+    sample = datasets.from_sample("bottle")
     dataset = dataclasses.replace(sample, good=sample.good[:images])
     built = build(dataset, folder / f"{name}-{preset.name}.onnx", preset, trunk)
     graph = embedding.build(

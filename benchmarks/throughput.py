@@ -147,7 +147,7 @@ def _fitted(weights: Path | None, folder: Path) -> Path:
     from padim_edge.presets import PRESETS
 
     print("fitting a model", flush=True)
-    sample = datasets.from_sample("bottle", test=False)
+    sample = datasets.from_sample("bottle")
     dataset = dataclasses.replace(sample, good=sample.good[:FITTED])
     return build(dataset, folder / "model.onnx", PRESETS["edge"], load("resnet18", weights, folder)).model
 

@@ -18,6 +18,7 @@ __all__ = [
     "ANOMALY",
     "ENDINGS",
     "GOOD",
+    "UNDECODABLE",
     "Dataset",
     "Item",
     "Mask",
@@ -26,10 +27,10 @@ __all__ = [
     "contradictions",
     "first_size",
     "folders",
+    "images",
     "item",
     "masks_by_stem",
     "name_of",
-    "images",
     "read_mask",
 ]
 
@@ -43,6 +44,18 @@ ENDINGS = ", ".join(sorted(image_files.SUFFIXES))
 """Of images, for messages."""
 
 Mask = npt.NDArray[np.bool_]
+
+UNDECODABLE = (
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    Image.DecompressionBombError,
+)
+"""Exceptions that Pillow raises for damaged images."""
 
 _WITH_ALPHA = frozenset(("LA", "La", "PA", "RGBA", "RGBa"))
 _RAW = frozenset(("1", "L", "P", "I", "F", "RGB"))
@@ -165,16 +178,7 @@ def read_mask(path: Path) -> Mask:
             if mode not in _RAW | _WITH_ALPHA and not mode.startswith("I;16"):
                 upright = upright.convert("RGB")
             values: Mask = np.asarray(upright) > 0
-    except (
-        OSError,
-        SyntaxError,
-        TypeError,
-        ValueError,
-        EOFError,
-        MemoryError,
-        OverflowError,
-        Image.DecompressionBombError,
-    ) as error:
+    except UNDECODABLE as error:
         raise ImageError(
             f"the mask {path} cannot be decoded ({error}); expected a PNG, black where all is good"
         ) from error

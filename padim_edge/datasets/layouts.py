@@ -7,16 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-
 from padim_edge.datasets import clips, folders, frames, tables, video
-from padim_edge.datasets.items import ENDINGS, Dataset, Item, Mask, class_folders, name_of
+from padim_edge.datasets.items import ENDINGS, Dataset, class_folders, name_of
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_runtime import image_files
 
-__all__ = ["LAYOUTS", "Layout", "class_names", "from_folder", "from_sample"]
+__all__ = ["LAYOUTS", "Layout", "class_names", "from_folder"]
 
 
 @dataclass(frozen=True)
@@ -113,30 +108,3 @@ def _layout(data: Path) -> Layout:
         f"{data} holds no images and no data set of a known layout; expected files ending in {ENDINGS}, or one of "
         f"{signs}, or videos"
     )
-
-
-def from_sample(class_name: str, *, test: bool) -> Dataset:
-    """The data set that the package draws itself: its good images, or with `test` its labelled ones.
-
-    Raises:
-        PadimEdgeError: The sample has no such class.
-    """
-    from padim_edge import sample
-
-    if class_name not in sample.CLASSES:
-        raise PadimEdgeError(
-            f"the built-in sample has no class {class_name!r}, only {' and '.join(sample.CLASSES)}; "
-            "choose one of them, or give your own images with --data"
-        )
-    drawn = sample.images(class_name, train=0) if test else sample.images(class_name, test_good=0, per_defect=0)
-    items = tuple(
-        Item(f"sample/{class_name}/{each.path}", each.path.parent.name, *_drawn(each.pixels, each.mask))
-        for each in drawn
-    )
-    return Dataset(class_name, () if test else items, items if test else ())
-
-
-def _drawn(
-    pixels: npt.NDArray[np.uint8], mask: Mask | None
-) -> tuple[Callable[[], image_files.Decoded], Callable[[], Mask] | None]:
-    return lambda: image_files.Decoded(Image.fromarray(pixels), ()), None if mask is None else lambda: mask

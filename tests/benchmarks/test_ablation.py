@@ -64,7 +64,7 @@ def test_the_table_has_means_and_spreads() -> None:
 def test_a_small_run_writes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     save_file(backbones.BACKBONES["resnet18"].build().state_dict(), tmp_path / "w.safetensors")
-    sample.write("weave", tmp_path, size=80, train=24, test_good=3, per_defect=1)
+    sample.write(sample.images("weave", size=80, train=24, test_good=3, per_defect=1), tmp_path)
     words = ["--data", tmp_path, "--class", "weave", "--weights", tmp_path / "w.safetensors", "--size", 64]
     words += ["--group", "layers,images", "--seeds", 1, "--output", tmp_path]
     monkeypatch.setattr(sys, "argv", ["ablation", *map(str, words)])

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    sample.write("bottle", folder, size=96, train=24, test_good=3, per_defect=1)
+    sample.write(sample.images("bottle", size=96, train=24, test_good=3, per_defect=1), folder)
     return folder
 
 

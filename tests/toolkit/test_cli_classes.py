@@ -22,7 +22,7 @@ QUICK = ("--backbone", "builtin", "--dims", "10", "--size", "64")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for name in sample.CLASSES:
-        sample.write(name, folder, size=96, train=21, test_good=3, per_defect=1)
+        sample.write(sample.images(name, size=96, train=21, test_good=3, per_defect=1), folder)
     return folder
 
 

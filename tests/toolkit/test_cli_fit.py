@@ -25,7 +25,7 @@ HOW = ("--class", "weave", "--backbone", "builtin", "--size", "64", "--dims", "2
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    sample.write("weave", folder, size=80, train=45, test_good=2, per_defect=1)
+    sample.write(sample.images("weave", size=80, train=45, test_good=2, per_defect=1), folder)
     return folder
 
 

@@ -16,7 +16,7 @@ from padim_edge_artifact import ImageError, PadimEdgeError
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data sét")
     for name in sample.CLASSES:
-        sample.write(name, folder, size=48, train=3, test_good=2, per_defect=1)
+        sample.write(sample.images(name, size=48, train=3, test_good=2, per_defect=1), folder)
     return folder
 
 
@@ -53,8 +53,8 @@ def test_a_plain_folder_holds_good_images_whatever_their_ending(tmp_path: Path) 
 
 
 def test_the_sample_is_a_data_set(tmp_path: Path) -> None:
-    drawn = datasets.from_sample("bottle", test=True)
-    sample.write("bottle", tmp_path)
+    drawn = datasets.from_sample("bottle")
+    sample.write(sample.images("bottle"), tmp_path)
     written = datasets.from_folder(tmp_path, "bottle")
     assert [item.kind for item in drawn.test if item.kind != "good"] == [
         i.kind for i in written.test if i.kind != "good"

@@ -23,7 +23,7 @@ from padim_edge_runtime.regions import to_image
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    sample.write("weave", folder, size=96, train=24, test_good=5, per_defect=1)
+    sample.write(sample.images("weave", size=96, train=24, test_good=5, per_defect=1), folder)
     return folder
 
 

@@ -21,7 +21,7 @@ def images() -> np.ndarray:
     return procedural.batch(0, 0, COUNT, 128)
 
 
-def test_a_image_depends_on_seed_and_number_alone():
+def test_an_image_depends_on_seed_and_number_alone():
     together = procedural.batch(5, 0, 6, 96)
     assert np.array_equal(together, procedural.batch(5, 0, 6, 96))
     for number in (5, 3, 0):
@@ -39,7 +39,7 @@ def test_no_images_is_an_empty_batch():
     assert procedural.batch(0, 0, 0, 96).shape == (0, 96, 96, 3)
 
 
-def test_a_image_can_be_drawn_from_any_generator():
+def test_an_image_can_be_drawn_from_any_generator():
     assert np.array_equal(procedural.draw(np.random.default_rng([5, 2]), 96), procedural.batch(5, 2, 1, 96)[0])
 
 

@@ -40,7 +40,7 @@ def test_the_same_call_draws_the_same_defect(class_name: str, defect: str) -> No
     np.testing.assert_array_equal(first[1], again[1])
 
 
-def test_a_image_does_not_depend_on_the_ones_drawn_before_it() -> None:
+def test_an_image_does_not_depend_on_the_ones_drawn_before_it() -> None:
     short = list(sample.images("weave", size=SMALL, train=1, test_good=1, per_defect=1))
     long = {image.path: image for image in sample.images("weave", size=SMALL, train=2, per_defect=2)}
     for image in short:
@@ -124,7 +124,7 @@ def test_images_come_in_the_order_of_the_layout() -> None:
 
 def test_written_files_are_the_drawn_images(tmp_path: Path) -> None:
     counts = {"seed": 5, "size": 64, "train": 2, "test_good": 1, "per_defect": 2}
-    assert sample.write("weave", tmp_path, **counts) == 3 + 2 * len(sample.DEFECTS["weave"])
+    assert sample.write(sample.images("weave", **counts), tmp_path) == 3 + 2 * len(sample.DEFECTS["weave"])
     expected = set()
     for image in sample.images("weave", **counts):
         expected.add(tmp_path / "weave" / image.path)
@@ -132,16 +132,16 @@ def test_written_files_are_the_drawn_images(tmp_path: Path) -> None:
         if image.mask is not None:
             path = tmp_path / "weave" / "ground_truth" / image.path.parent.name / f"{image.path.stem}_mask.png"
             expected.add(path)
-            with Image.open(path) as image:
-                assert image.mode == "L"
-                np.testing.assert_array_equal(np.asarray(image), np.where(image.mask, 255, 0))
+            with Image.open(path) as written:
+                assert written.mode == "L"
+                np.testing.assert_array_equal(np.asarray(written), np.where(image.mask, 255, 0))
     # Nothing else is left behind, no unfinished file either.
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == expected
 
 
 def test_writing_again_gives_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("one", "two"):
-        sample.write("bottle", tmp_path / folder, size=64, train=1, test_good=0, per_defect=0)
+        sample.write(sample.images("bottle", size=64, train=1, test_good=0, per_defect=0), tmp_path / folder)
     one, two = ((tmp_path / folder / "bottle/train/good/000.png").read_bytes() for folder in ("one", "two"))
     assert one == two
 
@@ -170,5 +170,5 @@ def test_an_error_says_what_was_found_what_was_expected_and_what_to_do(call: obj
 
 def test_an_unknown_class_leaves_no_folder_behind(tmp_path: Path) -> None:
     with pytest.raises(PadimEdgeError):
-        sample.write("cup", tmp_path)
+        sample.write(sample.images("cup"), tmp_path)
     assert list(tmp_path.iterdir()) == []

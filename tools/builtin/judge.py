@@ -38,7 +38,7 @@ def data(class_name: str, turned: float) -> Dataset:
     from padim_edge.datasets import from_folder
 
     folder = Path(tempfile.mkdtemp(prefix="judge"))
-    sample.write(class_name, folder, seed=SEED, size=256, train=120, test_good=40, per_defect=10)
+    sample.write(sample.images(class_name, seed=SEED, size=256, train=120, test_good=40, per_defect=10), folder)
     found = from_folder(folder, class_name)
     return perturbed(found, rotate=turned, crop=None, seed=SEED) if turned else found
 

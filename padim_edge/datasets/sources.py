@@ -1,0 +1,51 @@
+"""The one way in: whatever a user names or hands over becomes a data set. Commands and Python interface share it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+from padim_edge.datasets import given, layouts
+from padim_edge.datasets.drawn import from_sample
+from padim_edge.datasets.items import Dataset
+from padim_edge.sample.draw import CLASSES
+
+__all__ = ["Source", "class_names", "from_source"]
+
+Source: TypeAlias = "str | os.PathLike[str] | Iterable[given.Given] | Dataset | None"
+"""Anything that `from_source` takes."""
+
+
+def from_source(source: Source, class_name: str | None = None) -> Dataset:
+    """Return the data set that a user means.
+
+    Args:
+        source: One of:
+
+            * a path: a data set's folder, a folder of good images, a CSV file or a video; see `from_folder`;
+            * good images: a list of paths, or any iterable of arrays or PIL images; see `from_images`;
+            * `None`: the built-in sample;
+            * a `Dataset`, which is returned as it is.
+        class_name: The class to take where there are several. Where there is one, its name.
+
+    Raises:
+        PadimEdgeError: Nothing is there, there is no such class, or what is there are no images.
+    """
+    if source is None:
+        return from_sample(class_name)
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return layouts.from_folder(Path(source), class_name)
+    return given.from_images(source, class_name)
+
+
+def class_names(data: str | os.PathLike[str] | None) -> tuple[str, ...]:
+    """Return the names of all classes of a data set on disk, or of the built-in sample (`None`).
+
+    Raises:
+        PadimEdgeError: There is no such folder, or no data set in it.
+    """
+    return CLASSES if data is None else layouts.class_names(Path(data))
