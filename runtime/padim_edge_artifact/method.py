@@ -21,6 +21,11 @@ REDUCTIONS = ("random", "semi-orthogonal", "pca")
 orthonormal rows (arXiv 2105.14737, section 3.2), or the principal components of the good images' features."""
 
 
+def _choice(what: str, found: str, known: tuple[str, ...]) -> None:
+    if found not in known:
+        raise PadimEdgeError(f"there is no {what} {found!r}; choose one of {', '.join(known)}")
+
+
 @dataclass(frozen=True)
 class Precision:
     """Number types of a model, and how much of each Gaussian it keeps.
@@ -124,8 +129,3 @@ _EXPECTED = {
     "ridge": "a positive number such as 0.003",
     "sigma": "0 or more pixels",
 }
-
-
-def _choice(what: str, found: str, known: tuple[str, ...]) -> None:
-    if found not in known:
-        raise PadimEdgeError(f"there is no {what} {found!r}; choose one of {', '.join(known)}")
