@@ -35,7 +35,7 @@ def test_without_a_crop_the_whole_image_is_judged(rows: int, columns: int, width
 
 
 @given(preprocessings(), sides, sides, st.integers(2, 9))
-def test_a_image_scaled_has_its_box_scaled(p: Preprocessing, width: int, height: int, times: int) -> None:
+def test_an_image_scaled_has_its_box_scaled(p: Preprocessing, width: int, height: int, times: int) -> None:
     small, large = p.judged_box(width, height), p.judged_box(times * width, times * height)
     for edge in ("left", "top", "right", "bottom", "width", "height"):
         assert getattr(large, edge) == pytest.approx(times * getattr(small, edge), abs=ROUNDING * times)

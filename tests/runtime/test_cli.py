@@ -167,7 +167,7 @@ def test_only_unreadable_images(run: Run, golden: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "h").iterdir()) == []
 
 
-def test_what_was_changed_in_a_image_is_told(run: Run, golden: Path, tmp_path: Path) -> None:
+def test_what_was_changed_in_an_image_is_told(run: Run, golden: Path, tmp_path: Path) -> None:
     images.good(1).convert("RGBA").save(tmp_path / "a.png")
     stdout, stderr = run("infer", golden, tmp_path / "a.png", "--json")
     assert objects(stdout)[0]["notes"] == ["transparency was dropped"]

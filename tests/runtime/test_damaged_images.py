@@ -59,7 +59,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_image_cut_anywhere_is_refused_or_whole(tmp_path: Path, name: str) -> None:
+def test_an_image_cut_anywhere_is_refused_or_whole(tmp_path: Path, name: str) -> None:
     """Cut: refused. Only what follows the last pixel may be missing. A grey lower half would be judged as a defect."""
     path, content = tmp_path / name, FILES[name]
     path.write_bytes(content)
@@ -78,7 +78,7 @@ def test_a_image_cut_anywhere_is_refused_or_whole(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_damaged_bytes_give_a_image_or_a_sentence(tmp_path: Path, name: str) -> None:
+def test_damaged_bytes_give_an_image_or_a_sentence(tmp_path: Path, name: str) -> None:
     """Not every format has checksums; but no other exception may end the judging of a folder."""
     path, content = tmp_path / name, FILES[name]
     draw = np.random.default_rng(0)
@@ -221,7 +221,7 @@ class TestFind:
         assert self.names(tmp_path) == ["f.png"]
         assert self.names(tmp_path / ".cache") == ["b.png"]
 
-    def test_a_folder_that_ends_like_a_image_is_no_image(self, tmp_path: Path) -> None:
+    def test_a_folder_that_ends_like_an_image_is_no_image(self, tmp_path: Path) -> None:
         self.tree(tmp_path, "x.png/inner.png")
         assert self.names(tmp_path) == ["x.png/inner.png"]
 

@@ -157,7 +157,7 @@ def test_the_decision_and_the_regions_agree_to_the_last_digit(detector: Detector
         assert bool(result.anomalous[0]) == bool(regions) == (score > limit)
 
 
-def test_a_image_in_any_memory_layout_is_judged_alike(detector: Detector) -> None:
+def test_an_image_in_any_memory_layout_is_judged_alike(detector: Detector) -> None:
     """As slices, channel swaps (BGR from OpenCV) and read-only views come in."""
     batch = frames(detector, 2)
     swapped = np.ascontiguousarray(batch[..., ::-1])[..., ::-1]

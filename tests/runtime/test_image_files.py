@@ -204,7 +204,7 @@ def test_exif_orientation_gives_the_upright_image(tmp_path: Path, suffix: str, m
     assert np.array_equal(pixels, expected)
 
 
-def test_a_image_in_memory_is_prepared_as_its_file_is(golden: Path, device: str, tmp_path: Path) -> None:
+def test_an_image_in_memory_is_prepared_as_its_file_is(golden: Path, device: str, tmp_path: Path) -> None:
     """`Detector.prepare` takes both; 16 bits, transparency and EXIF orientation must not depend on which."""
     detector = Detector.load(golden, device)
     exif = Image.Exif()
@@ -254,12 +254,12 @@ def test_a_crop_is_the_uncropped_frame_cut(
 
 @settings(deadline=None, max_examples=40)
 @given(sides, sides, st.integers(0, 255))
-def test_a_image_of_one_colour_keeps_it(width: int, height: int, level: int) -> None:
+def test_an_image_of_one_colour_keeps_it(width: int, height: int, level: int) -> None:
     frame = image_files.prepare(Image.new("RGB", (width, height), (level, 0, 255)), Preprocessing((33, 47), (31, 30)))
     assert np.array_equal(frame, np.broadcast_to(np.array([level, 0, 255], np.uint8), (31, 30, 3)))
 
 
-def test_a_image_of_the_frames_size_is_not_touched() -> None:
+def test_an_image_of_the_frames_size_is_not_touched() -> None:
     pixels = images.noise(1, (40, 50))
     assert np.array_equal(image_files.prepare(Image.fromarray(pixels), Preprocessing((40, 50))), pixels)
 

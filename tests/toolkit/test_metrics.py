@@ -216,7 +216,7 @@ def test_what_the_model_did_not_look_at_is_left_out() -> None:
     assert (outside.regions, outside.auroc, outside.pro) == (2 - 1, 1, 1)
 
 
-def test_a_image_of_unknown_truth_is_left_out() -> None:
+def test_an_image_of_unknown_truth_is_left_out() -> None:
     maps = random_maps(3)
     more = pixel_metrics([*maps, (np.full((5, 5), 9, np.float32), None)])
     found = pixel_metrics(maps)
