@@ -1,82 +1,26 @@
-"""The pages under runtime/install: commands that exist, nothing that the doctor says otherwise, and links to them."""
+"""The pages on devices: nothing that the doctor says otherwise, the wheel's own version, and what was tried."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
-import typer.main
+from pages import DOCS, ROOT, calls
 
-from padim_edge_runtime.cli import app
 from padim_edge_runtime.doctor import graphics, jetson
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "runtime" / "install").glob("*.md"))
-NAMES = {"industrial-pc.md", "jetson.md", "offline.md", "raspberry-pi.md"}
+PAGES = [DOCS / "deployment" / f"{name}.md" for name in ("industrial-pc", "jetson", "offline", "raspberry-pi")]
 
 
 def page(name: str) -> str:
-    return (ROOT / "runtime" / "install" / name).read_text(encoding="utf-8")
-
-
-def calls(text: str) -> list[list[str]]:
-    """The words of each `padim-edge ...` in the shell blocks of a page."""
-    found = []
-    for block in re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        for line in block.splitlines():
-            lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;")  # a comment begins with #
-            lexer.whitespace_split = True
-            words: list[str] = []
-            for word in [*lexer, ";"]:
-                if set(word) <= set("&|;"):
-                    found += [words] if words[:1] == ["padim-edge"] else []
-                    words = []
-                else:
-                    words.append(word)
-    return found
-
-
-def wrong(words: list[str]) -> str | None:
-    """What of `padim-edge COMMAND --option ...` does not exist."""
-    group = typer.main.get_command(app)
-    context = group.make_context("padim-edge", [], resilient_parsing=True)
-    command = group.get_command(context, words[1]) if len(words) > 1 else None  # type: ignore[attr-defined]
-    if command is None:
-        return f"no command {words[1:2]}"
-    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)} | {"--help", "-h"}
-    options = {word.partition("=")[0] for word in words[2:] if word.startswith("-")}
-    return f"no options {sorted(options - known)} of {words[1]}" if options - known else None
-
-
-def test_there_are_four_pages_and_both_readmes_name_them() -> None:
-    assert {each.name for each in PAGES} == NAMES
-    for readme, prefix in (("README.md", "runtime/install/"), ("runtime/README.md", "install/")):
-        text = (ROOT / readme).read_text(encoding="utf-8")
-        for name in NAMES:
-            assert f"]({prefix}{name})" in text, (readme, name)
+    return (DOCS / "deployment" / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_commands_and_options_exist(path: Path) -> None:
-    found = calls(path.read_text(encoding="utf-8"))
-    assert ["padim-edge", "doctor"] in found
-    for words in found:
-        assert wrong(words) is None, words
-
-
-def test_what_does_not_exist_would_be_found() -> None:
-    lines = (
-        "export X=1 && padim-edge infer a.onnx b/ --jsn  # no such",
-        ". a; padim-edge judge x",
-        "padim-edge doctor",
-    )
-    first, second, third = calls("\n".join(("```sh", *lines, "```")))
-    assert wrong(first) == "no options ['--jsn'] of infer"
-    assert wrong(second) == "no command ['judge']"
-    assert wrong(third) is None
+def test_a_page_begins_with_the_doctor(path: Path) -> None:
+    assert ["padim-edge", "doctor"] in calls(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

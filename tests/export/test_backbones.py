@@ -16,7 +16,7 @@ from torchvision import models
 from padim_edge_artifact import PadimEdgeError, read_verified
 from padim_edge_export import backbones
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "presets.md"
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_the_rows_say_what_their_networks_give(name: str) -> None:
     channels, strides = sum(trunk.description.channels), ", ".join(map(str, STRIDES[name]))
     assert backbones.default_dims(name) == row.dims <= channels
     told = f"| `{name}` | `{','.join(row.layers)}` | {strides} | {channels} | {row.dims} |"
-    assert told in README.read_text()
+    assert told in PAGE.read_text()
     if row.torchvision_weights is not None:
         entry = models.get_weight(row.torchvision_weights)
         assert entry in models.get_model_weights(name)

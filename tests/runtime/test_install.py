@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import golden as files
-import images
+import drawn_images
 import pytest
 import wheels
 from wheels import ENVIRONMENT, ROOT, uv
@@ -39,11 +39,11 @@ def bench(tmp_path: Path) -> Path:
     """A folder with two models, good parts and a defective one."""
     for path in (files.WHOLE, files.CROPPED, files.CROPPED.with_name(f"{files.CROPPED.name}.data")):
         shutil.copyfile(path, tmp_path / path.name)
-    images.good(70).save(tmp_path / "good.png")
-    images.defective(71)[0].save(tmp_path / "defective.png")
+    drawn_images.good(70).save(tmp_path / "good.png")
+    drawn_images.defective(71)[0].save(tmp_path / "defective.png")
     (tmp_path / "held_out").mkdir()
     for i in range(30):
-        images.good(100 + i).save(tmp_path / "held_out" / f"{i}.png")
+        drawn_images.good(100 + i).save(tmp_path / "held_out" / f"{i}.png")
     return tmp_path
 
 
@@ -63,7 +63,7 @@ def decisions(said: str) -> dict[str, bool]:
 
 def collect(machine: str, wheel: Path, folder: Path) -> Path:
     """The wheelhouse that the page's own command collects, for this Python in place of the page's."""
-    page = (ROOT / "runtime" / "install" / "offline.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "deployment" / "offline.md").read_text(encoding="utf-8")
     (line,) = re.findall(rf"^python -m pip download .*_{machine} .*$", page, re.MULTILINE)
     words = shlex.split(line)[1:]
     words[-1] = f"{wheel}[cpu]"
