@@ -13,7 +13,7 @@ import numpy as np
 
 from padim_edge.datasets import Dataset
 from padim_edge.evaluation.compare import compare_detectors, deltas
-from padim_edge.fitted import ExportOptions, fit
+from padim_edge.fitted import ExportOptions, fit_dataset
 from padim_edge.model import Model
 from padim_edge.network import exported
 from padim_edge.plan import model_bytes
@@ -125,7 +125,7 @@ def exact_cost(model: Model, dataset: Dataset, weights: str, options: ExportOpti
         return None
     whole = replace(method, precision=Precision())
     with tempfile.TemporaryDirectory(prefix="padim-edge-") as scratch:
-        fitted = fit(dataset, whole, weights=weights, device=options.device, progress=Feedback(feedback.report))
+        fitted = fit_dataset(dataset, whole, weights=weights, device=options.device, feedback=Feedback(feedback.report))
         exact = fitted.export_with(
             Path(scratch) / "exact.onnx", replace(options, precision=None), Feedback(feedback.report)
         )

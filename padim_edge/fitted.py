@@ -23,7 +23,7 @@ from padim_edge_learn.assemble import GoodImages, ModelOptions, assemble
 from padim_edge_model.calibration import check_rate
 from padim_edge_runtime.progress import Feedback, feedback_of
 
-__all__ = ["ExportOptions", "Fitted", "fit", "load_fitted"]
+__all__ = ["ExportOptions", "Fitted", "fit", "fit_dataset", "load_fitted"]
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Fitted:
                 f"{precision.name} for {precision.target}; leave the precision out, or fit again"
             )
         method = replace(self.method, precision=precision)
-        return fit(self.dataset, method, weights=self.weights, device=device, progress=feedback)
+        return fit_dataset(self.dataset, method, weights=self.weights, device=device, feedback=feedback)
 
 
 def fit(
@@ -161,21 +161,47 @@ def fit(
     Raises:
         PadimEdgeError: Fewer than two images can be read, an option or the weights do not fit, or memory is too small.
     """
-    start = time.perf_counter()
-    feedback = feedback_of(progress)
     dataset = from_source(images, class_name)
     if isinstance(preset, Method):
         method = preset
     else:
         method = preset_of(preset, backbone="builtin") if images is None else preset_of(preset)
-    empty = begin(dataset, method, os.fspath(weights), device=device, report=feedback.report)
+    return fit_dataset(dataset, method, weights=os.fspath(weights), device=device, feedback=feedback_of(progress))
+
+
+def fit_dataset(
+    dataset: Dataset,
+    method: Method,
+    *,
+    weights: str = "auto",
+    device: str = "cpu",
+    room_for: Path | None = None,
+    feedback: Feedback,
+) -> Fitted:
+    """Fit on the good images of a data set: the lower storey of `fit`.
+
+    Args:
+        dataset: Data set with good images.
+        method: Method of the fit.
+        weights: As in `fit`.
+        device: As in `fit`.
+        room_for: Model file that will be written; its disk must have room. `None` checks memory only.
+        feedback: Progress bars, and the function that is told what the fit needs.
+
+    Raises:
+        PadimEdgeError: As from `fit`; or the disk is too full.
+    """
+    start = time.perf_counter()
+    empty = begin(dataset, method, weights, device=device, report=feedback.report)
     needed = plan.needs(empty, method.precision, len(dataset.good))
     feedback.tell(str(needed))
     plan.require_memory(needed)
+    if room_for is not None:
+        plan.require_room(needed, room_for)
     with feedback.report("fitting", len(dataset.good)) as advance:
         kept, unreadable = gather(empty, dataset.good, device=device, advance=advance)
     require_enough(kept, unreadable)
-    return Fitted(kept, dataset, method, os.fspath(weights), unreadable, time.perf_counter() - start)
+    return Fitted(kept, dataset, method, weights, unreadable, time.perf_counter() - start)
 
 
 def load_fitted(path: str | os.PathLike[str], images: Source, *, class_name: str | None = None) -> Fitted:

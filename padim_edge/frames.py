@@ -27,9 +27,7 @@ def frames_of(items: Sequence[Item], preprocessing: Preprocessing) -> Iterator[t
     return decoded(items, prepare, ahead=2 * BATCH)
 
 
-def readable_frames(
-    items: Sequence[Item], preprocessing: Preprocessing, unreadable: dict[str, str]
-) -> Iterator[Frame]:
+def readable_frames(items: Sequence[Item], preprocessing: Preprocessing, unreadable: dict[str, str]) -> Iterator[Frame]:
     """Decode the readable items into the model's frame, in order; `unreadable` gains the others' sentences by name."""
     for item, frame in frames_of(items, preprocessing):
         if isinstance(frame, ImageError):

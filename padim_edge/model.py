@@ -38,10 +38,10 @@ class Model:
         return f"<Model {self}>"
 
     def __str__(self) -> str:
-        about = self.metadata
+        about, method = self.metadata, self.metadata.method
         return (
-            f"{self.path}: {about.method.backbone}, preset {about.method.preset}, {about.precision}, {about.images} good "
-            f"images, threshold {about.threshold:.2f}, {self.bytes / 1e6:.1f} MB, {self.seconds:.1f} s"
+            f"{self.path}: {method.backbone}, preset {method.preset}, {method.precision}, {about.images} good images, "
+            f"threshold {about.threshold:.2f}, {self.bytes / 1e6:.1f} MB, {self.seconds:.1f} s"
         )
 
     @property

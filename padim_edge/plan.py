@@ -1,4 +1,4 @@
-"""Memory and disk space of a fit and its model: estimated before the work starts, and refused where they are missing."""
+"""Memory and disk space of a fit and its model, estimated before the work starts and refused where missing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from onnx import numpy_helper
 
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import Kept
+from padim_edge_artifact.method import Precision
 from padim_edge_learn.accumulate import BATCH, side_by_side
 from padim_edge_model.graph import EmbeddingGraph, of_kept
-from padim_edge_artifact.method import Precision
-from padim_edge_runtime.memory import available_memory
 from padim_edge_model.whitening import exact_numbers, levels_of
+from padim_edge_runtime.memory import available_memory
 
 __all__ = ["Needs", "model_bytes", "needs", "require_memory", "require_room"]
 

@@ -127,7 +127,7 @@ def preset(name: str = "edge", **options: Unpack[Options]) -> Method:
     return replace(
         method,
         preprocessing=preprocessing,
-        reduction=chosen.get("reduction", method.reduction),
+        reduction=chosen.get("reduction") or method.reduction,
         seed=chosen.get("seed", method.seed),
         sigma=_SIGMA_AT_224 * min(preprocessing.size) / 224,
         precision=_parse_precision(chosen),
@@ -148,8 +148,8 @@ def _with_backbone(method: Method, options: Options) -> Method:
     """Set backbone, layers, dimensions and shares, which depend on one another."""
     from padim_edge_export import backbones
 
-    name = options.get("backbone", method.backbone)
-    dims = options.get("dims", None)
+    name = options.get("backbone") or method.backbone
+    dims = options.get("dims")
     default = backbones.default_dims(name)
     asked = options.get("layers")
     if asked is None and name in backbones.BACKBONES:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx
 
 from padim_edge_artifact import PadimEdgeError, names
+from padim_edge_artifact.method import Precision
 from padim_edge_export import rewrites
 from padim_edge_export.quantise import integers
 from padim_edge_export.quantise.equalise import equalise, factors
@@ -18,7 +19,6 @@ from padim_edge_export.quantise.integers import LARGEST_WEIGHT, Range
 from padim_edge_export.quantise.rounding import Moments, round_weights, tap
 from padim_edge_learn.accumulate import batches
 from padim_edge_model.graph import EmbeddingGraph
-from padim_edge_artifact.method import Precision
 from padim_edge_runtime.devices.providers import open_session
 
 __all__ = ["OBSERVED", "in_precision"]

@@ -1,4 +1,4 @@
-"""Several processes that fit shards of one data set: torch.distributed, started by torchrun.
+"""Processes that fit shards of one data set together: torch.distributed, started by torchrun.
 
 Every rank gets the same embedding graph, fits its own shard, and the statistics are merged exactly on rank 0: with n
 images in all, means are averaged, and each rank's scatter gets its own share of the spread of the means, before the
@@ -22,44 +22,45 @@ import torch.distributed as dist
 from padim_edge_artifact import PadimEdgeError, Statistics
 from padim_edge_artifact.kept import Kept
 from padim_edge_artifact.reference import Seen
+from padim_edge_model.comparable import merge_seen
 
 __all__ = ["Ranks", "joined_by_torchrun", "wanted"]
 
 _PATCHES = 256
-"""Merged at a time; at D = 100 their scatters are 20 MB."""
+"""Number of patches merged at a time; at D = 100 their scatters take 20 MB."""
 
 _PATIENCE = timedelta(hours=2)
-"""That a rank waits for the others: shards are of equal length, but not all machines are equally fast."""
+"""Longest wait for the other ranks: shards are of equal length, but not all machines are equally fast."""
 
 T = TypeVar("T")
 
 
 def wanted() -> bool:
-    """Whether torchrun started this process as one of several."""
+    """Tell whether torchrun started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its like."""
+    """This process among all processes of the fit."""
 
     rank: int
     """0 to world - 1; rank 0 writes."""
     world: int
-    """How many there are."""
+    """Number of processes."""
 
     @property
     def here(self) -> int:
-        """How many of them share this machine's memory."""
+        """Number of processes on this machine, which share its memory."""
         return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This rank's shard: one of `world` stretches of nearly equal length, in order."""
+        """Return this rank's shard: one of `world` stretches of nearly equal length, in order."""
         first, last = (len(items) * at // self.world for at in (self.rank, self.rank + 1))
         return items[first:last]
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What `make` gives on rank 0, which alone calls it."""
+        """Return what `make` gives on rank 0; no other rank calls it."""
         box: list[Any] = [make() if self.rank == 0 else None]
         with _told():
             dist.broadcast_object_list(box, src=0)
@@ -67,27 +68,27 @@ class Ranks:
         return found
 
     def gathered(self, value: T) -> list[T]:
-        """Every rank's value, in the order of ranks; on all ranks."""
+        """Return every rank's value on all ranks, in the order of ranks."""
         box: list[Any] = [None] * self.world
         with _told():
             dist.all_gather_object(box, value)
         return box
 
     def merged(self, own: Kept) -> Kept:
-        """The statistics of all shards on rank 0; on the others something of no use. `own` is written over."""
+        """Return the statistics of all shards on rank 0. Elsewhere the result is of no use. `own` is overwritten."""
         with _told():
             statistics = _merged(own.statistics)
         seen = Seen.nothing(own.statistics.grid)
         for each in self.gathered(own.seen):
-            seen = seen.merge(each)
+            seen = merge_seen(seen, each)
         return replace(own, statistics=statistics, seen=seen)
 
 
 @contextmanager
 def joined_by_torchrun(backend: str = "gloo") -> Iterator[Ranks]:
-    """Meet the other ranks.
+    """Join the other ranks.
 
-    torchrun ends the other ranks where one fails; they then say so, and leave no unfinished file behind.
+    Where one rank fails, torchrun ends the others. They report it and leave no unfinished file behind.
 
     Raises:
         PadimEdgeError: Another rank has gone, or they cannot meet.
@@ -98,7 +99,7 @@ def joined_by_torchrun(backend: str = "gloo") -> Iterator[Ranks]:
     except (RuntimeError, ValueError) as error:
         raise PadimEdgeError(
             f"the ranks cannot meet ({_first_line(error)}); start them with torchrun --nproc-per-node K -m "
-            "padim_edge.fit"
+            "padim_edge fit"
         ) from error
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
@@ -115,7 +116,7 @@ def _terminated(*_: object) -> None:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """A rank that has gone, in one sentence."""
+    """Turn the failure of another rank into one sentence."""
     try:
         yield
     except RuntimeError as error:

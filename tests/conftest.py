@@ -14,7 +14,6 @@ from pathlib import Path
 
 import golden as golden_files
 import pytest
-import remembered
 
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_runtime.devices.providers import import_onnxruntime
@@ -62,14 +61,6 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """TensorRT's engines, where there is a TensorRT, are kept there and not beside the golden models."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PADIM_EDGE_CACHE", str(tmp_path_factory.mktemp("engines")))
-        yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def once() -> Iterator[None]:
-    """Graphs and images that were made before are taken again."""
-    with pytest.MonkeyPatch.context() as patch:
-        remembered.remember(patch)
         yield
 
 

@@ -1,24 +1,27 @@
 """Makes the golden models of tests/runtime: `python tests/make_golden.py`. Needs the toolkit; the tests do not.
 
-The tests judge images of tests/images.py with them, so fitting uses the same images.
+The tests judge images of tests/drawn_images.py with them, so fitting uses the same images.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import images
+import drawn_images
 import torch
 from torch import nn
 
-from padim_edge.build import build
-from padim_edge.datasets import GOOD, Dataset, Item
-from padim_edge.presets import Preset
+from padim_edge.datasets import Dataset, from_images
+from padim_edge.fitted import Fitted
+from padim_edge.gather import gather
+from padim_edge.network import Exported
+from padim_edge.start import prepared
 from padim_edge_artifact import Preprocessing
 from padim_edge_artifact.metadata import Backbone
+from padim_edge_artifact.method import Method
+from padim_edge_export import embedding
 from padim_edge_export.backbones import Trunk
 from padim_edge_model import onnx_file
-from padim_edge_runtime.image_files import Decoded
 
 FOLDER = Path(__file__).parent / "runtime"
 GOOD_IMAGES = 24
@@ -40,38 +43,64 @@ class Toy(nn.Module):
         return {"stage1": first, "stage2": second, "stage3": torch.relu(self.stage3(second))}
 
 
+LAYERS = ("stage1", "stage2", "stage3")
+
+WHOLE = Method(
+    "golden",
+    Preprocessing((64, 64)),
+    "toy",
+    LAYERS,
+    "random",
+    dims=8,
+    seed=0,
+    shares=None,
+    pooling=3,
+    pool_patches=False,
+    ridge=0.003,
+    sigma=4.0 * 64 / 224,
+)
+CROPPED = Method(
+    "golden-cropped",
+    Preprocessing((72, 80), (64, 48), "bilinear"),
+    "toy",
+    LAYERS,
+    "semi-orthogonal",
+    dims=8,
+    seed=0,
+    shares=None,
+    pooling=1,
+    pool_patches=False,
+    ridge=0.01,
+    sigma=4.0 * 48 / 224,
+)
+
+
 def trunk() -> Trunk:
     torch.manual_seed(7)
     description = Backbone(
-        name="toy",
-        layers=("stage1", "stage2", "stage3"),
         channels=CHANNELS,
         weights="fixed-seed initialisation, not trained",
         weights_digest="0" * 64,
         licence="Apache-2.0",
     )
-    return Trunk(Toy().eval(), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), description)
+    return Trunk(Toy().eval(), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), LAYERS, description)
 
 
 def dataset() -> Dataset:
-    parts = (images.good(i) for i in range(GOOD_IMAGES))
-    items = (Item(f"good {i}", GOOD, lambda p=p: Decoded(p, ()), None) for i, p in enumerate(parts))
-    return Dataset("disc", tuple(items), ())
+    return from_images([drawn_images.good(i) for i in range(GOOD_IMAGES)], "disc")
+
+
+def export(method: Method, path: Path) -> None:
+    toy, good = trunk(), dataset()
+    begun = prepared(good, method, Exported(toy.description, embedding.build(toy, method)))
+    kept, unreadable = gather(begun, good.good)
+    Fitted(kept, good, method, None, unreadable, 0.0).export(path, progress=False)
 
 
 def main() -> None:
-    whole = Preset("golden", Preprocessing((64, 64)), "random", pooling=3, ridge=0.003, dims=8)
-    build(dataset(), FOLDER / "golden.onnx", whole, trunk())
-    cropped = Preset(
-        "golden-cropped",
-        Preprocessing((72, 80), (64, 48), "bilinear"),
-        "semi-orthogonal",
-        pooling=1,
-        ridge=0.01,
-        dims=8,
-    )
+    export(WHOLE, FOLDER / "golden.onnx")
     onnx_file.EXTERNAL_ABOVE = 0  # so that even these few constants go to a data file
-    build(dataset(), FOLDER / "golden_data.onnx", cropped, trunk())
+    export(CROPPED, FOLDER / "golden_data.onnx")
     for path in sorted(FOLDER.glob("golden*")):
         print(f"{path.name}: {path.stat().st_size} bytes")
 

@@ -1,65 +1,82 @@
-"""What tests of whole models share: presets on small frames, backbones without a weights file, drawn images."""
+"""Methods on small frames, backbones with drawn weights, drawn images: what tests of whole models share.
+
+Everything goes through the product's own functions, which export each method only once per process.
+"""
 
 from __future__ import annotations
 
+import atexit
 import copy
 import dataclasses
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torchvision.models import ResNet
 
 from padim_edge import quantisation, sample
-from padim_edge.datasets import GOOD, Dataset, Item
-from padim_edge.presets import PRESETS, Preset
+from padim_edge.datasets import Dataset, from_images
+from padim_edge.fitted import ExportOptions, Fitted, fit_dataset
+from padim_edge.model import Model
+from padim_edge.network import exported as product_exported
+from padim_edge.presets import preset as preset_of
 from padim_edge_artifact import Preprocessing
-from padim_edge_export import backbones, embedding
+from padim_edge_artifact.method import Method, Precision
+from padim_edge_export import backbones
 from padim_edge_export.quantise.rounding import Rounded
 from padim_edge_export.rewrites import Graph
 from padim_edge_model.graph import EmbeddingGraph
-from padim_edge_runtime.image_files import Decoded
+from padim_edge_runtime.progress import SILENT
 
 __all__ = [
     "dataset",
-    "export_anew",
-    "export_once",
+    "export_model",
     "exported",
+    "fitted",
     "judged",
     "rounded_to_nearest",
     "small",
     "trunk_of",
     "weave",
+    "weights_of",
 ]
-
-_EXPORT = embedding.build
-
-
-def small(name: str) -> Preset:
-    """The same method on 64 x 64 pixels and 20 dimensions, for speed; a crop stays a crop."""
-    preset = PRESETS[name]
-    crop = None if preset.preprocessing.crop is None else (64, 64)
-    side = 64 if crop is None else 72
-    return dataclasses.replace(preset, preprocessing=Preprocessing((side, side), crop), dims=20)
 
 
 @cache
-def trunk_of(backbone: str) -> backbones.Trunk:
-    """A backbone that needs no weights file: those of torchvision get drawn ones.
+def small(name: str, backbone: str = "builtin", *, seed: int = 3, precision: Precision | None = None) -> Method:
+    """The same method on 64 x 64 pixels and 20 dimensions, for speed; a crop stays a crop.
 
     Args:
+        name: A preset.
         backbone: A name, or a name and layers as in `resnet34:layer1,layer2`.
+        seed: Random seed of the reduction.
+        precision: Precision of the model.
     """
+    network, _, layers = backbone.partition(":")
+    method = preset_of(
+        name, backbone=network, layers=layers or None, dims=20, seed=seed, precision=precision or Precision()
+    )
+    crop = None if method.preprocessing.crop is None else (64, 64)
+    side = 64 if crop is None else 72
+    return dataclasses.replace(method, preprocessing=Preprocessing((side, side), crop), sigma=4.0 * 64 / 224)
+
+
+@cache
+def weights_of(backbone: str) -> str:
+    """Weights that need no download: the built-in ones, or a file of drawn ones for a network of torchvision."""
     name, _, named = backbone.partition(":")
-    layers = tuple(named.split(",")) if named else None
     if name == "builtin":
-        return backbones.load(name, layers=layers)
-    with torch.random.fork_rng(devices=[]), pytest.MonkeyPatch.context() as patch:
+        return "auto"
+    layers = tuple(named.split(",")) if named else None
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = backbones._row(name, layers, "drawn").build()
         norms = {each: module for each, module in network.named_modules() if isinstance(module, torch.nn.BatchNorm2d)}
@@ -72,8 +89,46 @@ def trunk_of(backbone: str) -> backbones.Trunk:
                     value.normal_(0, 0.2)
         if norms and not isinstance(network, ResNet):  # whose shortcuts bring the image to the end anyway
             _settle(network.eval(), norms.values())
-        patch.setattr(backbones, "_read_state", lambda *_: (state, "random weights of a test"))
-        return backbones.load(name, layers=layers)
+        path = _folder() / f"{name}.safetensors"
+        save_file({key: value.contiguous() for key, value in state.items()}, path)
+    return str(path)
+
+
+@cache
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="padim-edge-weights-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def trunk_of(backbone: str) -> backbones.Trunk:
+    """The torch module of a backbone; `weights_of` says with which weights."""
+    name, _, named = backbone.partition(":")
+    return backbones.load_trunk(name, weights_of(backbone), tuple(named.split(",")) if named else None)
+
+
+def exported(method: Method) -> EmbeddingGraph:
+    """The embedding graph of a method in float32, the caller's own to change."""
+    return copy.deepcopy(product_exported(method, weights_of(_named(method))).graph)
+
+
+def fitted(good: Dataset, method: Method) -> Fitted:
+    """The statistics of the good images."""
+    return fit_dataset(good, method, weights=weights_of(_named(method)), feedback=SILENT)
+
+
+def export_model(good: Dataset, path: Path, method: Method, **options: object) -> Model:
+    """A model of the good images; `options` are those of `ExportOptions`."""
+    return fitted(good, method).export_with(path, ExportOptions(**options), SILENT)  # type: ignore[arg-type]
+
+
+def _named(method: Method) -> str:
+    """Backbone and layers in one word, as `small` takes them."""
+    usual = backbones.BACKBONES.get(method.backbone)
+    if usual is not None and usual.layers == method.layers:
+        return method.backbone
+    return f"{method.backbone}:{','.join(method.layers)}"
 
 
 def _settle(network: torch.nn.Module, norms: Iterable[torch.nn.BatchNorm2d]) -> None:
@@ -92,42 +147,6 @@ def _settle(network: torch.nn.Module, norms: Iterable[torch.nn.BatchNorm2d]) -> 
     with torch.inference_mode():
         network((torch.tensor(frames).permute(0, 3, 1, 2) / 255 - 0.45) / 0.225)
     network.eval()
-
-
-def export_anew(backbone: str, preset: Preset, seed: int = 3) -> EmbeddingGraph:
-    """The embedding graph."""
-    return _EXPORT(
-        trunk_of(backbone),
-        preset.preprocessing.size,
-        kind=preset.reduction,
-        dims=preset.dims,
-        seed=seed,
-        pooling=preset.pooling,
-        pool_patches=preset.pool_patches,
-        shares=preset.shares_of(len(trunk_of(backbone).description.layers)),
-    )
-
-
-_exported = cache(export_anew)
-
-
-def exported(backbone: str, preset: Preset, seed: int = 3) -> EmbeddingGraph:
-    """The same, the caller's own to change; torch exports it only once."""
-    return copy.deepcopy(_exported(backbone, preset, seed))
-
-
-@contextmanager
-def export_once(backbone: str, preset: Preset) -> Iterator[None]:
-    """`build` takes that graph instead of exporting it again, which takes longer than all the rest."""
-
-    def build(trunk: backbones.Trunk, size: tuple[int, int], *, seed: int, **how: Any) -> EmbeddingGraph:
-        assert trunk is trunk_of(backbone)
-        assert (size, how["dims"], how["kind"]) == (preset.preprocessing.size, preset.dims, preset.reduction)
-        return exported(backbone, preset, seed)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedding, "build", build)
-        yield
 
 
 @contextmanager
@@ -167,6 +186,5 @@ def judged() -> list[Image.Image]:
 
 
 def dataset(images: list[Image.Image]) -> Dataset:
-    """These as the good images of a class."""
-    items = (Item(str(i), GOOD, lambda p=p: Decoded(p, ()), None) for i, p in enumerate(images))
-    return Dataset("part", tuple(items), ())
+    """These images as the good ones of a class."""
+    return from_images(images, "part")

@@ -121,7 +121,9 @@ def assemble(
             observed = Observed(kept.seen)
             to_map = map_stage(size, graph.grid, method.sigma, options.inspected)
             without = _Without(session, statistics.count, form, graph, method.precision, device)
-            passing = batches(looked_at(images.frames, observed.add_shift), side_by_side(method.preprocessing.input_size))
+            passing = batches(
+                looked_at(images.frames, observed.add_shift), side_by_side(method.preprocessing.input_size)
+            )
             scores = _leave_one_out_scores(without, passing, to_map, advance)
         if not len(scores):
             raise PadimEdgeError("none of the good images can be read; expected some of those that were fitted on")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from padim_edge_artifact import ArtifactError
-from padim_edge_artifact.kept import Kept, Recipe
+from collections.abc import Sequence
+from pathlib import Path
+
+from padim_edge_artifact import ArtifactError, PadimEdgeError
+from padim_edge_artifact.kept import Kept, Recipe, read_kept, write_kept
 from padim_edge_model.comparable import merge_seen
 from padim_edge_model.statistics import merge
 
-__all__ = ["merge_kept"]
+__all__ = ["merge_files", "merge_kept"]
 
 
 def merge_kept(first: Kept, second: Kept, *, in_place: bool = False) -> Kept:
@@ -37,3 +40,33 @@ def _words(recipe: Recipe) -> str:
         f"{method.backbone} with weights {recipe.backbone.weights_digest[:12]}, {method.reduction} {method.dims} seed "
         f"{method.seed}, {height}x{width}, {method.precision.name}, by {recipe.created_by}"
     )
+
+
+def merge_files(files: Sequence[Path], output: Path) -> Kept:
+    """Merge statistics files into one, and return its content.
+
+    Args:
+        files: Two or more files of different images.
+        output: File to write.
+
+    Raises:
+        PadimEdgeError: Fewer than two files, a file or its images twice, an unfinished fit, or different embeddings.
+    """
+    if len(files) < 2:
+        raise PadimEdgeError(f"there is {len(files)} file to merge, expected two or more")
+    if len({path.resolve() for path in files}) < len(files):
+        raise PadimEdgeError("a file is named twice; its images would count twice")
+    total = read_kept(files[0])
+    digests = {total.statistics.digest(): files[0]}
+    for path in files[1:]:
+        other = read_kept(path)
+        for each, name in ((total, files[0]), (other, path)):
+            if each.progress is not None:
+                raise PadimEdgeError(f"{name} is of an unfinished fit; finish it with --resume first")
+        twin = digests.setdefault(other.statistics.digest(), path)
+        if twin is not path:
+            raise PadimEdgeError(f"{path} holds the same images as {twin}; they would count twice")
+        total = merge_kept(total, other, in_place=True)
+        del other
+    write_kept(output, total)
+    return total

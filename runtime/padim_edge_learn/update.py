@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_artifact import ArtifactError, ImageError, Metadata, PadimEdgeError, read_verified
+from padim_edge_artifact import ArtifactError, ImageError, Metadata, PadimEdgeError, read_metadata, read_verified
 from padim_edge_artifact.kept import Kept, read_kept, write_kept
 from padim_edge_learn.accumulate import BATCH, accumulate
 from padim_edge_learn.assemble import Assembled, GoodImages, ModelOptions, assemble, looked_at
@@ -22,7 +23,7 @@ from padim_edge_runtime import image_files
 from padim_edge_runtime.prefetch import decoded
 from padim_edge_runtime.progress import Report, none
 
-__all__ = ["UpdateFiles", "Updated", "next_name", "update"]
+__all__ = ["UpdateFiles", "Updated", "next_name", "update", "update_files"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class UpdateFiles:
 class Updated:
     """Outcome of `update`."""
 
+    files: UpdateFiles
+    """Files that were read and written."""
     metadata: Metadata
     """Metadata of the new model."""
     before: Metadata
@@ -53,6 +56,43 @@ class Updated:
     """Leave-one-out scores of the new images."""
     unreadable: tuple[str, ...]
     """One sentence for each image that could not be read and was left out."""
+
+    def __str__(self) -> str:
+        after, before = self.metadata, self.before
+        return (
+            f"{self.files.output}: revision {after.revision}, {after.images} good images, {before.images} before; "
+            f"threshold {after.threshold:.2f}, {before.threshold:.2f} before"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `update --json` prints."""
+        return {
+            "model": str(self.files.output),
+            "statistics": str(self.files.output_statistics),
+            "bytes": self.bytes,
+            "revision": self.metadata.revision,
+            "parent": self.metadata.parent,
+            "images_before": self.before.images,
+            "images": self.metadata.images,
+            "threshold_before": self.before.threshold,
+            "threshold": self.metadata.threshold,
+        }
+
+
+def update_files(model: Path, statistics: Path | None = None, output: Path | None = None) -> UpdateFiles:
+    """Name the files of an update, with their usual names where none is given.
+
+    Raises:
+        PadimEdgeError: The output is the model itself, or its name does not end in `.onnx`.
+    """
+    new = output or next_name(model, read_metadata(model).revision + 1)
+    if new.resolve() == model.resolve():
+        raise PadimEdgeError(
+            f"--output is the model itself, {model}; choose another name, so that both can be compared"
+        )
+    if new.suffix != ".onnx":
+        raise PadimEdgeError(f"--output is {new}, expected a name that ends in .onnx")
+    return UpdateFiles(model, statistics or model.with_suffix(".npz"), new, new.with_suffix(".npz"))
 
 
 def next_name(model: Path, revision: int) -> Path:
@@ -99,9 +139,7 @@ def update(
     with report("fitting", len(images)) as advance:
         graph = joined(of_kept(old)).SerializeToString()
         passing = looked_at(_frames(images, old, unreadable), observed.add)
-        added = accumulate(
-            graph, passing, old.statistics, device=device, after=lambda _, count: advance(count)
-        )
+        added = accumulate(graph, passing, old.statistics, device=device, after=lambda _, count: advance(count))
     if added.count == old.statistics.count:
         first = f"; the first of them: {unreadable[0]}" if unreadable else ""
         raise ImageError(f"there is no readable image to learn from, expected one or more{first}")
@@ -117,7 +155,7 @@ def update(
     made: Assembled = assemble(grown, files.output, good, options, device=device, report=report)
     with report("keeping the statistics", None):
         write_kept(files.output_statistics, replace(grown, seen=made.seen))
-    return Updated(made.metadata, before, made.bytes, made.scores, tuple(unreadable))
+    return Updated(files, made.metadata, before, made.bytes, made.scores, tuple(unreadable))
 
 
 def _statistics_of(files: UpdateFiles, before: Metadata) -> Kept:

@@ -1,0 +1,111 @@
+"""The command `export`."""
+
+from __future__ import annotations
+
+import typer
+
+from padim_edge.cli import options as o
+from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_runtime.cli.options import JsonOption, print_json, print_trtexec, tell_extrapolated, warn
+
+__all__ = ["export"]
+
+_FIXED = [
+    "backbone",
+    "layers",
+    "weights",
+    "preset",
+    "precision",
+    "target",
+    "reduction",
+    "dims",
+    "size",
+    "frame",
+    "budget",
+    "keep_statistics",
+]
+"""Options that the fit decides, so that they cannot apply to kept statistics."""
+
+
+def export(
+    context: typer.Context,
+    class_name: o.ClassesOption = None,
+    data: o.DataOption = None,
+    perturb: o.PerturbOption = None,
+    statistics: o.StatisticsOption = None,
+    backbone: o.BackboneOption = None,
+    layers: o.LayersOption = None,
+    weights: o.WeightsOption = "auto",
+    preset: o.PresetOption = "edge",
+    precision: o.PrecisionOption = "fp32",
+    target: o.TargetOption = "cpu",
+    rank: o.RankOption = None,
+    diagonal: o.DiagonalOption = False,
+    budget: o.BudgetOption = None,
+    reduction: o.ReductionOption = None,
+    dims: o.DimsOption = None,
+    size: o.SizeOption = None,
+    frame: o.FrameOption = None,
+    seed: o.SeedOption = 0,
+    false_alarm_rate: o.FalseAlarmOption = 0.01,
+    roi: o.RoiOption = None,
+    output: o.ModelOption = None,
+    keep_statistics: o.KeepOption = None,
+    trtexec: o.TrtexecOption = None,
+    device: o.FitDeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Fit on good images and write one fused ONNX model per class."""
+    _check(o.given_options(context), several=class_name == "all" or "," in (class_name or ""))
+    from padim_edge.exports import Job, check_file, export_class, export_statistics, output_paths
+    from padim_edge.fitted import ExportOptions
+    from padim_edge.presets import Options, parse_bytes
+    from padim_edge_artifact.method import Precision
+    from padim_edge_runtime.progress import Feedback, bar
+
+    limit = None if budget is None else parse_bytes(budget)
+    form = Precision(precision, target, rank, diagonal)
+    check_file(keep_statistics)
+    datasets = [o.open_dataset(data, name, perturb, seed) for name in o.class_names(data, class_name)]
+    paths = output_paths([each.class_name for each in datasets], output)
+    settings = ExportOptions(None, false_alarm_rate, roi, device)
+    job = None
+    if statistics is None:
+        asked = Options(backbone=backbone, layers=layers, reduction=reduction, dims=dims, size=size, frame=frame)
+        method = o.chosen_method(preset, data, asked | Options(seed=seed, precision=form))
+        job = Job(method, weights, settings, limit, keep_statistics)
+    told = []
+    for dataset, path in zip(datasets, paths, strict=True):
+        feedback = Feedback(bar, warn)
+        if job is not None:
+            made = export_class(dataset, path, job, feedback)
+        elif statistics is not None:
+            made = export_statistics(statistics, dataset, path, settings, (rank, diagonal), feedback)
+        model = made.model
+        o.report_unreadable(model.unreadable)
+        for sentence in model.warnings:
+            warn(sentence)
+        tell_extrapolated(model.metadata)
+        if made.cost is not None:
+            warn(made.cost.sentence(model.metadata.precision))
+        told.append(made.to_json())
+        if not as_json:
+            typer.echo(str(model))
+            if trtexec is not None:
+                print_trtexec(path, model.metadata, trtexec)
+    if as_json:
+        print_json(told[0] if len(told) == 1 else {"models": told})
+
+
+def _check(given: set[str], *, several: bool) -> None:
+    """Refuse options that exclude each other."""
+    if not given & {"data", "class_name"}:
+        raise PadimEdgeError("neither --class nor --data is given; try padim-edge export --class bottle")
+    # The seed is also that of --perturb, which applies to the images that set the threshold.
+    fixed = [each for each in _FIXED if each in given and not (each == "seed" and "perturb" in given)]
+    if "statistics" in given and fixed:
+        raise PadimEdgeError(f"--statistics fixes --{fixed[0].replace('_', '-')}; leave it out, or fit again with it")
+    if "budget" in given and given & {"precision", "rank", "diagonal"}:
+        raise PadimEdgeError("--budget chooses the form itself; leave --precision, --rank and --diagonal out")
+    for name in sorted(given & {"statistics", "keep_statistics"}) if several else ():
+        raise PadimEdgeError(f"--{name.replace('_', '-')} takes one class at a time; export the classes one by one")

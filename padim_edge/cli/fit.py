@@ -1,0 +1,94 @@
+"""The command `fit`: statistics without a model, in one process or in several that torchrun started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from padim_edge.cli import options as o
+from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_runtime.cli.options import INPUT, OUTPUT, JsonOption, print_json, warn
+
+if TYPE_CHECKING:
+    from padim_edge_artifact.kept import Kept
+
+__all__ = ["fit"]
+
+_FIXED = ["backbone", "layers", "weights", "preset", "precision", "target", "reduction", "dims", "size", "frame"]
+"""Options that the other statistics decide."""
+
+
+def fit(
+    context: typer.Context,
+    class_name: o.ClassOption = None,
+    data: o.DataOption = None,
+    perturb: o.PerturbOption = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fit exactly as these statistics were, so that both can be merged.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    backbone: o.BackboneOption = None,
+    layers: o.LayersOption = None,
+    weights: o.WeightsOption = "auto",
+    preset: o.PresetOption = "edge",
+    precision: o.PrecisionOption = "fp32",
+    target: o.TargetOption = "cpu",
+    reduction: o.ReductionOption = None,
+    dims: o.DimsOption = None,
+    size: o.SizeOption = None,
+    frame: o.FrameOption = None,
+    seed: o.SeedOption = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Statistics file. By default <class>.npz.", rich_help_panel=OUTPUT),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted fit.", rich_help_panel=OUTPUT)
+    ] = False,
+    device: o.FitDeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Fit on good images and keep the statistics; `export --statistics` makes a model of them.
+
+    Under torchrun, each of the K processes fits a K-th of the images, and the first one writes.
+    """
+    given = o.given_options(context)
+    if not given & {"data", "class_name"}:
+        raise PadimEdgeError("neither --class nor --data is given; try padim-edge fit --class bottle")
+    if like is not None and (fixed := [name for name in _FIXED if name in given]):
+        raise PadimEdgeError(f"--like fixes --{fixed[0]}; leave it out, or fit without --like")
+    from padim_edge.exports import check_file, stretched
+    from padim_edge.fit_job import FitJob, fit_to_file
+    from padim_edge.presets import Options
+    from padim_edge.start import begin, begin_like
+    from padim_edge_artifact.kept import read_kept
+    from padim_edge_runtime.progress import Feedback, bar
+
+    dataset = o.open_dataset(data, class_name, perturb, seed)
+    job = FitJob(dataset, output or Path(f"{dataset.class_name}.npz"), resume, device)
+    check_file(job.output)
+
+    def prepare() -> Kept:
+        if like is not None:
+            return begin_like(read_kept(like), dataset.class_name)
+        asked = Options(backbone=backbone, layers=layers, reduction=reduction, dims=dims, size=size, frame=frame)
+        numbers = Options(seed=seed, precision=precision, target=target)
+        method = o.chosen_method(preset, data, asked | numbers)
+        if (sentence := stretched(dataset, method)) is not None:
+            warn(sentence)
+        return begin(dataset, method, weights, device=device, report=bar)
+
+    outcome = fit_to_file(job, prepare, Feedback(bar, warn))
+    if outcome is None:
+        return
+    o.report_unreadable(outcome.unreadable)
+    if as_json:
+        print_json(outcome.to_json())
+    else:
+        typer.echo(str(outcome))

@@ -1,0 +1,264 @@
+"""Options that several of the workstation's commands share, with the same names and defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from padim_edge_runtime.cli.options import DECISION, DEVICE, DEVICE_HELP, INPUT, OUTPUT, warn
+
+if TYPE_CHECKING:
+    from padim_edge.datasets import Dataset
+    from padim_edge.presets import Options
+    from padim_edge_artifact.method import Method
+
+__all__ = [
+    "BackboneOption",
+    "BudgetOption",
+    "ClassOption",
+    "ClassesOption",
+    "DataOption",
+    "DiagonalOption",
+    "DimsOption",
+    "FalseAlarmOption",
+    "FitDeviceOption",
+    "FrameOption",
+    "KeepOption",
+    "LayersOption",
+    "ModelOption",
+    "PerturbOption",
+    "PrecisionOption",
+    "PresetOption",
+    "RankOption",
+    "ReductionOption",
+    "RoiOption",
+    "SeedOption",
+    "SizeOption",
+    "StatisticsOption",
+    "TargetOption",
+    "TrtexecOption",
+    "WeightsOption",
+    "chosen_method",
+    "class_names",
+    "given_options",
+    "open_dataset",
+    "report_unreadable",
+]
+
+METHOD, BACKBONE = "Method", "Backbone"
+"""Panels of options in `--help`, beside those of the device's commands."""
+
+ClassOption = Annotated[
+    str | None, typer.Option("--class", help="Name of the part, such as bottle.", rich_help_panel=INPUT)
+]
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="MVTec AD, BTAD or VisA, video frames or files, a CSV list, a folder of good images; else the sample.",
+        rich_help_panel=INPUT,
+    ),
+]
+
+PerturbOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="rotate=10,crop",
+        help="Turn and crop every image at random, as in the paper's Rd-MVTec AD.",
+        rich_help_panel=INPUT,
+    ),
+]
+
+SeedOption = Annotated[
+    int, typer.Option(min=0, help="Random seed for the reduction and for --perturb.", rich_help_panel=METHOD)
+]
+
+BackboneOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="resnet18, resnet50, wide_resnet50_2, efficientnet_b5, efficientnet_b0, mobilenet_v3_large or builtin; "
+        "with --layers any classification model of torchvision. By default resnet18 with --data, otherwise builtin.",
+        rich_help_panel=BACKBONE,
+    ),
+]
+
+LayersOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,C", help="Modules of the backbone whose outputs are the features.", rich_help_panel=BACKBONE
+    ),
+]
+
+WeightsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|FILE",
+        help="A .safetensors or .pth file. auto takes torchvision's weights, or the built-in ones.",
+        rich_help_panel=BACKBONE,
+    ),
+]
+
+PresetOption = Annotated[str, typer.Option(help="edge, accurate or paper.", rich_help_panel=METHOD)]
+
+PrecisionOption = Annotated[
+    str, typer.Option(help="fp32, fp16 or int8: number types of backbone and constants.", rich_help_panel=METHOD)
+]
+
+TargetOption = Annotated[
+    str,
+    typer.Option(
+        help="cpu or tensorrt: engine that an int8 model is for. tensorrt also checks that TensorRT takes every node.",
+        rich_help_panel=METHOD,
+    ),
+]
+
+ReductionOption = Annotated[
+    str | None,
+    typer.Option(help="random, semi-orthogonal or pca. By default the preset's own.", rich_help_panel=METHOD),
+]
+
+DimsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of embedding dimensions. By default 100, with wide_resnet50_2 550.", rich_help_panel=METHOD
+    ),
+]
+
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|HxW",
+        help="Size in pixels that the whole image is brought to, without a crop.",
+        rich_help_panel=METHOD,
+    ),
+]
+
+FrameOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HxW",
+        help="Size of the camera's raw frames, such as 1080x1920: the model then resizes them itself.",
+        rich_help_panel=METHOD,
+    ),
+]
+
+
+ClassesOption = Annotated[
+    str | None,
+    typer.Option("--class", help="Name of the part, such as bottle; several as a,b or all.", rich_help_panel=INPUT),
+]
+
+StatisticsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Make the model of statistics that fit or merge wrote, without fitting. --data names good images among "
+        "those that were fitted on; they set the threshold.",
+        rich_help_panel=INPUT,
+    ),
+]
+
+RankOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Make the model smaller: keep the N main directions of each Gaussian.", rich_help_panel=METHOD
+    ),
+]
+
+DiagonalOption = Annotated[
+    bool, typer.Option("--diagonal", help="Keep only the variances of each Gaussian.", rich_help_panel=METHOD)
+]
+
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Choose the most accurate form that fits into SIZE, such as 20MB.",
+        rich_help_panel=METHOD,
+    ),
+]
+
+FalseAlarmOption = Annotated[
+    float,
+    typer.Option(help="Share of good images that may raise an alarm; sets the threshold.", rich_help_panel=DECISION),
+]
+
+RoiOption = Annotated[
+    Path | None,
+    typer.Option(metavar="MASK", help="Image of the region to inspect: white inside.", rich_help_panel=DECISION),
+]
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        metavar="FILE|DIR",
+        help="Model file, or a folder for several classes. By default <class>.onnx.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+KeepOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Also write the statistics, as .npz, for update and merge.", rich_help_panel=OUTPUT
+    ),
+]
+
+TrtexecOption = Annotated[
+    int | None,
+    typer.Option(metavar="BATCH", help="Also print the trtexec calls that build an engine.", rich_help_panel=OUTPUT),
+]
+
+FitDeviceOption = Annotated[
+    str, typer.Option(help="Device that runs the backbone while fitting: " + DEVICE_HELP, rich_help_panel=DEVICE)
+]
+
+
+def class_names(data: Path | None, asked: str | None) -> tuple[str | None, ...]:
+    """Return the classes that `--class` means: one, several as `a,b`, or `all`."""
+    if asked == "all":
+        from padim_edge import datasets
+
+        return datasets.class_names(data)
+    return tuple(name.strip() for name in asked.split(",") if name.strip()) if asked else (None,)
+
+
+def open_dataset(data: Path | None, name: str | None, perturb: str | None = None, seed: int = 0) -> Dataset:
+    """Open one class of the data, and print its notes on stderr."""
+    from padim_edge import datasets
+
+    dataset = datasets.from_source(data, name)
+    if perturb is not None:
+        from padim_edge.datasets.perturb import parse, perturbed
+
+        dataset = perturbed(dataset, **parse(perturb), seed=seed)
+    for note in dataset.notes:
+        warn(f"{dataset.class_name}: {note}")
+    return dataset
+
+
+def report_unreadable(sentences: tuple[str, ...]) -> None:
+    """Print a line on stderr for each image that was left out."""
+    for sentence in sentences:
+        warn(f"left out: {sentence}")
+
+
+def given_options(context: typer.Context) -> set[str]:
+    """Return the names of the options that were typed on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def chosen_method(name: str, data: Path | None, options: Options) -> Method:
+    """Return the method that the options mean; without data of one's own, the built-in backbone is the default."""
+    from padim_edge.presets import preset
+
+    if options.get("backbone") is None:
+        options["backbone"] = "resnet18" if data else "builtin"
+    return preset(name, **options)

@@ -1,0 +1,147 @@
+"""Exports of one or several classes: outputs, budget and kept statistics around `fit` and `Fitted.export`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from padim_edge import budget as budgets
+from padim_edge.datasets import Dataset
+from padim_edge.datasets.items import first_size
+from padim_edge.fitted import ExportOptions, fit_dataset, load_fitted
+from padim_edge.model import Model, check_output
+from padim_edge.roi import read_roi
+from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact.kept import write_kept
+from padim_edge_artifact.method import Method
+from padim_edge_model.calibration import check_rate
+from padim_edge_runtime.progress import Feedback
+
+__all__ = ["Exported", "Job", "check_file", "export_class", "export_statistics", "output_paths", "stretched"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything besides data and output that an export depends on."""
+
+    method: Method
+    """Method of the fit; a budget replaces its precision."""
+    weights: str = "auto"
+    """`auto`, or the path of a weights file."""
+    options: ExportOptions = field(default_factory=ExportOptions)
+    """Options of the export."""
+    budget: int | None = None
+    """Bytes that the model may take; `None` without a budget."""
+    keep_statistics: Path | None = None
+    """File that the statistics are written to, too."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One model of a job."""
+
+    model: Model
+    """Model that was written."""
+    budget: int | None = None
+    """Bytes that it was allowed to take."""
+    cost: budgets.Cost | None = None
+    """Loss against the exact model, where a budget chose a smaller form."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `export --json` prints."""
+        chosen = {} if self.budget is None else {"precision": str(self.model.metadata.precision), "budget": self.budget}
+        lost = {} if self.cost is None else {"cost": self.cost.to_json()}
+        return {**self.model.to_json(), **chosen, **lost}
+
+
+def output_paths(classes: Sequence[str], output: Path | None) -> list[Path]:
+    """Name the model file of each class, and check that all can be written.
+
+    Args:
+        classes: Names of the classes.
+        output: A file for one class, a folder for several; `None` takes `<class>.onnx` in the working folder.
+
+    Raises:
+        PadimEdgeError: A name does not end in `.onnx`, or its folder does not exist.
+    """
+    folder = output is None or output.is_dir() or len(classes) > 1
+    paths = [(output or Path()) / f"{name}.onnx" if folder or output is None else output for name in classes]
+    for path in paths:
+        check_output(path)
+    return paths
+
+
+def check_file(path: Path | None) -> None:
+    """Refuse an output whose folder does not exist, before minutes of work.
+
+    Raises:
+        PadimEdgeError: The folder does not exist.
+    """
+    if path is not None and not path.resolve().parent.is_dir():
+        raise PadimEdgeError(f"the folder of {path} does not exist; make it or choose another one")
+
+
+def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> Exported:
+    """Fit one class and write its model, within the budget if there is one.
+
+    Raises:
+        PadimEdgeError: As from `fit` and `Fitted.export`; or nothing fits the budget.
+    """
+    check_rate(job.options.false_alarm_rate)
+    method = job.method
+    if job.options.roi is not None:  # before the fit, which takes minutes
+        read_roi(Path(job.options.roi), method.preprocessing, dataset)
+    if (sentence := stretched(dataset, method)) is not None:
+        feedback.tell(sentence)
+    if job.budget is not None:
+        chosen = budgets.choose(job.budget, method, job.weights, len(dataset.good))
+        method = replace(method, precision=chosen)
+    fitted = fit_dataset(
+        dataset, method, weights=job.weights, device=job.options.device, room_for=path, feedback=feedback
+    )
+    model = fitted.export_with(path, job.options, feedback)
+    if job.keep_statistics is not None:
+        write_kept(job.keep_statistics, model.kept)
+    if job.budget is None:
+        return Exported(model)
+    return Exported(model, job.budget, budgets.exact_cost(model, dataset, job.weights, job.options, feedback))
+
+
+def export_statistics(
+    statistics: Path,
+    dataset: Dataset,
+    path: Path,
+    options: ExportOptions,
+    form: tuple[int | None, bool],
+    feedback: Feedback,
+) -> Exported:
+    """Write a model from kept statistics, without fitting.
+
+    Args:
+        statistics: File of `padim-edge fit`, `merge` or `export --keep-statistics`.
+        dataset: Good images that are in the statistics, all or some; they set the threshold.
+        path: The `.onnx` file.
+        options: Options of the export; its precision is replaced by that of the statistics.
+        form: Rank and diagonal of the Gaussians, as in `Precision`.
+        feedback: Progress bars.
+
+    Raises:
+        PadimEdgeError: As from `load_fitted` and `Fitted.export`.
+    """
+    fitted = load_fitted(statistics, dataset)
+    rank, diagonal = form
+    precision = replace(fitted.method.precision, rank=rank, diagonal=diagonal)
+    return Exported(fitted.export_with(path, replace(options, precision=precision), feedback))
+
+
+def stretched(dataset: Dataset, method: Method) -> str | None:
+    """Return a sentence where the good images have another size than the camera frames of the method."""
+    camera, size = method.preprocessing.camera, first_size(dataset)
+    if camera is None or size is None or size == camera[::-1]:
+        return None
+    return (
+        f"{dataset.class_name}: the images have {size[1]}x{size[0]} pixels (height x width) and not the "
+        f"{camera[0]}x{camera[1]} of --frame; they are stretched to that first, so fit on the camera's own frames"
+    )

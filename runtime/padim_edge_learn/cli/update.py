@@ -1,0 +1,76 @@
+"""The command `update`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_runtime.cli.options import (
+    DECISION,
+    DEVICE,
+    DEVICE_HELP,
+    INPUT,
+    OUTPUT,
+    JsonOption,
+    ModelArgument,
+    print_json,
+    tell_extrapolated,
+    warn,
+)
+
+__all__ = ["update"]
+
+
+def update(
+    model: ModelArgument,
+    good: Annotated[
+        list[Path],
+        typer.Argument(metavar="GOOD_FOLDER...", help="Good images that the model was not fitted on."),
+    ],
+    statistics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Statistics that export --keep-statistics wrote. By default <model>.npz.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    false_alarm_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of good images that may raise an alarm. By default as before.", rich_help_panel=DECISION
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="New model. By default <model>-r2.onnx and so on.", rich_help_panel=OUTPUT),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Device that runs the backbone: " + DEVICE_HELP, rich_help_panel=DEVICE)
+    ] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Let a model learn from more good images. It needs the kept statistics, but neither the old images nor torch."""
+    from padim_edge_runtime import image_files, progress
+
+    try:
+        from padim_edge_learn.update import update as run
+        from padim_edge_learn.update import update_files
+    except ModuleNotFoundError as error:
+        raise PadimEdgeError(
+            f"update writes a new model and needs {error.name}, which is not installed; install "
+            "padim-edge-runtime[update]"
+        ) from error
+    files = update_files(model, statistics, output)
+    images = [path for path, _ in image_files.find(good)]
+    made = run(files, images, false_alarm_rate=false_alarm_rate, device=device, report=progress.bar)
+    for sentence in made.unreadable:
+        warn(f"left out: {sentence}")
+    tell_extrapolated(made.metadata)
+    if as_json:
+        print_json(made.to_json())
+    else:
+        typer.echo(str(made))
