@@ -1,75 +1,58 @@
-"""A model file, loaded: uint8 images in, scores, maps and decisions out."""
+"""A model file, loaded: images in, inspections out; or arrays in the model's frame in, arrays out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact import ArtifactError, DeviceError, ImageError, Metadata, names, read_verified
 from padim_edge_artifact.self_test import probe_image, sample_points
-from padim_edge_runtime import image_files
-from padim_edge_runtime.devices import providers, tensorrt
-
-if TYPE_CHECKING:
-    from PIL import Image
+from padim_edge_model.calibration import p_value
+from padim_edge_runtime import image_files, pipeline
+from padim_edge_runtime.devices import engines, providers
+from padim_edge_runtime.devices.tensorrt import Batches
+from padim_edge_runtime.inspection import Inspection, Result, Source, Unreadable
+from padim_edge_runtime.pipeline import Choice, Hook
+from padim_edge_runtime.profile import Clock
 
 __all__ = ["Detector", "Result", "SelfTestOutcome"]
-
-Float32 = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What the model says of N images."""
-
-    score: Float32
-    """`(N,)` maximum of the anomaly map; a raw distance, neither clamped nor rescaled."""
-    anomaly_map: Float32
-    """`(N, H, W)` in the model's frame; `Preprocessing.judged_box` says where that lies in the image."""
-    patch_distance: Float32
-    """`(N, h, w)` Mahalanobis distance of each patch."""
-    p_value: npt.NDArray[np.float64]
-    """`(N,)` share of good images expected to score at least as high, in (0, 1]; see `Calibration`."""
-    anomalous: npt.NDArray[np.bool_]
-    """`(N,)` score above the threshold."""
-    threshold: float
-    device: str
-    """Where it ran: a key of `providers.DEVICES`."""
 
 
 @dataclass(frozen=True)
 class SelfTestOutcome:
-    """The self-test image on this machine against the machine that made the model."""
+    """Answer to the self-test image on this machine against the machine that made the model."""
 
     passed: bool
+    """Whether the difference is within the tolerance."""
     difference: float
     """Largest relative difference of score and sampled map values."""
     tolerance: float
+    """Largest relative difference that the model's precision allows."""
     score: float
+    """Score on this machine."""
     expected_score: float
+    """Score on the machine that made the model."""
 
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """A loaded model. Make one with `Detector.load`; call it with images in the model's frame."""
+    """A loaded model. Make one with `Detector.load`.
+
+    One detector may be shared between threads: nothing in it changes, and an onnxruntime session takes calls from
+    several threads at a time. Each call gives what it would give alone. A Pillow image or an array must not be changed
+    by another thread while it is inspected.
+    """
 
     metadata: Metadata
-    device: str
-    """Where it really runs, by the session's own word: a key of `providers.DEVICES`."""
-    refused: tuple[str, ...]
-    """Why `auto` passed over better devices, one sentence each."""
-    session: Any
-    """The onnxruntime session."""
-    placement: str = ""
-    """Which nodes of the graph run where, in words."""
-    largest: int | None = None
-    """Batch size that it takes at most; `None` for any. TensorRT's engines have one."""
+    """Metadata of the model."""
+    opened: providers.Opened
+    """The onnxruntime session, and where it runs."""
 
     @classmethod
     def load(
@@ -78,17 +61,18 @@ class Detector:
         device: str = "auto",
         *,
         threads: int | None = None,
-        batches: tensorrt.Batches | None = None,
+        batches: Batches | None = None,
         tell: Callable[[str], object] = lambda _: None,
     ) -> Detector:
         """Load a model file.
 
         Args:
             path: The `.onnx` file; its `.data` file, if it has one, must be beside it.
-            device: `auto`, `cpu`, `cuda` or `tensorrt`; all but `auto` are strict.
-            threads: CPU threads for one image; `None` leaves it to onnxruntime.
-            batches: Sizes that an engine of TensorRT shall take; `None` takes those of `padim-edge warm`, or 1 to 8.
-            tell: Given a sentence before TensorRT builds an engine, which may take minutes.
+            device: `auto`, `cpu`, `cuda` or `tensorrt`. Any value but `auto` fails if that device is unavailable.
+            threads: CPU threads for one image; `None` leaves it to onnxruntime (one per core). With 1, `inspect_many`
+                has several images in the model at a time, which gives the most images a second.
+            batches: Batch sizes of a TensorRT engine; `None` takes those of `padim-edge warm`, or 1 to 8.
+            tell: Called with a sentence before TensorRT builds an engine, which may take minutes.
 
         Raises:
             ArtifactError: The file is missing, damaged, foreign, or of another format version.
@@ -96,31 +80,113 @@ class Detector:
         """
         path = Path(path)
         metadata = read_verified(path)
-        engines = partial(tensorrt.engine, path, metadata, batches, tell)
-        opened = providers.open_session(path, device, threads=threads, engines=engines)
+        engine = partial(engines.engine, path, metadata, batches, tell)
+        opened = providers.open_session(path, device, threads=threads, engines=engine)
         _check_contract(opened.session, metadata, path)
-        return cls(metadata, opened.device, opened.refused, opened.session, opened.placement, opened.largest)
+        return cls(metadata, opened)
 
-    def prepare(self, image: Image.Image | str | Path) -> npt.NDArray[np.uint8]:
-        """An image of any size and mode as `(H, W, 3)` uint8, as the model takes it (`Metadata.input_size`).
+    @property
+    def session(self) -> Any:
+        """The onnxruntime session."""
+        return self.opened.session
 
-        Raises:
-            ImageError: The image cannot be read, or has floating point or 32-bit pixels.
-        """
-        decoded = (
-            image_files.read(Path(image))
-            if isinstance(image, (str, Path))
-            else image_files.upright_rgb(image, "the image")
-        )
-        return image_files.prepare(decoded.image, self.metadata.preprocessing)
+    @property
+    def device(self) -> str:
+        """Device that the model runs on, by the session's own word: a key of `providers.DEVICES`."""
+        return self.opened.device
 
-    def __call__(self, images: npt.NDArray[np.uint8], *, threshold: float | None = None) -> Result:
-        """Judge images.
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Reasons why `auto` passed over better devices, one sentence each."""
+        return self.opened.refused
+
+    @property
+    def placement(self) -> str:
+        """Nodes of the graph by the device that they run on, in words."""
+        return self.opened.placement
+
+    @property
+    def largest(self) -> int | None:
+        """Largest batch size that the model takes here; `None` for any. TensorRT's engines have one."""
+        return self.opened.largest
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads for one image; `None` where onnxruntime chose."""
+        return self.opened.threads
+
+    def inspect(
+        self, image: object, *, color: str = "rgb", threshold: float | None = None, min_area: int = 0
+    ) -> Inspection:
+        """Inspect one image of any size.
 
         Args:
-            images: `(N, H, W, 3)` uint8 RGB, N at least 1, in the model's frame (see `prepare`). One image
-                `(H, W, 3)` is taken as a batch of one.
-            threshold: Used instead of the model's own.
+            image: The path of a file, the bytes of an encoded file, a Pillow image, or an array: uint8 or uint16 of the
+                shape (H, W), (H, W, 1) or (H, W, 3).
+            color: Order of an array's channels: `rgb`, or `bgr` as OpenCV gives it. Files and Pillow images know
+                their own.
+            threshold: Threshold to use instead of the model's own.
+            min_area: Regions of less area, in square pixels of the image, are not reported. The verdict is the score's
+                alone.
+
+        Raises:
+            ImageError: The image cannot be read, or is no such array.
+            DeviceError: The device failed while it ran.
+            PadimEdgeError: The color is neither `rgb` nor `bgr`, or the threshold is no distance.
+        """
+        source = Source.of(image)
+        return pipeline.inspect(self, image, Choice(color, threshold, min_area)).kept_as(source)
+
+    def inspect_many(
+        self,
+        images: Iterable[object],
+        *,
+        color: str = "rgb",
+        threshold: float | None = None,
+        min_area: int = 0,
+        hook: Hook | None = None,
+        clock: Clock | None = None,
+    ) -> Generator[Inspection | Unreadable, None, None]:
+        """Inspect many images and give an `Inspection` or `Unreadable` for each, in their order.
+
+        Images are decoded, judged and drawn in a few threads, so that the stages overlap. No more decoded images than
+        threads are in memory. About twice as many images as threads are taken ahead: for a line that must answer
+        before the next image comes, call `inspect`.
+
+        Args:
+            images: Anything that `inspect` takes, each; may be lazy and endless. An array must not be changed before
+                its inspection has come.
+            color: As for `inspect`.
+            threshold: As for `inspect`.
+            min_area: As for `inspect`.
+            hook: Called with each inspection in its own thread, for example to save the overlay.
+            clock: Counts the time that each stage takes.
+
+        Raises:
+            DeviceError: The device failed while it ran.
+            PadimEdgeError: As for `inspect`.
+        """
+        return pipeline.inspect_many(self, images, Choice(color, threshold, min_area), hook=hook, clock=clock)
+
+    def prepare(self, image: object, *, color: str = "rgb") -> npt.NDArray[np.uint8]:
+        """Bring an image of any size to `(H, W, 3)` uint8 as the model takes it (`Metadata.input_size`).
+
+        Args:
+            image: As for `inspect`.
+            color: As for `inspect`.
+
+        Raises:
+            ImageError: As for `inspect`.
+        """
+        return image_files.prepare(image_files.decode(image, color=color).image, self.metadata.preprocessing)
+
+    def __call__(self, images: npt.NDArray[np.uint8], *, threshold: float | None = None) -> Result:
+        """Judge images in the model's frame.
+
+        Args:
+            images: `(N, H, W, 3)` uint8 RGB, N at least 1 (see `prepare`). One image `(H, W, 3)` is taken as a batch of
+                one.
+            threshold: Threshold to use instead of the model's own.
 
         Raises:
             ImageError: Another dtype or shape.
@@ -145,13 +211,13 @@ class Detector:
             raise DeviceError(
                 f"the device {self.device!r} failed while it ran ({' '.join(str(error).split())})"
             ) from error
-        score, anomaly_map, patch_distance = cast("list[Float32]", outputs)
+        score, anomaly_map, patch_distance = cast("list[npt.NDArray[np.float32]]", outputs)
         limit = self.metadata.threshold if threshold is None else threshold
         return Result(
             score=score,
             anomaly_map=anomaly_map,
             patch_distance=patch_distance,
-            p_value=self.metadata.calibration.p_value(score),
+            p_value=p_value(self.metadata.calibration, score),
             anomalous=score.astype(np.float64) > limit,  # or numpy would round the threshold to float32
             threshold=limit,
             device=self.device,
@@ -161,7 +227,7 @@ class Detector:
         """Refuse a batch size that the device was not prepared for: an engine of TensorRT never grows in mid-run.
 
         Raises:
-            DeviceError: It is larger than `largest`.
+            DeviceError: The batch is larger than `largest`.
         """
         if self.largest is not None and batch > self.largest:
             raise DeviceError(
@@ -170,7 +236,7 @@ class Detector:
             )
 
     def self_test(self) -> SelfTestOutcome:
-        """Judge the self-test image and compare with what the metadata says."""
+        """Judge the self-test image and compare with the answer in the metadata."""
         expected = self.metadata.self_test
         result = self(probe_image(self.metadata.input_size))
         samples = result.anomaly_map[0][sample_points(self.metadata.size)]
@@ -182,7 +248,7 @@ class Detector:
 
 
 def _check_contract(session: Any, metadata: Metadata, path: Path) -> None:
-    """The graph's own inputs and outputs against what the metadata and the format promise."""
+    """Compare the graph's own inputs and outputs with what the metadata and the format promise."""
     (height, width), (h, w) = metadata.size, metadata.grid
     promised = {
         names.IMAGE: ("tensor(uint8)", [*metadata.input_size, 3]),

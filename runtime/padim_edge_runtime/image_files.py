@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from padim_edge_artifact import ImageError, Preprocessing
+from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
 
-__all__ = ["SUFFIXES", "Decoded", "find", "prepare", "read", "upright_rgb"]
+__all__ = ["SUFFIXES", "Decoded", "check_color", "decode", "find", "prepare", "read", "upright_rgb"]
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
-"""Endings, in lower case, by which images are found in folders."""
+"""File endings, in lower case, by which images are found in folders."""
 
 SMALLEST_SIDE = 8
-"""Pixels. Below this there is nothing to inspect, and such files are accidents."""
+"""Smallest side of an image in pixels. Below it there is nothing to inspect, and such files are accidents."""
 LARGEST_AREA = 178_956_970
-"""Pixels (Pillow's own limit for errors): more is a decompression bomb or a mistake."""
+"""Largest image in pixels (Pillow's own limit for errors). A larger one is a decompression bomb or a mistake."""
 
-# Pillow warns at half of the limit above; the limit itself is enforced in `read`.
+# Pillow warns at half of the limit above; the limit itself is enforced in `_check_size`.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # It also warns of damaged tags before it refuses the image or does without them.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _ORIENTATION = 0x0112
-"""EXIF tag."""
+"""EXIF tag of the orientation."""
 _TURNED = range(2, 9)
-"""Its values for images that are to be turned or mirrored."""
+"""Orientations of images that are to be turned or mirrored."""
 _SIXTEEN_BIT = frozenset(("I;16", "I;16L", "I;16B", "I;16N"))
+
+_COLORS = ("rgb", "bgr")
+_SCALED = "16 bits a pixel were scaled to 8"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +47,16 @@ class Decoded:
     """A decoded image, upright and in RGB."""
 
     image: Image.Image
-    """Mode RGB, or L where `read` was told to keep grey images grey; turned as its EXIF orientation says."""
+    """Pixels of mode RGB, or L where grey images were to stay grey; turned as the EXIF orientation says."""
     notes: tuple[str, ...]
-    """What was changed to get there and may matter, in words; mostly empty."""
+    """Changes that were made to get there and may matter, in words; mostly empty."""
 
 
 def find(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """(path, name to report it under) of each file given, and of each image in each folder given, sorted.
+    """List each file given and each image in each folder given, sorted, as (path, name to report it under).
 
     Files are taken whatever their ending. Hidden files and folders are passed over. The name is relative to the
-    folder that was given, and has its folder's name in front where several things were given.
+    folder that was given. Where several things were given, the folder's own name stands in front.
 
     Raises:
         ImageError: A path does not exist, or a folder holds no image.
@@ -77,8 +83,48 @@ def find(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
     return found
 
 
+def check_color(color: str) -> None:
+    """Refuse an order of channels that is neither `rgb` nor `bgr`.
+
+    Raises:
+        PadimEdgeError: Another word.
+    """
+    if color not in _COLORS:
+        raise PadimEdgeError(f"the color is {color!r}, expected 'rgb' or 'bgr' (as OpenCV gives it)")
+
+
+def decode(source: object, *, color: str = "rgb", keep_grey: bool = False) -> Decoded:
+    """Decode one image from whatever holds it.
+
+    Args:
+        source: The path of a file, the bytes of an encoded file, a Pillow image, or an array. Arrays are uint8 or
+            uint16 of the shape (H, W), (H, W, 1) or (H, W, 3).
+        color: Order of an array's channels, `rgb` or `bgr`. Files and Pillow images know their own.
+        keep_grey: As for `read`.
+
+    Raises:
+        ImageError: As for `read`; or an array or an object of another kind.
+        PadimEdgeError: The color is neither `rgb` nor `bgr`.
+    """
+    check_color(color)
+    if isinstance(source, (str, Path)):
+        return read(Path(source), keep_grey=keep_grey)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        with _refusals("the encoded image", len(source)):
+            return _decoded(io.BytesIO(source), "the encoded image", keep_grey=keep_grey)
+    if isinstance(source, Image.Image):
+        _check_size("the image", *source.size)
+        with _refusals("the image", 1):
+            return upright_rgb(source, "the image", keep_grey=keep_grey)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, color, keep_grey=keep_grey)
+    raise ImageError(
+        f"the image is a {type(source).__name__}, expected a path, the bytes of a file, a Pillow image or a numpy array"
+    )
+
+
 def read(path: Path, *, keep_grey: bool = False) -> Decoded:
-    """Decode one image.
+    """Decode one image file.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB, transparency is dropped, and EXIF rotation is applied.
 
@@ -90,43 +136,25 @@ def read(path: Path, *, keep_grey: bool = False) -> Decoded:
         ImageError: Missing, unreadable, truncated, animated, of floating point, tiny or enormous.
     """
     try:
-        # By a file and not by its path: Pillow would map uncompressed grey TIFFs, and scrambles those that EXIF turns.
-        with path.open("rb") as file, Image.open(file) as image:
-            width, height = image.size
-            frames = getattr(image, "n_frames", 1)
-            if width * height > LARGEST_AREA:
-                raise ImageError(
-                    f"{path} has {width}x{height} pixels, expected at most {LARGEST_AREA}; cut or shrink it"
-                )
-            if min(width, height) < SMALLEST_SIDE:
-                raise ImageError(f"{path} has {width}x{height} pixels, expected at least {SMALLEST_SIDE} a side")
-            if frames > 1 and image.format != "MPO":  # MPO: a photo with previews behind it, from phones
-                raise ImageError(f"{path} has {frames} frames, expected a single image; extract the frame to judge")
-            image.load()
-            return upright_rgb(image, str(path), keep_grey=keep_grey)
+        # Pillow would map an uncompressed grey TIFF given by path, and scrambles those that EXIF turns.
+        with path.open("rb") as file, _refusals(str(path), path.stat().st_size):
+            return _decoded(file, str(path), keep_grey=keep_grey)
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; expected an image") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"{path} has more than {LARGEST_AREA} pixels; cut or shrink it") from None
-    except UnidentifiedImageError:
-        what = "is empty (0 bytes)" if not path.stat().st_size else "is not an image that Pillow can read"
-        raise ImageError(f"{path} {what}; expected a PNG, JPEG, BMP, TIFF or WebP image") from None
     except IsADirectoryError:
         raise ImageError(f"{path} is a folder, expected an image") from None
-    except (OSError, SyntaxError, TypeError, ValueError, EOFError, MemoryError, OverflowError) as error:
+    except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
-        raise ImageError(
-            f"{path} cannot be decoded ({error}); expected a whole image, so save or copy it again"
-        ) from error
+        raise _undecodable(str(path), error) from error
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """`(H, W, 3)` uint8: the image, RGB or grey (L), as the graph takes it (`Preprocessing.input_size`)."""
+    """Bring an image, RGB or grey (L), to `(H, W, 3)` uint8 as the graph takes it (`Preprocessing.input_size`)."""
     # A model that resizes by itself gets images of another size than its camera's as if that had taken them.
     height, width = preprocessing.camera or preprocessing.resize
-    # One axis at a time, since Pillow 13 takes them in another order than older ones where an image gets much lower,
-    # and rounds in between: the device must not see another image than the workstation did.
+    # One axis at a time. Pillow 13 takes the axes in another order than older ones where an image gets much lower, and
+    # rounds in between: the device must not see another image than the workstation did.
     for size in ((width, image.height), (width, height)):
         if image.size != size:
             image = image.resize(size, _RESAMPLING[preprocessing.interpolation])
@@ -141,7 +169,7 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.
 
 
 def upright_rgb(image: Image.Image, name: str, *, keep_grey: bool = False) -> Decoded:
-    """A decoded image of any mode, converted as `read` says; `name` stands for it in errors.
+    """Convert a decoded image of any mode as `read` says; `name` stands for it in errors.
 
     Raises:
         ImageError: Floating point or 32-bit pixels.
@@ -151,9 +179,8 @@ def upright_rgb(image: Image.Image, name: str, *, keep_grey: bool = False) -> De
     if mode == "F" or (mode == "I" and image.format != "PNG"):
         raise ImageError(f"{name} has {mode} pixels (32 bits), expected 8 or 16 bits a channel; convert it first")
     if mode in _SIXTEEN_BIT or mode == "I":  # older Pillows open 16-bit PNGs as I
-        values = np.asarray(image).astype(np.uint32)
-        image = _like(Image.fromarray(((values + 128) // 257).astype(np.uint8)), image)
-        notes.append("16 bits a pixel were scaled to 8")
+        image = _like(Image.fromarray(_eight_bits(np.asarray(image))), image)
+        notes.append(_SCALED)
     elif mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         notes.append("transparency was dropped")
         if mode == "P":  # or Pillow warns that it drops it
@@ -170,6 +197,75 @@ def upright_rgb(image: Image.Image, name: str, *, keep_grey: bool = False) -> De
         return Decoded(Image.merge("RGB", image.split()[:3]), tuple(notes))
     done = image.mode == "RGB" or (keep_grey and image.mode == "L")
     return Decoded(image if done else image.convert("RGB"), tuple(notes))
+
+
+def _decoded(file: BinaryIO, name: str, *, keep_grey: bool) -> Decoded:
+    with Image.open(file) as image:
+        frames = getattr(image, "n_frames", 1)
+        _check_size(name, *image.size)
+        if frames > 1 and image.format != "MPO":  # MPO: a photo with previews behind it, from phones
+            raise ImageError(f"{name} has {frames} frames, expected a single image; extract the frame to judge")
+        image.load()
+        return upright_rgb(image, name, keep_grey=keep_grey)
+
+
+def _from_array(array: npt.NDArray[Any], color: str, *, keep_grey: bool) -> Decoded:
+    if array.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"the array holds {array.dtype}, expected uint8 from 0 to 255; convert it first, floats from 0 to 1 by "
+            "(255 * array).round().astype('uint8')"
+        )
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,)):
+        raise ImageError(
+            f"the array has the shape {array.shape}, expected (H, W), (H, W, 1) or (H, W, 3); give one image at a "
+            "time, with its channels last and without transparency"
+        )
+    _check_size("the array", array.shape[1], array.shape[0])
+    notes = (_SCALED,) if array.dtype == np.uint16 else ()
+    pixels = _eight_bits(array) if array.dtype == np.uint16 else array
+    if pixels.shape[2:] == (3,):
+        image = Image.fromarray(np.ascontiguousarray(pixels if color == "rgb" else pixels[..., ::-1]))
+        return Decoded(image, notes)
+    # Pillow would share a grey array's memory, which a camera may write the next image into.
+    image = Image.fromarray(np.array(pixels.reshape(pixels.shape[:2])))
+    return Decoded(image if keep_grey else image.convert("RGB"), notes)
+
+
+def _eight_bits(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Scale 0 to 65535 to 0 to 255, rounded."""
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    if width * height > LARGEST_AREA:
+        raise ImageError(f"{name} has {width}x{height} pixels, expected at most {LARGEST_AREA}; cut or shrink it")
+    if min(width, height) < SMALLEST_SIDE:
+        raise ImageError(f"{name} has {width}x{height} pixels, expected at least {SMALLEST_SIDE} a side")
+
+
+@contextmanager
+def _refusals(name: str, size: int) -> Iterator[None]:
+    """Turn whatever Pillow raises while it decodes into one sentence.
+
+    Args:
+        name: Stands for the image in the sentence.
+        size: Size of the encoded image in bytes.
+    """
+    try:
+        yield
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name} has more than {LARGEST_AREA} pixels; cut or shrink it") from None
+    except UnidentifiedImageError:
+        what = "is not an image that Pillow can read" if size else "is empty (0 bytes)"
+        raise ImageError(f"{name} {what}; expected a PNG, JPEG, BMP, TIFF or WebP image") from None
+    except (OSError, SyntaxError, TypeError, ValueError, EOFError, MemoryError, OverflowError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise _undecodable(name, error) from error
+
+
+def _undecodable(name: str, error: BaseException) -> ImageError:
+    return ImageError(f"{name} cannot be decoded ({error}); expected a whole image, so save or copy it again")
 
 
 def _like(image: Image.Image, original: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""The image with its anomaly map over it, on a colour scale that is tied to the threshold."""
+"""Heat maps: the image with its anomaly map over it, on a colour scale that is tied to the threshold."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _STOPS = np.array([0.5, 0.8, 1.0, 1.3, 2.0])
 _COLOURS = np.array(
     [(20, 60, 190, 0.0), (0, 150, 200, 0.35), (255, 210, 0, 0.45), (255, 110, 0, 0.6), (220, 0, 20, 0.75)]
 )
-"""Red, green, blue and opacity at each of them: below half of the threshold the image shows unchanged."""
+"""Red, green, blue and opacity at each stop; below half of the threshold the image shows unchanged."""
 _OUTLINE = (255, 255, 255)
 _UNSEEN = 0.55
-"""Brightness of what lies outside the model's view."""
+"""Brightness of pixels that the model did not look at."""
 
 
 def overlay(
@@ -30,18 +30,21 @@ def overlay(
     score: float,
     boxes: Sequence[tuple[int, int, int, int]] = (),
 ) -> Image.Image:
-    """The image in its own size with the map over it, regions above the threshold outlined, and a caption.
+    """Draw the anomaly map over the image, outline the regions above the threshold, and write a caption.
 
     The same colour means the same distance on every image: cool colours are below the threshold, yellow is at it,
     red is twice as high. A good image therefore looks calm.
 
     Args:
         image: The image, RGB.
-        image_map: `(height, width)` map in the image's own pixels, NaN where the model did not look.
-        threshold: Above it an image is anomalous; more than 0.
-        anomalous: The decision, for the caption.
+        image_map: `(height, width)` anomaly map in the image's own pixels, NaN where the model did not look.
+        threshold: Score above which an image is anomalous, more than 0.
+        anomalous: The verdict, for the caption.
         score: The score, for the caption.
-        boxes: (x, y, width, height) of the regions that are reported, drawn as corners.
+        boxes: (x, y, width, height) of each reported region, drawn as corners.
+
+    Returns:
+        A new image of the same size.
     """
     level = np.nan_to_num(image_map / max(threshold, 1e-6), nan=0.0)
     colours = np.stack([np.interp(level, _STOPS, _COLOURS[:, i]) for i in range(4)], axis=-1)
@@ -58,7 +61,7 @@ def overlay(
 
 
 def _border(mask: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
-    """Pixels of the mask within `width` of its outside."""
+    """Find the pixels of the mask within `width` pixels of its outside."""
     inner = mask
     for _ in range(width):
         padded = np.pad(inner, 1, constant_values=True)
@@ -67,7 +70,7 @@ def _border(mask: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:
 
 
 def _corners(image: Image.Image, boxes: Sequence[tuple[int, int, int, int]], width: int) -> None:
-    """The corners of each box: they show where it is and hide little of what is in it."""
+    """Draw the corners of each box: they show where it is and hide little of what is in it."""
     draw = ImageDraw.Draw(image)
     for x, y, across, down in boxes:
         right, lower = x + across - 1, y + down - 1
@@ -79,7 +82,7 @@ def _corners(image: Image.Image, boxes: Sequence[tuple[int, int, int, int]], wid
 
 
 def _caption(image: Image.Image, text: str, *, anomalous: bool) -> None:
-    """Write the decision into the lower left corner, legible on any ground."""
+    """Write the verdict into the lower left corner, legible on any ground."""
     height = max(10, min(image.size) // 22)
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(height)

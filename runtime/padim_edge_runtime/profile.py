@@ -1,4 +1,4 @@
-"""Where the time of a run over many images goes. The clocks cost some microseconds an image, so they always run."""
+"""Time that a run over many images spends in each stage. The clocks cost microseconds an image, so they always run."""
 
 from __future__ import annotations
 
@@ -21,39 +21,40 @@ STAGES = {
     "overlay": "overlay",
     "output": "output",
 }
-"""What an image goes through, and what it is called in the table."""
+"""Stages that an image goes through, and their names in the table."""
 
 # Above these shares of the wall time something is called the bottleneck; below all of them nothing is.
 _FULL_PROCESSOR = 0.8
 _FULL_DEVICE = 0.7
 _FULL_OUTPUT = 0.5
 _PREEMPTED = 0.3
-"""Share of their time that stages which only compute did not have the processor: others had it."""
+"""Share of the computing stages' time in which other programs had the processor, from which on they are named."""
 _STANDING = 0.3
-"""Share of the busy time that decoding stood still beyond that: it waited for the files."""
+"""Share of the busy time that decoding waited for the files, from which on the files are named."""
 _COMPUTING = ("resize", "comparison", "regions")
-"""Stages that wait for nothing."""
+"""Stages that only compute and wait for nothing."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The times of one run. Seconds of a stage are added over all threads, so together they may exceed the wall's."""
+    """Times of one run. Seconds of a stage are added over all threads, so their sum may exceed the wall time."""
 
     images: int
-    """Those that could not be read included."""
+    """Number of images, unreadable ones included."""
     wall: float
     """Seconds from the first image to the last result, without loading the model."""
     device: str
+    """Device that the model ran on."""
     workers: int
-    """Threads that images were judged in."""
+    """Number of threads that images were inspected in."""
     cores: int
-    """That this process may use."""
+    """Number of cores that this process may use."""
     processor: float
     """Seconds of processor time of the whole process meanwhile."""
     busy: dict[str, float]
-    """Seconds spent in each of `STAGES`; waiting for a turn is not among them."""
+    """Seconds spent in each of `STAGES`, without waiting for a turn."""
     computing: dict[str, float]
-    """Of those, the seconds in which the stage's own thread had the processor."""
+    """Seconds out of `busy` in which the stage's own thread had the processor."""
 
     @property
     def rate(self) -> float:
@@ -62,18 +63,18 @@ class Profile:
 
     @property
     def parallel(self) -> float:
-        """Busy seconds of all threads over those of the wall: how many stages ran at a time, on average."""
+        """Mean number of stages that ran at a time: busy seconds of all threads over the wall time."""
         return sum(self.busy.values()) / max(self.wall, 1e-9)
 
     @property
     def occupied(self) -> float:
-        """Share of its cores' time that this process used, 0 to 1."""
+        """Share of the cores' time that this process used, 0 to 1."""
         # The processor's clock has coarser steps than the wall's, so a short run can seem to have used more than all.
         return min(1.0, self.processor / max(self.wall * self.cores, 1e-9))
 
 
 class Clock:
-    """Adds up the seconds of each stage, from several threads at once."""
+    """Sums of the seconds of each stage, from several threads at once."""
 
     def __init__(self) -> None:
         self.workers = 1
@@ -95,7 +96,12 @@ class Clock:
                 self._computing[name] += computing
 
     def profile(self, images: int, device: str) -> Profile:
-        """All until now, for so many images."""
+        """Return the times until now.
+
+        Args:
+            images: Number of images so far.
+            device: Device that the model runs on.
+        """
         wall, processor = time.perf_counter() - self._start, time.process_time() - self._processor
         with self._lock:
             busy, computing = dict(self._busy), dict(self._computing)
@@ -103,7 +109,7 @@ class Clock:
 
 
 def table(profile: Profile) -> list[str]:
-    """The profile for people, line by line."""
+    """Write the profile for people, line by line."""
     busy = sum(profile.busy.values())
     count = max(profile.images, 1)
 
@@ -128,7 +134,7 @@ def table(profile: Profile) -> list[str]:
 
 
 def bottleneck(profile: Profile) -> str:
-    """What to change first for more images a second, in one sentence."""
+    """Say in one sentence what to change first for more images a second."""
     wall, busy = max(profile.wall, 1e-9), max(sum(profile.busy.values()), 1e-9)
     on_device = profile.busy["model"] / wall
     largest = max(profile.busy, key=lambda stage: profile.busy[stage])

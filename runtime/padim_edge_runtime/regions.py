@@ -1,4 +1,4 @@
-"""From the anomaly map in the model's frame to the image as it was given: the map, and the regions in it."""
+"""The anomaly map and its regions in the pixels of the image as it was given."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["Region", "find_regions", "label", "to_image"]
 
 @dataclass(frozen=True)
 class Region:
-    """A connected part of the map above the threshold, in pixels of the image as it was given."""
+    """A connected part of the anomaly map above the threshold, in pixels of the image as it was given."""
 
     box: tuple[int, int, int, int]
     """(x, y, width, height)."""
     area: int
-    """Square pixels, 1 or more."""
+    """Area in square pixels, 1 or more."""
     share: float
-    """Of the image's area, in (0, 1]."""
+    """Share of the image's area, in (0, 1]."""
     peak: tuple[int, int]
-    """(x, y) of the highest value."""
+    """(x, y) of the highest value in the map."""
     score: float
-    """The highest value."""
+    """Highest value in the map."""
 
 
 def to_image(
@@ -37,13 +37,22 @@ def to_image(
     *,
     inspected: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """`(height, width)` float32: the map `(H, W)` in the image's own pixels, NaN where the model did not look.
+    """Bring the anomaly map `(H, W)` to the image's own pixels: `(height, width)` float32.
 
-    Bilinear, so no value is higher than the map's. Outside the region of interest `inspected`, `(H, W)`, it is NaN,
-    too.
+    The interpolation is bilinear, so no value is higher than the map's.
+
+    Args:
+        anomaly_map: Distances in the model's frame.
+        preprocessing: Way of the image into the frame.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+        inspected: `(H, W)` region of interest in the frame; `None` where everything is inspected.
+
+    Returns:
+        The map, NaN outside the frame and outside the region of interest.
     """
     if inspected is not None and not inspected.all():
-        # Values outside are 0; they must not be blended into the rim of the region, so the map is taken cell by cell.
+        # Values outside are 0, which must not be blended into the rim of the region: the shares are divided out.
         inside = to_image(inspected.astype(np.float32), preprocessing, width, height)
         whole = to_image(np.where(inspected, anomaly_map, 0).astype(np.float32), preprocessing, width, height)
         return np.where(inside >= 0.5, whole / np.maximum(inside, 0.5), np.float32(np.nan)).astype(np.float32)
@@ -69,17 +78,17 @@ def find_regions(
     *,
     smallest: int = 0,
 ) -> tuple[Region, ...]:
-    """Connected regions (8 neighbours) of the map `(H, W)` above the threshold, the highest first.
+    """Find the connected regions (8 neighbours) of the anomaly map above the threshold, the highest first.
 
     Args:
-        anomaly_map: In the model's frame.
+        anomaly_map: `(H, W)` distances in the model's frame.
         threshold: Regions are strictly above it.
-        preprocessing: How the frame lies in the image.
-        width: Of the image, in pixels.
-        height: Of the image, in pixels.
+        preprocessing: Way of the image into the frame.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
         smallest: Regions of less area (square pixels of the image) are left out.
     """
-    labels = label(anomaly_map.astype(np.float64) > threshold)  # as the decision is taken, to the last digit
+    labels = label(anomaly_map.astype(np.float64) > threshold)  # float64, as for the verdict
     frame = preprocessing.judged_box(width, height)
     across, down = frame.width / anomaly_map.shape[1], frame.height / anomaly_map.shape[0]
     found = []
@@ -106,9 +115,9 @@ def find_regions(
 
 
 def label(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-    """`(H, W)` numbers 1, 2, ... of the connected regions (8 neighbours) of a mask, 0 outside.
+    """Number the connected regions (8 neighbours) of a mask: `(H, W)` with 1, 2, ... inside and 0 outside.
 
-    The device has no scipy; this joins runs of each row with those they touch in the row above.
+    The device has no scipy. So the runs of each row are joined with those that they touch in the row above.
     """
     height, width = mask.shape
     padded = np.zeros((height, width + 2), np.int8)

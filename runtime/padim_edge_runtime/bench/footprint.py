@@ -1,7 +1,7 @@
-"""What a model costs on this machine: milliseconds for an image, and memory that no other process can share.
+"""Cost of a model on this machine: milliseconds for an image, and memory that no other process can share.
 
-`main` is what the process does in which `memory` runs a model. Whatever it imports counts as memory
-that the model did not need, so this file imports little when it is imported.
+`main` is the entry point of the child process that `memory` starts to measure one model. Whatever that process imports
+counts as memory that the model did not need, so this file imports little.
 """
 
 from __future__ import annotations
@@ -19,90 +19,95 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_runtime.memory import Resident, resident
 
 if TYPE_CHECKING:
     from padim_edge_artifact import Metadata
     from padim_edge_runtime.detector import Detector
 
-__all__ = ["NO_MEMORY", "Cost", "Latency", "Memory", "costs", "latencies", "memory", "resident"]
+__all__ = ["NO_MEMORY", "Cost", "Latency", "Memory", "costs", "latencies", "memory"]
 
 WARM_UP = 10
-"""Calls before anything is timed."""
+"""Number of calls before anything is timed."""
 
 REST = 0.03
-"""Seconds before each turn. onnxruntime's threads spin for a while after a call, so the session before would take a
-core from this one (`benchmarks/latency.py` says how much that is)."""
+"""Seconds of rest before each turn. onnxruntime's threads spin for a while after a call, and would take a core from the
+next session."""
 
 LEAD = 2
-"""Untimed calls right before each timed one. They bring the model's constants back into the caches, as on a device,
-which runs one model over and over."""
+"""Number of untimed calls right before each timed one. They bring the model's constants back into the caches, as on a
+device that runs one model over and over."""
 
 IMAGES = 5
-"""That are judged while memory is watched; onnxruntime has all that it needs after two."""
+"""Number of images that are judged while memory is watched; onnxruntime has all that it needs after two."""
 
 PERIOD = 0.001
 """Seconds between two looks at the memory."""
 
 NO_MEMORY = "private memory is measured on Linux only"
-"""Why there is no figure."""
+"""Reason why there is no figure."""
 
 _PROCESS = """
 import sys
 sys.path[:] = [place for place in sys.path if place]
-from padim_edge_runtime.bench.measure.footprint import main
+from padim_edge_runtime.bench.footprint import main
 main()
 """
-"""Python would look for modules in the working folder first, where files may be called anything."""
+"""Program of the child process. Python would search the working folder first, where files may have any name."""
 
 Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Of one image, in milliseconds."""
+    """Times of one image, in milliseconds."""
 
     median: float
+    """Median."""
     p10: float
-    """The tenth percentile, which others' work on the machine hardly touches."""
+    """Tenth percentile, which other programs on the machine hardly touch."""
     p90: float
+    """Ninetieth percentile."""
     rounds: int
-    """Timed calls."""
+    """Number of timed calls."""
 
     @property
     def milliseconds(self) -> dict[str, float]:
-        """The three figures by name, in the order in which they are shown."""
+        """The three times by name, in the order in which they are shown."""
         return {"median": self.median, "p10": self.p10, "p90": self.p90}
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a process needs more for a model, in bytes, at its peak from loading to the last image.
+    """Memory in bytes that a model adds to a process, at its peak from loading to the last image.
 
-    The growth over a Python with onnxruntime, numpy and Pillow imported; they cost the same for every model. What they
-    have left free is used first, so a figure below 1 MB says no more than that. Of memory on a GPU nothing is known.
+    The start is a Python with onnxruntime, numpy and Pillow imported, which cost the same for every model. They leave
+    some memory free that is used first, so a figure below 1 MB says no more than that. Memory on a GPU is not counted.
     """
 
     private: int
-    """Memory of the process alone, which the system cannot do without."""
+    """Bytes of the process alone, which the system cannot do without."""
     mapped: int
-    """Pages of files: of the data file, and a few of onnxruntime's library. All processes on the machine share them,
-    and the system drops them where memory is short and reads them again."""
+    """Bytes of mapped files: of the data file, and a few of onnxruntime's library. All processes on the machine share
+    them, and the system drops them where memory is short and reads them again."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one model takes on this machine."""
+    """Size, time and memory of one model on this machine."""
 
     model: Path
+    """The `.onnx` file."""
     metadata: Metadata
+    """Its metadata."""
     device: str
-    """Where it ran: a key of `providers.DEVICES`."""
+    """Device that it ran on: a key of `providers.DEVICES`."""
     bytes: int
-    """Of the model and its data file together."""
+    """Size of the model and its data file together."""
     latency: Latency
-    """From pixels in the model's frame to the decision; decoding and shrinking an image are not in it."""
+    """Time from pixels in the model's frame to the verdict, without decoding and shrinking an image."""
     memory: Memory | None
-    """`None` where the system does not tell; see `NO_MEMORY`."""
+    """Memory that the model adds; `None` where the system does not tell (see `NO_MEMORY`)."""
 
 
 def costs(
@@ -113,12 +118,12 @@ def costs(
     threads: int | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> list[Cost]:
-    """Size, time and memory of models, on the devices where they run.
+    """Measure size, time and memory of models on the devices where they run.
 
     Args:
-        models: Their files.
-        detectors: The same, loaded.
-        rounds: Timed calls of each, 1 or more; the models take turns.
+        models: Files of the models.
+        detectors: The same models, loaded.
+        rounds: Number of timed calls of each model, 1 or more; the models take turns.
         threads: CPU threads for one image that the detectors were loaded with.
         progress: Called with 1 after each round.
 
@@ -142,18 +147,18 @@ def costs(
 def _judging(detector: Detector) -> Call:
     from padim_edge_artifact.self_test import probe_image
 
-    frame = probe_image(detector.metadata.input_size)  # what is in it changes neither time nor memory
+    frame = probe_image(detector.metadata.input_size)  # its content changes neither time nor memory
     return lambda: detector(frame)
 
 
 def latencies(
     calls: Sequence[Call], rounds: int, *, rest: float = REST, progress: Callable[[int], object] = lambda _: None
 ) -> list[Latency]:
-    """Time calls that take turns, so that whatever else the machine does falls on all of them alike.
+    """Time calls that take turns, so that other work on the machine falls on all of them alike.
 
     Args:
-        calls: What to time.
-        rounds: Timed calls of each, 1 or more.
+        calls: Functions to time.
+        rounds: Number of timed calls of each, 1 or more.
         rest: Seconds to rest before each turn.
         progress: Called with 1 after each round.
     """
@@ -166,7 +171,7 @@ def latencies(
     milliseconds: list[list[float]] = [[] for _ in calls]
     with _without_gc():
         for turn in range(rounds):
-            # Another one begins each time: what follows a longer call finds a warmer processor.
+            # Another one begins each time, because a call after a longer one finds a warmer processor.
             for i in range(len(calls)):
                 this = (turn + i) % len(calls)
                 milliseconds[this].append(_time(calls[this], rest))
@@ -196,10 +201,10 @@ def _time(call: Call, rest: float) -> float:
 
 
 def memory(model: Path, device: str = "cpu", *, threads: int | None = None) -> Memory | None:
-    """Load a model in a fresh process, judge some images one by one, and see how far its memory rises.
+    """Load a model in a fresh process, judge some images one by one, and measure how far its memory rises.
 
-    It is watched from here, all the time: onnxruntime holds Python's lock for parts of the loading, so a thread in that
-    process would be blind just when memory is highest.
+    The process is watched from outside. onnxruntime holds Python's lock for parts of the loading, so a thread inside
+    would be blind just when memory is highest.
 
     Args:
         model: The `.onnx` file.
@@ -207,12 +212,12 @@ def memory(model: Path, device: str = "cpu", *, threads: int | None = None) -> M
         threads: CPU threads for one image; `None` leaves it to onnxruntime.
 
     Returns:
-        `None` where the system does not tell private memory from mapped files; see `NO_MEMORY`.
+        The memory; `None` where the system does not tell private memory from mapped files (see `NO_MEMORY`).
 
     Raises:
         PadimEdgeError: The process failed, most often for want of memory.
     """
-    if resident("self") is None:
+    if resident() is None:
         return None
     command = [sys.executable, "-c", _PROCESS, str(model), device, str(threads or 0)]
     with (
@@ -236,33 +241,21 @@ def memory(model: Path, device: str = "cpu", *, threads: int | None = None) -> M
                 raise _failed(model, process, complaints)
         finally:
             process.kill()  # it has nothing to tidy up
-    # Never negative: what Python gives back after its imports is not the model's doing.
-    return Memory(*(max(0, highest - first) for highest, first in zip(peak, before, strict=True)))
-
-
-def resident(process: str) -> tuple[int, int] | None:
-    """(private, mapped from files) bytes of memory of a process, by its number or `self`; `None` if it is not told."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return None
-    found = {name: value for name, _, value in (line.partition(":") for line in lines)}
-    if "RssAnon" not in found or "RssFile" not in found:
-        return None
-    private, mapped = (1024 * int(found[name].split()[0]) for name in ("RssAnon", "RssFile"))
-    return private, mapped
+    # Never negative: memory that Python gives back after its imports is not the model's.
+    highest = peak[0]
+    return Memory(max(0, highest.private - before.private), max(0, highest.mapped - before.mapped))
 
 
 @contextmanager
-def _watched(process: str) -> Iterator[list[int]]:
-    """The highest values of `resident` while the block runs."""
-    peak = [0, 0]
+def _watched(process: str) -> Iterator[list[Resident]]:
+    """Keep the highest values of `resident` in a list of one while the block runs."""
+    peak = [Resident(0, 0)]
     ended = threading.Event()
 
     def look() -> None:
         now = resident(process)
         if now is not None:
-            peak[:] = map(max, peak, now)
+            peak[0] = Resident(max(peak[0].private, now.private), max(peak[0].mapped, now.mapped))
 
     def watch() -> None:
         while not ended.wait(PERIOD):
@@ -289,7 +282,7 @@ def _failed(model: Path, process: subprocess.Popen[bytes], complaints: IO[bytes]
 
 
 def main() -> None:
-    """Import, say so, wait; load and judge, say so, wait to be ended."""
+    """Run in the child process: import, say so, wait; load and judge, say so, wait to be ended."""
     model, device, threads = sys.argv[1:]
 
     from padim_edge_artifact.self_test import probe_image

@@ -1,4 +1,4 @@
-"""Temperatures and power, where the system shows them in files: thermal zones, hwmon, energy counters."""
+"""Temperatures and power, from the files in which Linux shows them: thermal zones, hwmon, energy counters."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ SYS = Path("/sys")
 
 
 def temperatures(root: Path = SYS) -> dict[str, float]:
-    """Degrees Celsius by name; empty where the system shows none.
+    """Read temperatures in degrees Celsius by name; empty where the system shows none.
 
     Args:
-        root: Where `class` lies; another one for tests.
+        root: Folder that holds `class`; another one for tests.
     """
     found: dict[str, float] = {}
     for zone in sorted((root / "class/thermal").glob("thermal_zone*")):
@@ -27,7 +27,11 @@ def temperatures(root: Path = SYS) -> dict[str, float]:
 
 
 def power(root: Path = SYS) -> dict[str, float]:
-    """Watts by name, of sensors that tell power, or voltage and current (as Jetsons' INA3221 does)."""
+    """Read power in watts by name, from sensors of power or of voltage and current (such as the INA3221 of Jetsons).
+
+    Args:
+        root: Folder that holds `class`; another one for tests.
+    """
     found: dict[str, float] = {}
     for chip, name in _chips(root):
         for file in sorted(chip.glob("power*_input")):
@@ -43,10 +47,14 @@ def power(root: Path = SYS) -> dict[str, float]:
 
 
 def energy(root: Path = SYS) -> dict[str, float]:
-    """Joules since some moment, by name, of processors that count them (RAPL); they start again at 0 when full."""
+    """Read the energy in joules that processors have counted (RAPL), by name. A full counter starts again at 0.
+
+    Args:
+        root: Folder that holds `class`; another one for tests.
+    """
     found: dict[str, float] = {}
     for zone in sorted((root / "class/powercap").glob("*:*")):
-        if zone.name.count(":") == 1:  # a whole package; its parts are in it
+        if zone.name.count(":") == 1:  # a whole package, which includes its parts
             _add(found, _text(zone / "name") or zone.name, _number(zone / "energy_uj"), 1e-6)
     return found
 
@@ -57,7 +65,7 @@ def _chips(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _add(found: dict[str, float], name: str, value: float | None, unit: float) -> None:
-    """Names may come twice, as two sensors of one kind."""
+    """Add a value under a free name, since two sensors of one kind have the same."""
     if value is None:
         return
     free = next(each for number in range(1, 1000) if (each := name if number == 1 else f"{name} {number}") not in found)

@@ -1,1 +1,1 @@
-"""Devices: which execution providers this machine has, and how a model is opened on one."""
+"""Where a model runs: execution providers, TensorRT's engines, and what this machine offers."""

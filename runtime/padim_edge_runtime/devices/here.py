@@ -1,26 +1,26 @@
-"""On which device a model runs on this machine, without building anything for it."""
+"""On which device a model runs on this machine, found out without building an engine for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from padim_edge_artifact.errors import DeviceError, PadimEdgeError
-
-if TYPE_CHECKING:
-    from padim_edge_artifact import Metadata
+from padim_edge_artifact import DeviceError, Metadata, PadimEdgeError, read_verified
+from padim_edge_runtime.detector import Detector
+from padim_edge_runtime.devices import engines, providers, tensorrt
+from padim_edge_runtime.devices.tiny import tiny_model
 
 __all__ = ["Here", "runs_here"]
 
 
 @dataclass(frozen=True)
 class Here:
-    """What `auto` takes."""
+    """The device that `--device auto` takes."""
 
     device: str | None
     """A key of `providers.DEVICES`; `None` where the model does not run at all."""
     words: str
+    """The device, and which nodes of the graph run where."""
     refused: tuple[str, ...]
     """Why better devices are passed over, or why none runs it, one sentence each."""
 
@@ -34,11 +34,6 @@ def runs_here(model: Path, metadata: Metadata) -> Here:
 
 
 def _try(model: Path, metadata: Metadata) -> Here:
-    from padim_edge_artifact import read_verified
-    from padim_edge_runtime.detector import Detector
-    from padim_edge_runtime.devices import providers, tensorrt
-    from padim_edge_runtime.doctor.trial import tiny_model
-
     refused: list[str] = []
     for device in providers.DEVICES:
         if device == "cpu":
@@ -46,7 +41,7 @@ def _try(model: Path, metadata: Metadata) -> Here:
         try:
             # Large models are read and compared with their digests only for devices that work.
             providers.open_session(tiny_model(), device)
-            if device == "tensorrt" and tensorrt.takes(metadata) and not tensorrt.find(model, metadata).built:
+            if device == "tensorrt" and tensorrt.takes(metadata) and not engines.find(model, metadata).built:
                 read_verified(model)
                 return Here(device, "tensorrt, once its engine is built (padim-edge warm, or the first use)", ())
             return Here(device, f"{device}, {Detector.load(model, device).placement}", tuple(refused))

@@ -1,4 +1,4 @@
-"""Devices, and the onnxruntime execution providers behind them. A device that was asked for is used or refused."""
+"""Devices and the onnxruntime execution providers behind them. A device that was asked for is used or refused."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from padim_edge_artifact import ArtifactError, DeviceError
 from padim_edge_runtime.devices import tensorrt
+from padim_edge_runtime.devices.engines import Engine
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -31,37 +32,40 @@ DEVICES = {
 """Devices and their execution providers, in the order in which `auto` tries them."""
 
 _CUDA_OPTIONS = {"use_tf32": "0"}
-"""TF32 rounds the factors of float32 products to 11 bits, which the whitening magnifies: fp32 would not be fp32. Who
-wants speed exports fp16. The search among convolution algorithms is left at cuDNN's own (EXHAUSTIVE): it lengthens the
-first call with each batch size, and a device makes many with one."""
+"""Options of the CUDA provider. TF32 would round the factors of float32 products to 11 bits, and the whitening
+magnifies that error. For speed, export fp16. The search among convolution algorithms keeps its default (EXHAUSTIVE): it
+lengthens the first call with each batch size, and a device makes many calls with one."""
 
 _MISSING = re.compile(r"[\w.+-]+: cannot open shared object file")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
-Engines = Callable[[], AbstractContextManager[tensorrt.Engine]]
-"""Gives what a session on TensorRT is opened with, and is told how that went; see `tensorrt.engine`."""
+Engines = Callable[[], AbstractContextManager[Engine]]
+"""Gives the options of a session on TensorRT for as long as it is being opened; see `engines.engine`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A session and where it runs."""
+    """An open session and where it runs."""
 
     session: onnxruntime.InferenceSession
+    """The onnxruntime session."""
     device: str
     """A key of `DEVICES`."""
     refused: tuple[str, ...]
     """Why `auto` passed over better devices, one sentence each."""
     placement: str
-    """Which nodes of the graph run where, in words."""
+    """Nodes of the graph by the device that they run on, in words."""
     largest: int | None
-    """Batch size that the session takes at most; `None` for any."""
+    """Largest batch size that the session takes; `None` for any. TensorRT's engines have one."""
+    threads: int | None
+    """CPU threads for one image; `None` where onnxruntime chose."""
 
 
 def import_onnxruntime() -> ModuleType:
-    """The onnxruntime that is installed, with its telemetry off.
+    """Import the installed onnxruntime with its telemetry off.
 
     Raises:
-        DeviceError: None is installed.
+        DeviceError: No onnxruntime is installed, or it is broken.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, at import; from 1.29 it is on by default
     try:
@@ -87,9 +91,9 @@ def open_session(
 
     Args:
         model: Path of an `.onnx` file, or its bytes.
-        device: `auto`, or a key of `DEVICES`, which is then used or refused, never replaced.
-        threads: CPU threads for one image; `None` leaves it to onnxruntime (one a core).
-        engines: Asked where TensorRT is tried; `None` keeps no engine, and builds one whenever the batch size grows.
+        device: `auto`, or a key of `DEVICES`. Any value but `auto` fails if that device is unavailable.
+        threads: CPU threads for one image; `None` leaves it to onnxruntime (one per core).
+        engines: Asked when TensorRT is tried; `None` keeps no engine and builds one whenever the batch size grows.
 
     Raises:
         DeviceError: The device is unknown, not there, or does not take the model.
@@ -123,11 +127,11 @@ def _open(
         )
     if device == "cpu":
         session = _session(ort, model, device, threads, [DEVICES[device]])
-        return Opened(session, device, refused, "all nodes on cpu", None)
+        return Opened(session, device, refused, "all nodes on cpu", None, threads)
     _preload(ort)
     if device == "cuda":
         session = _session(ort, model, device, threads, [(DEVICES[device], _CUDA_OPTIONS)])
-        return Opened(session, device, refused, _placement(session, device), None)
+        return Opened(session, device, refused, _placement(session, device), None, threads)
     tensorrt.preload()
     with engines() if engines else nullcontext() as engine:
         wanted: list[Any] = [(DEVICES[device], dict(engine.options) if engine else {})]
@@ -135,7 +139,7 @@ def _open(
             wanted.append((DEVICES["cuda"], _CUDA_OPTIONS))
         session = _session(ort, model, device, threads, wanted)
         placement = _placement(session, device)
-    return Opened(session, device, refused, placement, engine.largest if engine else None)
+    return Opened(session, device, refused, placement, engine.largest if engine else None, threads)
 
 
 def _session(
@@ -146,8 +150,8 @@ def _session(
     if threads is not None:
         options.intra_op_num_threads = threads
     if device != "cpu":
-        # Not session.disable_cpu_ep_fallback, which refuses a model for one small node that the GPU has no kernel for,
-        # as an int8 model for the CPU has. Where nodes run is recorded and said instead; see `_placement`.
+        # session.disable_cpu_ep_fallback would refuse a model for one small node without a GPU kernel, such as an int8
+        # model for the CPU has. So the placement of the nodes is recorded and reported; see `_placement`.
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     source = model if isinstance(model, bytes) else os.fspath(model)
     noise: list[str] = []
@@ -178,17 +182,17 @@ def _session(
 
 
 def _preload(ort: ModuleType) -> None:
-    """Let onnxruntime load CUDA and cuDNN out of pip's packages, where the linker does not look; prints are dropped."""
+    """Let onnxruntime load CUDA and cuDNN from pip's packages, which the linker does not search; drop its prints."""
     with _captured([]), redirect_stdout(io.StringIO()), warnings.catch_warnings(), suppress(Exception):
         warnings.simplefilter("ignore")
         ort.preload_dlls()  # not in versions before 1.21; what is missing, the session says
 
 
 def _placement(session: onnxruntime.InferenceSession, device: str) -> str:
-    """Which nodes run where, as onnxruntime recorded it.
+    """Say which nodes run where, as onnxruntime recorded it.
 
     Raises:
-        DeviceError: None runs on the device, though its provider is there.
+        DeviceError: No node runs on the device, though its provider is there.
     """
     try:
         assigned = [
@@ -220,14 +224,14 @@ def _placement(session: onnxruntime.InferenceSession, device: str) -> str:
 
 @contextmanager
 def _captured(noise: list[str]) -> Iterator[None]:
-    """Catch what native code prints on stdout and stderr, where Python's redirection does not reach."""
+    """Catch the prints of native code on stdout and stderr, which Python's redirection does not reach."""
     sys.stdout.flush()
     sys.stderr.flush()
     ours = sys.stderr
     with tempfile.TemporaryFile() as file:
         saved = {number: os.dup(number) for number in (1, 2)}
         try:
-            if _writes_to(ours, 2):  # Python goes on with the old one: a progress bar moves while an engine is built
+            if _writes_to(ours, 2):  # Python keeps the old one: a progress bar moves while an engine is built
                 sys.stderr = open(saved[2], "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
             for number in saved:
                 os.dup2(file.fileno(), number)

@@ -1,7 +1,7 @@
 """The calls of `trtexec` that build an engine from a model, for TensorRT 10 and 11.
 
-Precision stands in the graph (float16 constants and casts, QuantizeLinear), so no call asks for one: TensorRT 11 has no
-such options any more, and TensorRT 10 is told to keep to the graph.
+The graph itself says the precision (float16 constants and casts, QuantizeLinear), so no call asks for one. TensorRT 11
+has no such options any more, and TensorRT 10 is told to keep to the graph.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ __all__ = ["calls"]
 
 
 def calls(model: Path, metadata: Metadata, largest: int = 1) -> dict[str, str]:
-    """One line for the shell by major version of TensorRT. The data file must lie beside the model.
+    """Return one line for the shell by major version of TensorRT. The data file must lie beside the model.
 
     Args:
         model: The `.onnx` file.
         metadata: Its metadata.
-        largest: Batch size for which the engine is made at most; it is tuned for that, and takes smaller ones.
+        largest: Largest batch size of the engine, which it is tuned for; it takes smaller ones, too.
 
     Raises:
         PadimEdgeError: The model is int8 for the CPU, which TensorRT refuses; or a batch size below 1.

@@ -1,4 +1,4 @@
-"""What this machine has, what is missing, and what to do about it. Nothing that is looked at can bring it down."""
+"""Examination of this machine: what it has, what is missing, and what to do about it. It never ends in an error."""
 
 from __future__ import annotations
 

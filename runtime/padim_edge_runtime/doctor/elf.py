@@ -1,4 +1,4 @@
-"""Which shared libraries a shared library asks for by name, read from the file without loading it (ELF, 64 bits)."""
+"""Names of the libraries that a shared library asks for, read from the file without loading it (ELF, 64 bits)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _NEEDED = 1
 
 
 def needed(path: Path) -> tuple[str, ...]:
-    """The names under `NEEDED`, in their order.
+    """List the names under `NEEDED`, in their order.
 
     Raises:
-        ValueError: It is no little-endian ELF file of 64 bits.
-        OSError: It cannot be read.
+        ValueError: The file is no little-endian ELF file of 64 bits.
+        OSError: The file cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(64)

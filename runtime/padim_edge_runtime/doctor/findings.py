@@ -1,4 +1,4 @@
-"""What was found, and how bad it is."""
+"""Findings about a machine, and how bad they are."""
 
 from __future__ import annotations
 
@@ -9,44 +9,58 @@ from typing import Any
 __all__ = ["FAILED", "FINE", "NOTE", "Finding", "Report", "guarded"]
 
 FINE, NOTE, FAILED = "fine", "note", "failed"
-"""As it should be; worth knowing; to be cured."""
+"""Verdicts: in order; worth knowing; to be cured."""
+
+_MARKS = {FINE: "ok  ", NOTE: "note", FAILED: "CURE"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line."""
+    """One thing that was looked at."""
 
     name: str
+    """Name of the thing."""
     value: str
-    """What was found."""
+    """State of the thing, in words."""
     verdict: str = FINE
     """`FINE`, `NOTE` or `FAILED`."""
     cure: str | None = None
-    """What to do, where there is something."""
+    """Remedy, in words or as a command line; `None` where there is nothing to do."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """All lines, and what they amount to."""
+    """All findings, and their sum."""
 
     findings: tuple[Finding, ...]
+    """Findings in the order in which they are shown."""
     devices: tuple[str, ...]
-    """On which models run here, tried out, best first."""
+    """Devices that a model of one node was run on, best first."""
 
     @property
     def healthy(self) -> bool:
-        """Whether models run here, and nothing is to be cured."""
+        """Whether models run here and nothing is to be cured."""
         return bool(self.devices) and all(each.verdict != FAILED for each in self.findings)
 
     @property
     def verdict(self) -> str:
-        """One sentence without its full stop."""
+        """Sum of the findings in one sentence."""
         failed = [each.name for each in self.findings if each.verdict == FAILED]
         where = f"models run on {', '.join(self.devices)}" if self.devices else "no model runs here"
         return f"{where}; to be cured: {', '.join(failed)}" if failed else where
 
+    def lines(self) -> list[str]:
+        """Write the report for people, line by line."""
+        width = max(len(each.name) for each in self.findings)
+        lines = []
+        for each in self.findings:
+            lines.append(f"{_MARKS[each.verdict]}  {each.name:<{width}}  {each.value}")
+            if each.cure:
+                lines.append(f"{'':<{width + 8}}-> {each.cure}")
+        return [*lines, self.verdict]
+
     def to_json(self) -> dict[str, Any]:
-        """The object that `doctor --json` prints."""
+        """Return the object that `doctor --json` prints."""
         return {
             "healthy": self.healthy,
             "verdict": self.verdict,
@@ -56,11 +70,16 @@ class Report:
 
 
 def guarded(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """What `look` finds; where it fails, that is a finding, too."""
+    """Collect the findings of `look`; a failure of it is a finding, too.
+
+    Args:
+        name: Name of the finding for a failure.
+        look: Gives findings.
+    """
     found: list[Finding] = []
     try:
         found.extend(look())  # keeps what came before the failure
-    except Exception as error:  # noqa: BLE001  a doctor who dies of the patient's illness helps nobody
+    except Exception as error:  # noqa: BLE001  whatever a broken machine raises
         reason = f"{type(error).__name__}: {error}"[:200]
         found.append(Finding(name, f"could not be looked at ({reason})", NOTE))
     return found

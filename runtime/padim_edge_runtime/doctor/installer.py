@@ -1,4 +1,4 @@
-"""How packages of this environment are changed, as a line that can be copied: the `pip` of a shell may be another's."""
+"""Command lines that change the packages of this very environment; the `pip` of a shell may be another one's."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["pip"]
 
 
 def pip(arguments: str) -> str:
-    """A command line that does `pip ARGUMENTS` to this interpreter's environment.
+    """Return a command line that does `pip ARGUMENTS` to this interpreter's environment.
 
-    `pip` alone where that is its own; a virtual environment that uv made has none.
+    It begins with `pip` where that is this interpreter's own. A virtual environment made by uv has none.
     """
     found = shutil.which("pip")
     if found and os.path.realpath(Path(found).parent) == os.path.realpath(Path(sys.executable).parent):

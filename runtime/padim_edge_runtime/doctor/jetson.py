@@ -1,4 +1,4 @@
-"""Jetson boards: which one, with which JetPack, and where its onnxruntime comes from."""
+"""Jetson boards: model, JetPack, and the source of their onnxruntime. Nothing here has been tried on a board."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Jetson", "capability_of", "find"]
 _RELEASE = re.compile(r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)")
 
 _JETPACKS = {35: "5", 36: "6", 38: "7", 39: "7"}
-"""Major version of JetPack by that of Jetson Linux."""
+"""Major version of JetPack by major version of Jetson Linux."""
 
 _CUDA = {"5": 11, "6": 12, "7": 13}
-"""Major version of CUDA by that of JetPack."""
+"""Major version of CUDA by major version of JetPack."""
 
 _SOURCES = {
     "5": "build onnxruntime-gpu from source, or move to JetPack 6; this padim-edge needs Python 3.10",
@@ -24,7 +24,7 @@ _SOURCES = {
 }
 
 _BOARDS = (("thor", "11.0"), ("orin", "8.7"), ("xavier", "7.2"), ("nano", "5.3"), ("tx2", "6.2"))
-"""Compute capability by a word of the model's name."""
+"""Compute capability by a word in the model's name."""
 
 
 @dataclass(frozen=True)
@@ -32,34 +32,35 @@ class Jetson:
     """One board."""
 
     model: str
+    """Name of the model, such as `NVIDIA Jetson Orin NX`."""
     release: str
-    """Of Jetson Linux, such as 36.4.3."""
+    """Version of Jetson Linux, such as 36.4.3."""
     jetpack: str | None
-    """Its major version; `None` where it is not known."""
+    """Major version of JetPack; `None` where it is not known."""
 
     @property
     def capability(self) -> str | None:
-        """Compute capability, such as 8.7."""
+        """Compute capability, such as 8.7; `None` where it is not known."""
         return capability_of(self.model)
 
     @property
     def cuda(self) -> int | None:
-        """Major version of its CUDA."""
+        """Major version of CUDA; `None` where it is not known."""
         return _CUDA.get(self.jetpack or "")
 
     @property
     def source(self) -> str:
-        """Where to get onnxruntime for it."""
+        """Source of an onnxruntime for the board, in words."""
         if self.jetpack is None:
             return "find the onnxruntime-gpu that was built for its JetPack; wheels on PyPI have no kernels for Jetsons"
         return _SOURCES[self.jetpack].format(architecture=(self.capability or "87").replace(".", ""))
 
 
 def find(root: Path = Path("/")) -> Jetson | None:
-    """The board that this is, if it is one.
+    """Find the board that this machine is; `None` where it is no Jetson.
 
     Args:
-        root: Where `etc` and `proc` lie; another one for tests.
+        root: Folder that holds `etc` and `proc`; another one for tests.
     """
     text, model = _read(root / "etc/nv_tegra_release"), _read(root / "proc/device-tree/model").strip("\0\n ")
     if not text and "jetson" not in model.lower():  # a container has the board's name only
@@ -78,5 +79,5 @@ def _read(path: Path) -> str:
 
 
 def capability_of(model: str) -> str | None:
-    """Of a board by its name."""
+    """Look up the compute capability of a board by its name; `None` where it is not known."""
     return next((capability for word, capability in _BOARDS if word in model.lower()), None)

@@ -1,4 +1,4 @@
-"""All that `padim-edge doctor` looks at."""
+"""Everything that `padim-edge doctor` looks at."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
 from importlib import metadata
-from pathlib import Path
 
-from padim_edge_runtime.doctor import graphics, jetson
+from padim_edge_runtime import memory
+from padim_edge_runtime.doctor import graphics, jetson, libraries
 from padim_edge_runtime.doctor.findings import FAILED, FINE, NOTE, Finding, Report, guarded
 from padim_edge_runtime.doctor.installer import pip
 from padim_edge_runtime.doctor.trial import Trial, tried
@@ -21,14 +21,17 @@ __all__ = ["examine"]
 _OLDEST = (3, 10)
 
 _NOT_A_RUNTIME = ("-ep-", "-tools", "-extensions", "-genai")
-"""Parts of names that begin as onnxruntime's and do not bring its module."""
+"""Parts of distribution names that begin with onnxruntime and do not bring its module."""
 
-_ENOUGH_MB = 500
-"""Of free memory, for a model of the usual size."""
+_ENOUGH = 500_000_000
+"""Bytes of free memory that a model of the usual size needs."""
+
+_UNTESTED = "padim-edge has not been tested on it yet, so run padim-edge verify MODEL"
+"""Remark on devices that no model of ours has run on."""
 
 
 def examine() -> Report:
-    """Look at everything. What cannot be looked at is a finding of its own."""
+    """Look at everything; what cannot be looked at is a finding of its own."""
     trial = tried()
     board = jetson.find()
     findings = [
@@ -72,7 +75,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def distributions() -> dict[str, str]:
-    """Distributions that bring a module `onnxruntime`, with their versions."""
+    """List the distributions that bring a module `onnxruntime`, with their versions."""
     found = {}
     for each in metadata.distributions():
         try:
@@ -105,12 +108,12 @@ def _onnxruntime(trial: Trial, board: jetson.Jetson | None) -> Iterator[Finding]
 
 
 def _away(found: Iterable[str]) -> str:
-    """What comes before another onnxruntime is installed."""
+    """Say what comes before another onnxruntime is installed."""
     return f"{pip('uninstall -y ' + ' '.join(found))}, then " if found else ""
 
 
 def _wanted(board: jetson.Jetson | None, found: dict[str, str]) -> str:
-    """Where onnxruntime comes from; where it is clear which one is wanted, that one."""
+    """Say where onnxruntime comes from: the one that is clearly wanted, or both."""
     if board is not None:
         return board.source
     cpu, gpu = (pip(f'install "padim-edge-runtime[{extra}]"') for extra in ("cpu", "gpu"))
@@ -122,7 +125,8 @@ def _wanted(board: jetson.Jetson | None, found: dict[str, str]) -> str:
 def _devices(trial: Trial, board: jetson.Jetson | None) -> Iterator[Finding]:
     for device, provider in _providers().items():
         if device in trial.usable:
-            yield Finding(f"device {device}", "usable, tried out")
+            tested = "" if device == "cpu" else f"; {_UNTESTED}"
+            yield Finding(f"device {device}", f"usable, tried out{tested}", NOTE if tested else FINE)
         elif trial.version is None:
             continue
         elif device in trial.ended:
@@ -130,10 +134,10 @@ def _devices(trial: Trial, board: jetson.Jetson | None) -> Iterator[Finding]:
             cure = "use --device cpu, not auto" if device != "cpu" else "install another version of onnxruntime"
             yield Finding(f"device {device}", trial.refused[device], FAILED, cure)
         elif provider in trial.listed:
-            lacks = device != "cpu" and graphics.lacks(device, trial.missing or ())
+            lacks = device != "cpu" and libraries.lacks(device, trial.missing or ())
             reason = trial.refused.get(device, "no reason was given")
             # What is missing is told below, and nothing is wrong with a machine that has no GPU or no TensorRT.
-            harmless = lacks or device == "tensorrt" or (device == "cuda" and not trial.capabilities)
+            harmless = lacks or device == "tensorrt" or (device == "cuda" and not trial.driver.capabilities)
             yield Finding(
                 f"device {device}",
                 "named by onnxruntime, but not usable: " + ("libraries are missing, see below" if lacks else reason),
@@ -141,21 +145,13 @@ def _devices(trial: Trial, board: jetson.Jetson | None) -> Iterator[Finding]:
             )
         else:
             cure = None
-            if device == "cuda" and trial.capabilities and board is None:
+            if device == "cuda" and trial.driver.capabilities and board is None:
                 cure = f"for the GPU: {_away(distributions())}" + pip('install "padim-edge-runtime[gpu]"')
             yield Finding(f"device {device}", "not in this onnxruntime", FAILED if device == "cpu" else NOTE, cure)
 
 
 def _gpu(trial: Trial, board: jetson.Jetson | None) -> Iterator[Finding]:
-    return graphics.examine(
-        trial.version,
-        platform.machine(),
-        board,
-        lacking=trial.missing,
-        devices=trial.capabilities,
-        knows=trial.driver_cuda,
-        found=distributions(),
-    )
+    return graphics.examine(trial, platform.machine(), board, found=distributions())
 
 
 def _providers() -> dict[str, str]:
@@ -171,8 +167,8 @@ def _jetson(board: jetson.Jetson | None, trial: Trial) -> Iterator[Finding]:
     usable = "cuda" in trial.usable
     yield Finding(
         "Jetson",
-        f"{board.model}, Jetson Linux {board.release} ({jetpack})",
-        FINE if usable else NOTE,
+        f"{board.model}, Jetson Linux {board.release} ({jetpack}); {_UNTESTED}",
+        NOTE,
         None if usable else _away(distributions()) + board.source,
     )
 
@@ -183,26 +179,17 @@ def _machine() -> Iterator[Finding]:
     yield Finding(
         "threads", f"{given} of {there} cores for this process" + (f", OMP_NUM_THREADS={threads}" if threads else "")
     )
-    total, free = _memory_mb()
-    if total is None or free is None:
+    found = memory.of_machine()
+    if found is None:
         yield Finding("memory", "this system does not say", NOTE)
         return
-    little = free < _ENOUGH_MB
+    little = found.free < _ENOUGH
     yield Finding(
         "memory",
-        f"{free:.0f} MB free of {total:.0f}",
+        f"{found.free / 1e6:.0f} MB free of {found.total / 1e6:.0f}",
         NOTE if little else FINE,
         "close other programs, or use a model of --precision int8" if little else None,
     )
-
-
-def _memory_mb(path: Path = Path("/proc/meminfo")) -> tuple[float | None, float | None]:
-    try:
-        lines = dict(line.split(":", 1) for line in path.read_text(encoding="utf-8").splitlines() if ":" in line)
-        total, free = (int(lines[key].split()[0]) / 1000 for key in ("MemTotal", "MemAvailable"))
-    except (OSError, KeyError, ValueError, IndexError):
-        return None, None
-    return total, free
 
 
 def _telemetry() -> Iterator[Finding]:

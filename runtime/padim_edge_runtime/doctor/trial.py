@@ -1,8 +1,8 @@
-"""A model of one node, tried out on every device, in a process of its own.
+"""Trial of every device with a model of one node, in a process of its own.
 
-That `get_available_providers` names a provider says nothing: only a session does. Importing a broken onnxruntime, or
-opening a session on a broken driver, may even end the interpreter, so it is another one that tries. It names each step
-before it takes it: where it dies of one, the steps after that get a new process.
+`get_available_providers` only names providers; a session shows whether one works. Importing a broken onnxruntime, or
+opening a session on a broken driver, may end the interpreter. So another interpreter tries. It names each step before
+it takes it. Where it dies of a step, the steps after that get a new process.
 """
 
 from __future__ import annotations
@@ -12,51 +12,51 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from padim_edge_runtime.doctor import graphics
+from padim_edge_runtime.devices.driver import Driver, driver
+from padim_edge_runtime.devices.tiny import tiny_model
+from padim_edge_runtime.doctor import libraries
 
-__all__ = ["Trial", "tiny_model", "tried"]
+__all__ = ["Trial", "tried"]
 
 SECONDS = 120
-"""That one process may take; TensorRT builds an engine in it."""
+"""Seconds that one process may take; TensorRT builds an engine in it."""
 
 _IMPORT, _LIBRARIES, _DRIVER = "import", "libraries", "driver"
-"""Steps beside the devices."""
+"""Steps besides the devices."""
 
 _FOR_NUMPY_1 = ("compiled using NumPy 1.x", "_ARRAY_API not found")
-"""What is said by a module that was built for NumPy 1 and meets NumPy 2."""
+"""Words of a module that was built for NumPy 1 and meets NumPy 2."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of it."""
+    """Outcome of the trial."""
 
     version: str | None
-    """Of onnxruntime; `None` where it cannot be imported."""
+    """Version of onnxruntime; `None` where it cannot be imported."""
     package: str | None
-    """The distribution that the module says it comes from."""
+    """Distribution that the module says it comes from."""
     listed: tuple[str, ...]
-    """Providers that it names."""
+    """Providers that onnxruntime names."""
     usable: tuple[str, ...]
     """Devices on which the model gave the right answer, best first."""
     refused: dict[str, str]
-    """Why not, by device."""
+    """Reason why a device is not usable, by device."""
     failure: str | None
-    """Why there was no trial at all."""
+    """Reason why there was no trial at all."""
     ended: tuple[str, ...] = ()
-    """Devices that took the interpreter with them."""
+    """Devices that ended the interpreter."""
     missing: tuple[str, ...] | None = None
     """Libraries that onnxruntime asks for and a session does not get; `None` where that was not found out."""
-    capabilities: tuple[str, ...] = ()
-    """Compute capability of each GPU that NVIDIA's driver shows."""
-    driver_cuda: int | None = None
-    """Newest major version of CUDA that the driver knows."""
+    driver: Driver = field(default_factory=Driver)
+    """NVIDIA's driver."""
 
 
 def tried() -> Trial:
-    """Try every device."""
+    """Try every device in another process, which may die of it."""
     said: dict[str, Any] = {"refused": {}, "usable": []}
     ended: dict[str, str] = {}
     words = ""
@@ -97,13 +97,12 @@ def tried() -> Trial:
         failure,
         tuple(dead),
         tuple(said["missing"]) if said.get("missing") is not None else None,
-        tuple(said.get("capabilities", ())),
-        said.get("driver_cuda"),
+        Driver(tuple(said.get("capabilities", ())), said.get("cuda")),
     )
 
 
 def _process(skipped: tuple[str, ...]) -> tuple[str, str, str | None]:
-    """(stdout, stderr, how it died) of the process that tries."""
+    """Run the process that tries; return its stdout, its stderr, and how it died if it did."""
     # With our own path: `-m` would look into the current folder first, where a folder may be called as a package is.
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; from padim_edge_runtime.doctor.trial import main; main(sys.argv[1:])"
@@ -126,25 +125,8 @@ def _process(skipped: tuple[str, ...]) -> tuple[str, str, str | None]:
     return done.stdout, done.stderr, None
 
 
-def tiny_model() -> bytes:
-    """ONNX of `y = Relu(x)`, x float32 `(2,)`, written by hand, since a device has no onnx."""
-
-    def field(number: int, content: bytes | int) -> bytes:
-        if isinstance(content, int):
-            return bytes([number << 3, content])
-        return bytes([number << 3 | 2, len(content)]) + content
-
-    def value(name: bytes) -> bytes:
-        shape = field(1, field(1, 2))
-        return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
-
-    node = field(1, b"x") + field(2, b"y") + field(4, b"Relu")
-    graph = field(1, node) + field(2, b"trial") + field(11, value(b"x")) + field(12, value(b"y"))
-    return field(1, 8) + field(7, graph) + field(8, field(2, 18))
-
-
 def main(skipped: list[str]) -> None:
-    """Take all steps but `skipped`; print one line of JSON before and one after each."""
+    """Take all steps but the skipped ones; print one line of JSON before and after each."""
 
     def step(name: str, take: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if name in skipped:
@@ -158,8 +140,8 @@ def main(skipped: list[str]) -> None:
         for device in _devices()[::-1]:  # the surest first
             step(device, lambda device=device: _try(device))  # type: ignore[misc]
     # After the sessions, which may have loaded some from elsewhere.
-    step(_LIBRARIES, lambda: {"missing": graphics.missing(ctypes.CDLL)})
-    step(_DRIVER, lambda: dict(zip(("capabilities", "driver_cuda"), graphics.driver(ctypes.CDLL), strict=True)))
+    step(_LIBRARIES, lambda: {"missing": libraries.missing(ctypes.CDLL)})
+    step(_DRIVER, lambda: asdict(driver()))
 
 
 def _tell(what: dict[str, Any]) -> None:

@@ -1,0 +1,112 @@
+"""The command `infer`."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from padim_edge_runtime.cli.options import (
+    DECISION,
+    OUTPUT,
+    DeviceOption,
+    ModelArgument,
+    VerboseOption,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from padim_edge_runtime.inspection import Inspection, Unreadable
+
+__all__ = ["infer"]
+
+
+def infer(
+    model: ModelArgument,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="Images to inspect.")],
+    device: DeviceOption = "auto",
+    threshold: Annotated[
+        float | None, typer.Option(help="Use this instead of the model's own threshold.", rich_help_panel=DECISION)
+    ] = None,
+    min_area: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Do not report regions of less area, in square pixels of the image.",
+            rich_help_panel=DECISION,
+        ),
+    ] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line on stdout.", rich_help_panel=OUTPUT)
+    ] = False,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a table.", rich_help_panel=OUTPUT)
+    ] = None,
+    heatmaps: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write a heat map for each image.", rich_help_panel=OUTPUT)
+    ] = None,
+    verbose: VerboseOption = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say at the end where the time went.", rich_help_panel=OUTPUT)
+    ] = False,
+) -> None:
+    """Inspect images: verdict, score and regions. The exit code is 1 if any image could not be read."""
+    from padim_edge_artifact.files import replacing
+    from padim_edge_runtime import image_files, pipeline, progress, results
+    from padim_edge_runtime.detector import Detector
+    from padim_edge_runtime.heatmaps import heat_maps
+    from padim_edge_runtime.profile import Clock, table
+
+    choice = pipeline.Choice(threshold=threshold, min_area=min_area)  # before any work is done
+    files = image_files.find(images)
+    detector = Detector.load(model, device, threads=pipeline.threads_for(len(files)), tell=warn)
+    if verbose:
+        for reason in detector.refused:
+            warn(reason)
+        if detector.device != "cpu":
+            warn(detector.placement)
+    tally = results.Tally()
+    with ExitStack() as stack:
+        rows = None
+        if csv is not None:
+            file = stack.enter_context(replacing(csv))
+            # Names of files need not be text.
+            text = stack.enter_context(file.open("w", newline="", encoding="utf-8", errors="backslashreplace"))
+            rows = results.Table(text)
+        advance = stack.enter_context(progress.bar("inspecting", len(files)))
+        clock = Clock()
+        hook = None
+        if heatmaps is not None:
+            hook = heat_maps(heatmaps, files, workers=pipeline.workers_of(detector), clock=clock)
+        paths = (path for path, _ in files)
+        found = pipeline.inspect_many(detector, paths, choice, hook=hook, clock=clock)
+        for result in stack.enter_context(closing(found)):
+            tally.add(result)
+            with clock.stage("output"):
+                _print(result, as_json=as_json)
+                if rows is not None:
+                    rows.add(result)
+                advance(1)
+        times = clock.profile(tally.images, detector.device)
+    warn(tally.sentence(times))
+    for line in table(times) if profile else ():
+        typer.echo(line, err=True)
+    raise typer.Exit(1 if tally.unreadable else 0)
+
+
+def _print(result: Inspection | Unreadable, *, as_json: bool) -> None:
+    from padim_edge_runtime.inspection import Unreadable
+    from padim_edge_runtime.results import line, remarks
+
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), allow_nan=False))
+    elif isinstance(result, Unreadable):
+        warn(result.error)
+    else:
+        typer.echo(line(result))
+    if not isinstance(result, Unreadable):
+        for sentence in remarks(result):
+            warn(sentence)

@@ -1,0 +1,49 @@
+"""The command `inspect`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from padim_edge_runtime.cli.options import (
+    OUTPUT,
+    JsonOption,
+    ModelArgument,
+    VerboseOption,
+    print_json,
+    print_trtexec,
+    warn,
+)
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    model: ModelArgument,
+    trtexec: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BATCH", help="Print the calls of trtexec that build an engine instead.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    verbose: VerboseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Describe a model: class, backbone, preprocessing, images, threshold, licence, and where it runs."""
+    from padim_edge_artifact.container import read_metadata
+    from padim_edge_runtime.describe import describe, to_json
+    from padim_edge_runtime.devices.here import runs_here
+
+    metadata = read_metadata(model)
+    if trtexec is not None:
+        print_trtexec(model, metadata, trtexec)
+        return
+    here = runs_here(model, metadata)
+    if as_json:
+        print_json(to_json(metadata, here))
+        return
+    for name, value in describe(model, metadata, here).items():
+        typer.echo(f"{name:>17}  {value}")
+    for reason in here.refused if verbose else ():
+        warn(reason)

@@ -1,0 +1,93 @@
+"""Options and printing that several commands share, so that they are the same everywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from padim_edge_artifact.errors import PadimEdgeError
+
+if TYPE_CHECKING:
+    from padim_edge_artifact import Metadata
+
+__all__ = [
+    "DECISION",
+    "DEVICE",
+    "DEVICE_HELP",
+    "INPUT",
+    "MACHINE",
+    "MODELS",
+    "OUTPUT",
+    "WORKSTATION",
+    "DeviceOption",
+    "JsonOption",
+    "ModelArgument",
+    "VerboseOption",
+    "batch_sizes",
+    "print_json",
+    "print_trtexec",
+    "tell_extrapolated",
+    "warn",
+]
+
+INPUT, DECISION, OUTPUT, DEVICE = "Input", "Decision", "Output", "Device"
+"""Panels of options in `padim-edge COMMAND --help`."""
+
+MODELS, MACHINE, WORKSTATION = "Use a model", "This machine", "Make and evaluate models"
+"""Panels of commands in `padim-edge --help`."""
+
+DEVICE_HELP = (
+    "auto, cpu, cuda or tensorrt. Any value but auto fails if that device is unavailable; it never falls back."
+)
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model made by padim-edge export.")]
+DeviceOption = Annotated[str, typer.Option(help=DEVICE_HELP, rich_help_panel=DEVICE)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.", rich_help_panel=OUTPUT)]
+VerboseOption = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Say why better devices were passed over.", rich_help_panel=OUTPUT),
+]
+
+
+def print_json(content: object) -> None:
+    """Print one JSON document on stdout."""
+    typer.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+def warn(sentence: str) -> None:
+    """Print one line on stderr."""
+    typer.echo(f"padim-edge: {sentence}", err=True)
+
+
+def print_trtexec(model: Path, metadata: Metadata, batch: int) -> None:
+    """Print the calls of trtexec, each below its version of TensorRT, as lines that a shell takes."""
+    from padim_edge_runtime.devices.trtexec import calls
+
+    for version, call in calls(model, metadata, batch).items():
+        typer.echo(f"# TensorRT {version}\n{call}")
+
+
+def tell_extrapolated(metadata: Metadata) -> None:
+    """Warn where the threshold rests on a model of the tail."""
+    if metadata.extrapolated:
+        calibration = metadata.calibration
+        warn(
+            f"{calibration.images} images cannot measure a false-alarm rate of {metadata.false_alarm_rate:g} "
+            f"({calibration.resolution:.2g} is the finest); the threshold is extrapolated, so check it on new good "
+            "images"
+        )
+
+
+def batch_sizes(text: str) -> list[int]:
+    """Read batch sizes from text such as `1,2,4`.
+
+    Raises:
+        PadimEdgeError: It holds anything but numbers from 1 to 1024.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isdecimal() and 1 <= int(word) <= 1024 for word in words):
+        raise PadimEdgeError(f"--batch is {text!r}, expected numbers from 1 to 1024, as in 1,2,4")
+    return [int(word) for word in words]

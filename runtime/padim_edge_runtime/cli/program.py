@@ -1,0 +1,104 @@
+"""The program `padim-edge`: its commands, and errors as one sentence. Other packages add commands by entry points."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_runtime.cli.bench import bench
+from padim_edge_runtime.cli.doctor import doctor
+from padim_edge_runtime.cli.infer import infer
+from padim_edge_runtime.cli.inspect import inspect
+from padim_edge_runtime.cli.options import MACHINE, MODELS, warn
+from padim_edge_runtime.cli.verify import verify
+from padim_edge_runtime.cli.warm import warm
+
+__all__ = ["app", "main"]
+
+COMMAND_GROUP = "padim_edge.commands"
+"""Group of entry points that are called with the app, to add commands to it."""
+
+
+class _Sentences(TyperGroup):
+    """A group of commands that turns the errors users can cause into one sentence and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PadimEdgeError as error:
+            sentence = str(error)
+        except KeyboardInterrupt:
+            sentence = "interrupted; nothing unfinished stands under a final name"
+        except BrokenPipeError:  # the reader of our output has gone: nobody is left to be told
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except MemoryError:
+            sentence = "the memory of this machine does not suffice; close other programs or use a larger machine"
+        except OSError as error:
+            where = f" on {error.filename}" if error.filename else ""
+            sentence = f"the system refused ({error.strerror or error}{where}); check the path, its rights and the disk"
+        warn(sentence)
+        raise typer.Exit(1)
+
+
+app = typer.Typer(
+    name="padim-edge",
+    cls=_Sentences,
+    help="Find defects in images of a part, from good images alone: PaDiM as one ONNX graph.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda asked: _print_version() if asked else None,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def _print_version() -> None:
+    typer.echo(f"padim-edge {version('padim-edge-runtime')}")
+    raise typer.Exit
+
+
+def _add_commands() -> None:
+    commands: dict[str, tuple[Callable[..., None], ...]] = {
+        MODELS: (infer, inspect, verify),
+        MACHINE: (doctor, warm, bench),
+    }
+    for panel, each in commands.items():
+        for command in each:
+            app.command(rich_help_panel=panel)(command)
+    for entry in entry_points(group=COMMAND_GROUP):
+        try:
+            entry.load()(app)
+        except (ImportError, AttributeError, PackageNotFoundError) as error:  # the other commands work without them
+            warn(f"the commands of {entry.value} are missing ({error}); install padim-edge again")
+
+
+_add_commands()
+
+
+def main() -> None:
+    """Run the command `padim-edge`."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not fit the terminal's encoding
+    app()

@@ -1,0 +1,65 @@
+"""A model file in words: class, backbone, preprocessing, images, threshold, licence, and where it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from padim_edge_artifact import Metadata
+from padim_edge_runtime.devices.here import Here
+
+__all__ = ["describe", "to_json"]
+
+
+def describe(model: Path, metadata: Metadata, here: Here) -> dict[str, str]:
+    """Describe a model for people, one row per name.
+
+    Args:
+        model: The `.onnx` file.
+        metadata: Its metadata.
+        here: Device that it runs on here.
+    """
+    method, calibration, digests = metadata.method, metadata.calibration, metadata.digests
+    (h, w), stages = metadata.grid, metadata.reduction.stage_dims
+    per_stage = f" ({' + '.join(map(str, stages))} by stage)" if stages else ""
+    stored = model.stat().st_size + digests.data_bytes
+    beyond = ", below it a Pareto tail is used" if metadata.extrapolated else ""
+    inspected = f"a region of interest, {100 * metadata.inspected.mean():.1f} % of the frame"
+    update = f", an update of the model with digest {metadata.parent[:12]}" if metadata.parent else ""
+    return {
+        "class": metadata.class_name,
+        "made by": f"{metadata.created_by}, format version {metadata.format_version}",
+        "revision": f"{metadata.revision}{update}",
+        "preset": f"{method.preset}, {metadata.precision}",
+        "input": _input(metadata),
+        "backbone": f"{method.backbone} {', '.join(method.layers)}",
+        "weights": f"{metadata.backbone.weights}; sha256 {metadata.backbone.weights_digest[:12]}",
+        "weights' licence": metadata.backbone.licence,
+        "embedding": f"{method.dims} dimensions {method.reduction}{per_stage}, seed {method.seed}; "
+        f"{method.pooling}x{method.pooling} pooling; grid {h}x{w}",
+        "Gaussians": f"{metadata.images} good images, ridge {method.ridge:g}, map sigma {method.sigma:g} px",
+        "inspected": "the whole frame" if metadata.roi is None else inspected,
+        "threshold": f"{metadata.threshold:.4f}, for a false-alarm rate of {metadata.false_alarm_rate:g}"
+        + (" (extrapolated)" if metadata.extrapolated else ""),
+        "calibrated on": f"{calibration.images} {metadata.threshold_rule}; they resolve rates down to "
+        f"{calibration.resolution:.2g}{beyond}",
+        "size": f"{stored / 1e6:.1f} MB" + (f", with {digests.data_file}" if digests.data_file else ""),
+        "runs here on": here.words,
+    }
+
+
+def to_json(metadata: Metadata, here: Here) -> dict[str, Any]:
+    """Return the object that `inspect --json` prints: the metadata, and where the model runs here."""
+    return dataclasses.asdict(metadata) | {"runs_here": {"device": here.device, "refused": here.refused}}
+
+
+def _input(metadata: Metadata) -> str:
+    preprocessing, (height, width) = metadata.preprocessing, metadata.input_size
+    rows, columns = preprocessing.resize
+    cropped = f"centre crop {preprocessing.crop[0]}x{preprocessing.crop[1]}" if preprocessing.crop else ""
+    where = "in the graph " if preprocessing.camera else ""
+    return (
+        f"uint8 RGB (N, {height}, {width}, 3); resize {where}to {rows}x{columns} {preprocessing.interpolation}, "
+        f"{cropped or 'nothing cropped'}"
+    )

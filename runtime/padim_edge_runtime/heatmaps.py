@@ -1,0 +1,75 @@
+"""Heat maps as files: one overlay per image, in the folders that the images came from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact.files import replacing
+from padim_edge_runtime.inspection import Inspection
+from padim_edge_runtime.profile import Clock
+
+__all__ = ["heat_maps"]
+
+DRAWN_TOGETHER = 5_000_000
+"""Largest number of pixels of all images that are drawn at a time; drawing takes some 150 bytes for each."""
+
+
+def heat_maps(
+    folder: Path, files: Sequence[tuple[Path, Path]], *, workers: int, clock: Clock | None = None
+) -> Callable[[Inspection], None]:
+    """Return a hook for `Detector.inspect_many` that writes the overlay of each file to a folder.
+
+    Args:
+        folder: Folder for the overlays, `<name>.png` in the image's own size; made if need be.
+        files: (path, name to report it under) of each file that is inspected, as from `image_files.find`.
+        workers: Number of threads that call the hook.
+        clock: Counts the time that drawing takes.
+
+    Raises:
+        PadimEdgeError: The folder cannot be made. The hook raises it where a file cannot be written.
+    """
+    clock, drawing = clock or Clock(), threading.Lock()
+    targets: dict[Path, list[Path]] = {}
+    for (path, _), target in zip(files, _targets(folder, [name for _, name in files]), strict=True):
+        targets.setdefault(path, []).append(target)
+
+    def write(inspection: Inspection) -> None:
+        assert inspection.path is not None
+        target = targets[inspection.path].pop()  # a file that was given twice has two, which get the same
+        large = inspection.width * inspection.height * workers > DRAWN_TOGETHER
+        with drawing if large else nullcontext(), clock.stage("overlay"):
+            shown = inspection.overlay()
+            _make_folder(target.parent)
+            with replacing(target) as temporary:
+                shown.save(temporary, format="PNG", compress_level=1)
+
+    return write
+
+
+def _targets(folder: Path, names: Sequence[Path]) -> list[Path]:
+    """Choose a file for each overlay; names that differ only in their ending do not overwrite each other."""
+    _make_folder(folder)
+    taken: set[Path] = set()
+    targets = []
+    for name in names:
+        target = folder / name.with_suffix(".png")
+        number = 2
+        while target in taken:
+            target = folder / name.with_name(f"{name.stem}-{number}.png")
+            number += 1
+        taken.add(target)
+        targets.append(target)
+    return targets
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PadimEdgeError(
+            f"the folder {folder} cannot be made ({error.strerror}); choose another one for the heat maps"
+        ) from error

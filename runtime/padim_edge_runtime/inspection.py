@@ -1,0 +1,223 @@
+"""What a model says of images: arrays for a batch, an inspection for one image, or why an image could not be read."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from padim_edge_artifact import ImageError, Metadata
+from padim_edge_runtime import image_files
+from padim_edge_runtime.overlay import overlay
+from padim_edge_runtime.regions import Region, to_image
+
+__all__ = ["ANOMALOUS", "GOOD", "UNREADABLE", "Inspection", "Result", "Source", "Unreadable", "View"]
+
+GOOD, ANOMALOUS, UNREADABLE = "good", "anomalous", "unreadable"
+"""The verdicts."""
+
+_SHOWN = 800
+"""Largest side in pixels of the overlay that a notebook shows."""
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Answer of the model for N images in its own frame."""
+
+    score: Float32
+    """`(N,)` maximum of the anomaly map; a raw distance, neither clamped nor rescaled."""
+    anomaly_map: Float32
+    """`(N, H, W)` in the model's frame; `Preprocessing.judged_box` says where that lies in the image."""
+    patch_distance: Float32
+    """`(N, h, w)` Mahalanobis distance of each patch."""
+    p_value: npt.NDArray[np.float64]
+    """`(N,)` share of good images expected to score at least as high, in (0, 1]."""
+    anomalous: npt.NDArray[np.bool_]
+    """`(N,)` whether the score is above the threshold."""
+    threshold: float
+    """Score above which an image is anomalous."""
+    device: str
+    """Device that it ran on: a key of `providers.DEVICES`."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An encoded image that can be decoded again."""
+
+    encoded: Path | bytes
+    """A file, or the bytes of one."""
+    stamp: tuple[int, int] | None
+    """Time of the file's last change in nanoseconds and its size in bytes; `None` for bytes."""
+
+    @classmethod
+    def of(cls, image: object) -> Source | None:
+        """Note what an image can be decoded from again; `None` for pixels, which have to be kept."""
+        if isinstance(image, (str, Path)):
+            return cls(Path(image), _stamp(Path(image)))
+        return cls(bytes(image), None) if isinstance(image, (bytes, bytearray, memoryview)) else None
+
+    def read(self) -> Image.Image:
+        """Decode it again.
+
+        Raises:
+            ImageError: The file is gone, or has changed since.
+        """
+        if isinstance(self.encoded, Path) and self.encoded.exists() and _stamp(self.encoded) != self.stamp:
+            raise ImageError(f"{self.encoded} has changed since it was inspected; inspect it again")
+        return image_files.decode(self.encoded).image
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What the anomaly map and the overlay of one image are made from when they are asked for."""
+
+    frame_map: Float32
+    """`(H, W)` anomaly map in the model's frame."""
+    metadata: Metadata
+    """Metadata of the model."""
+    pixels: Image.Image | Source
+    """The image, or what it can be decoded from again."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Inspection:
+    """Verdict on one image; positions and sizes are in the image's own pixels."""
+
+    path: Path | None
+    """File that was inspected; `None` for pixels and bytes."""
+    score: float
+    """Maximum of the anomaly map; a raw distance, 0 or more up to rounding."""
+    p_value: float
+    """Share of good images expected to score at least as high, in (0, 1]."""
+    threshold: float
+    """Score above which an image is anomalous."""
+    anomalous: bool
+    """Whether the score is above the threshold."""
+    regions: tuple[Region, ...]
+    """Connected regions above the threshold, the highest first."""
+    width: int
+    """Width of the image in pixels."""
+    height: int
+    """Height of the image in pixels."""
+    milliseconds: float
+    """Time in the model, without decoding, drawing and waiting for a turn. Where several images are in the model at a
+    time, each has fewer cores and takes longer than alone."""
+    shift: tuple[int, int]
+    """(x, y) by which the image seems moved against the mean good image, in steps of a patch."""
+    warnings: tuple[str, ...]
+    """`shift` or `exposure` where the image is not comparable with the good ones: camera or lamp, not the part."""
+    notes: tuple[str, ...]
+    """Changes that were made to the image before it was inspected, in words; mostly empty."""
+    view: View
+    """Source of `anomaly_map` and `overlay`."""
+
+    @property
+    def verdict(self) -> str:
+        """`good` or `anomalous`."""
+        return ANOMALOUS if self.anomalous else GOOD
+
+    @property
+    def anomaly_map(self) -> Float32:
+        """`(height, width)` distances in the image's own pixels, NaN where the model did not look.
+
+        The map is computed at each access, since large images have large maps.
+        """
+        metadata = self.view.metadata
+        return to_image(
+            self.view.frame_map, metadata.preprocessing, self.width, self.height, inspected=metadata.inspected
+        )
+
+    def overlay(self) -> Image.Image:
+        """Draw the anomaly map, the regions and the verdict over the image, in the image's own size.
+
+        A file is read again, so that inspections of many files take little memory. Pixels were kept.
+
+        Raises:
+            ImageError: The file is gone, or has changed since it was inspected.
+        """
+        pixels = self.view.pixels
+        image = pixels if isinstance(pixels, Image.Image) else pixels.read()
+        return overlay(
+            image if image.mode == "RGB" else image.convert("RGB"),
+            self.anomaly_map,
+            self.threshold,
+            anomalous=self.anomalous,
+            score=self.score,
+            boxes=[region.box for region in self.regions],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `infer --json` prints."""
+        return {
+            "path": None if self.path is None else str(self.path),
+            "score": self.score,
+            "p_value": self.p_value,
+            "threshold": self.threshold,
+            "anomalous": self.anomalous,
+            "regions": [asdict(region) for region in self.regions],
+            "width": self.width,
+            "height": self.height,
+            "milliseconds": round(self.milliseconds, 3),
+            "shift": self.shift,
+            "warnings": self.warnings,
+            "notes": self.notes,
+            "verdict": self.verdict,
+        }
+
+    def kept_as(self, source: Source | None) -> Inspection:
+        """Return the same inspection without the decoded image, where there is a source to decode it from again."""
+        return self if source is None else replace(self, view=replace(self.view, pixels=source))
+
+    def __repr__(self) -> str:
+        count = len(self.regions)
+        return (
+            f"<Inspection {self.path or 'of pixels'}: {self.verdict}, score {self.score:.2f}, threshold "
+            f"{self.threshold:.2f}, p {self.p_value:.2g}, {count} region{'' if count == 1 else 's'}, "
+            f"{self.width}x{self.height} pixels>"
+        )
+
+    def _repr_png_(self) -> bytes | None:
+        """Show the overlay in a notebook."""
+        try:
+            shown = self.overlay()
+        except ImageError:  # the file is gone; the text remains
+            return None
+        shown.thumbnail((_SHOWN, _SHOWN))
+        file = io.BytesIO()
+        shown.save(file, "PNG")
+        return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that could not be read."""
+
+    path: Path | None
+    """The file; `None` for pixels and bytes."""
+    error: str
+    """Reason, in one sentence."""
+
+    @property
+    def verdict(self) -> str:
+        """`unreadable`."""
+        return UNREADABLE
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `infer --json` prints."""
+        path = None if self.path is None else str(self.path)
+        return {"path": path, "error": self.error, "verdict": self.verdict}
