@@ -128,14 +128,14 @@ def main() -> None:
 def _opened(model: Path | None, weights: Path | None, folder: Path) -> Iterator[dict[str, Run]]:
     """Each way to judge files. The model's files are closed at the end, before their folder goes."""
     from padim_edge_runtime import Detector
-    from padim_edge_runtime.judge import side_by_side
+    from padim_edge_runtime.pipeline import threads_for
 
     path = model or _fitted(weights, folder)
     all_cores, one_core = Detector.load(path, "cpu"), Detector.load(path, "cpu", threads=1)
     ways: dict[str, Run] = {
         LOOP: lambda files: _loop(all_cores, files),
-        OVERLAPPED: lambda files: _pipeline(all_cores, files, 1),
-        INFER: lambda files: _pipeline(one_core, files, side_by_side(len(files))),
+        OVERLAPPED: lambda files: _pipeline(all_cores, files),
+        INFER: lambda files: _pipeline(one_core if threads_for(len(files)) else all_cores, files),
     }
     yield ways
     ways.clear()
@@ -197,13 +197,13 @@ def _loop(detector: Detector, files: list[Path]) -> Profile:
     return clock.profile(len(files), "cpu")
 
 
-def _pipeline(detector: Detector, files: list[Path], at_once: int) -> Profile:
-    from padim_edge_runtime.judge import Judged, judge
+def _pipeline(detector: Detector, files: list[Path]) -> Profile:
+    from padim_edge_runtime import Inspection
     from padim_edge_runtime.profile import Clock
 
     clock = Clock()
-    for result in judge(detector, [(path, Path(path.name)) for path in files], at_once=at_once, clock=clock):
-        assert isinstance(result, Judged), result
+    for result in detector.inspect_many(files, clock=clock):
+        assert isinstance(result, Inspection), result
     return clock.profile(len(files), "cpu")
 
 
