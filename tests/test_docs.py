@@ -17,6 +17,7 @@ from commands import run
 from PIL import Image
 from typer.testing import CliRunner
 
+import padim_edge
 from padim_edge import sample
 from padim_edge_artifact.metadata import Metadata
 from padim_edge_artifact.method import Method, Precision
@@ -53,7 +54,7 @@ def key(path: Path) -> str:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders and models that the pages speak of, small."""
     folder = tmp_path_factory.mktemp("made")
-    sample.write("bottle", folder / "mvtec_ad", size=96, train=28, test_good=4, per_defect=1)
+    sample.write(sample.images("bottle", size=96, train=28, test_good=4, per_defect=1), folder / "mvtec_ad")
     good = sorted((folder / "mvtec_ad" / "bottle" / "train" / "good").glob("*.png"))
     test = sorted((folder / "mvtec_ad" / "bottle" / "test").rglob("*.png"))
     shutil.copytree(folder / "mvtec_ad" / "bottle", folder / "bracket_data")
@@ -287,8 +288,8 @@ def test_python_blocks_run(here: Path, page: str) -> None:
     """All blocks of a page, one behind the other, as a reader would type them."""
     names: dict[str, object] = {"__name__": "page"}
     if page == "runtime/README.md":
-        small = ("--data", "good_images", "--backbone", "builtin", "--dims", 10, "--size", 64)
-        run("export", *small, "--output", "bottle.onnx")
+        method = padim_edge.preset("edge", backbone="builtin", dims=10, size=64)
+        padim_edge.fit("good_images", method).export("bottle.onnx")
         shutil.copyfile("new_images/a.png", "image.png")
     exec(compile(code_of(pages.ROOT / page), page, "exec"), names)
     assert (here / ("bracket.onnx" if "getting-started" in page else "bottle.onnx")).is_file()
