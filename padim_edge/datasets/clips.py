@@ -1,4 +1,4 @@
-"""Videos as data sets: every frame is an image, decoded when it is asked for."""
+"""Videos as data sets. Every frame is an image, decoded when it is needed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["find", "good_frames", "here", "load", "within"]
 
 
 def here(data: Path) -> bool:
-    """Whether this is a video, by its ending."""
+    """Tell whether this is a video, by its ending."""
     return data.suffix.lower() in SUFFIXES and data.is_file()
 
 
 def within(data: Path) -> bool:
-    """Whether videos lie directly in the folder."""
+    """Tell whether videos lie directly in the folder."""
     return bool(find(data))
 
 
 def find(folder: Path) -> list[Path]:
-    """Videos directly in a folder, sorted by name; none where there is no such folder."""
+    """List the videos directly in a folder, sorted by name; none if there is no such folder."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -35,7 +35,7 @@ def find(folder: Path) -> list[Path]:
 
 
 def load(data: Path, class_name: str | None) -> Dataset:
-    """All frames of a video, or of the videos in a folder, as good images.
+    """Load all frames of a video, or of the videos in a folder, as good images.
 
     Raises:
         PadimEdgeError: None of the videos can be read, or PyAV is not installed.
@@ -46,11 +46,11 @@ def load(data: Path, class_name: str | None) -> Dataset:
 
 
 def good_frames(paths: Sequence[Path], base: Path) -> tuple[tuple[Item, ...], tuple[str, ...]]:
-    """The frames of these videos in their order, and notes on what is not there of them.
+    """Return the frames of these videos, in order, and notes on missing frames and unreadable videos.
 
     Args:
-        paths: At least one.
-        base: The folder of the data set, in which they lie.
+        paths: The videos, at least one.
+        base: The folder of the data set. Keys of the frames are relative to it.
 
     Raises:
         PadimEdgeError: None of the videos can be read, or PyAV is not installed.
@@ -71,7 +71,7 @@ def good_frames(paths: Sequence[Path], base: Path) -> tuple[tuple[Item, ...], tu
             for number in range(clip.count)
         )
         if clip.cut:
-            notes.append(f"{path} breaks off, so only {clip.cut} are used; copy or record it again for the others")
+            notes.append(f"{path} breaks off, so only {clip.cut} are used; copy or record it again to use the rest")
     if not good:
         raise errors[0]
     return tuple(good), (*notes, *(f"left out: {error}" for error in errors))

@@ -1,4 +1,4 @@
-"""Data sets in folders: MVTec AD and BTAD, VisA, or good images only."""
+"""Data sets in folders: MVTec AD and BTAD, VisA, or only good images."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from padim_edge.datasets.items import (
     choose,
     class_folders,
     contradictions,
-    folders,
-    images,
+    folders_in,
+    images_in,
     item,
     masks_by_stem,
     name_of,
@@ -24,28 +24,28 @@ from padim_edge_artifact import PadimEdgeError
 __all__ = ["HELD_OUT", "load_by_kind", "load_plain", "load_visa", "plain_here"]
 
 HELD_OUT = 5
-"""Of VisA's good images without a split, every so many are held out for the test."""
+"""Step at which good images of VisA are held out for the test, where the official split is missing."""
 
 _SPLIT = Path("split_csv", "1cls.csv")
 _NORMAL = "Data/Images/Normal"
 
 
 def load_by_kind(data: Path, class_name: str | None, *, good: str) -> Dataset:
-    """MVTec AD's layout and, with `ok` for `good`, BTAD's.
+    """Load one class in the layout of MVTec AD (`good` is "good") or BTAD (`good` is "ok").
 
-    `train/<good>`, and where there are any `test/<kind>` and `ground_truth/<kind>/<stem>_mask.png`, the latter also
-    as `<stem>.png` or with any other ending of images.
+    Reads `train/<good>`, and where they exist `test/<kind>` and `ground_truth/<kind>/<stem>_mask.png`. A mask may also
+    be called `<stem>.png`, and have any other ending of images.
 
     Raises:
-        PadimEdgeError: No such class, or no images to fit on.
+        PadimEdgeError: There is no such class, or there are no images to fit on.
     """
     folder, name = _chosen(data, f"train/{good}", class_name)
     fitting = _some(folder, f"train/{good}")
     test, suspects = [], []
-    for kind in folders(folder / "test"):
+    for kind in folders_in(folder / "test"):
         masks = masks_by_stem(folder / "ground_truth" / kind.name)
         is_good = kind.name == good
-        for path in images(kind):
+        for path in images_in(kind):
             mask = masks.get(path.stem)
             test.append(item(path, GOOD if is_good else kind.name, mask, _key(path, folder)))
             if is_good and mask:
@@ -59,25 +59,25 @@ def load_by_kind(data: Path, class_name: str | None, *, good: str) -> Dataset:
 
 
 def load_visa(data: Path, class_name: str | None) -> Dataset:
-    """VisA's layout: `Data/Images/{Normal,Anomaly}`, `Data/Masks/Anomaly/<stem>.png`, `../split_csv/1cls.csv`.
+    """Load one class of VisA: `Data/Images/{Normal,Anomaly}`, `Data/Masks/Anomaly/<stem>.png`, `../split_csv/1cls.csv`.
 
-    Without the official split, every `HELD_OUT`th good image is for the test, and a note says so.
+    Without the official split, every `HELD_OUT`th good image goes to the test, and a note says so.
 
     Raises:
-        PadimEdgeError: No such class, no images to fit on, or something is wrong with a line of the split.
+        PadimEdgeError: There is no such class, there are no images to fit on, or a line of the split is wrong.
     """
     folder, name = _chosen(data, _NORMAL, class_name)
-    for place in (folder.absolute(), folder.resolve()):  # the folder may be a link, or in a linked one
+    for place in (folder.absolute(), folder.resolve()):  # the folder may be a link, or lie in a linked folder
         if (place.parent / _SPLIT).is_file():
             return _visa_split(place, name)
     normal = _some(folder, _NORMAL)
     masks = masks_by_stem(folder / "Data" / "Masks" / "Anomaly")
     held_out = normal[HELD_OUT - 1 :: HELD_OUT]
     kept = [path for index, path in enumerate(normal, 1) if index % HELD_OUT]
-    defective = images(folder / "Data" / "Images" / "Anomaly")
+    defective = images_in(folder / "Data" / "Images" / "Anomaly")
     note = (
         f"there is no {_SPLIT.as_posix()} beside {folder}, so every {HELD_OUT}th good image by name was held out for "
-        f"the test, {len(held_out)} of {len(normal)}; results do not compare with published ones"
+        f"the test, {len(held_out)} of {len(normal)}; do not compare the results with published ones"
     )
     return Dataset(
         name,
@@ -91,31 +91,31 @@ def load_visa(data: Path, class_name: str | None) -> Dataset:
 
 
 def _visa_split(folder: Path, name: str) -> Dataset:
-    """The official split of the class in this folder, to be called `name`."""
+    """Return the official split of the class in this folder, under the name `name`."""
     table = folder.parent / _SPLIT
     rows = tables.read(table, {"class": "object", "path": "image"})
     own = [row for row in rows if row.class_name == folder.name]
     if not own:
         raise PadimEdgeError(
-            f"{table} has no lines of the object {folder.name}, expected some; add them, or move the file away to "
+            f"{table} has no lines for the object {folder.name}, expected some; add them, or move the file away to "
             f"hold out every {HELD_OUT}th good image"
         )
     return tables.assemble(own, folder.parent, name)
 
 
 def plain_here(data: Path) -> bool:
-    """Whether images lie directly in the folder."""
-    return bool(images(data))
+    """Tell whether images lie directly in the folder."""
+    return bool(images_in(data))
 
 
 def load_plain(data: Path, class_name: str | None) -> Dataset:
-    """A folder of good images; its sub-folders are not looked at, since they might hold the bad ones."""
-    good = tuple(item(path, GOOD, None, path.name) for path in images(data))
+    """Load a folder of good images. Sub-folders are not searched, because they might hold defective images."""
+    good = tuple(item(path, GOOD, None, path.name) for path in images_in(data))
     return Dataset(class_name or name_of(data), good, ())
 
 
 def _chosen(data: Path, marker: str, class_name: str | None) -> tuple[Path, str]:
-    """Folder and name of a class. Where `data` is a class's own folder, `class_name` only names it anew."""
+    """Return folder and name of a class. Where `data` is the folder of one class, `class_name` renames it."""
     found = class_folders(data, marker)
     if data in found.values():
         return data, class_name or name_of(data)
@@ -124,9 +124,12 @@ def _chosen(data: Path, marker: str, class_name: str | None) -> tuple[Path, str]
 
 
 def _some(folder: Path, where: str) -> list[Path]:
-    found = images(folder / where)
+    """List the images to fit on; raise PadimEdgeError where there are none."""
+    found = images_in(folder / where)
     if not found:
-        raise PadimEdgeError(f"{folder} holds no images in {where}; expected files ending in {ENDINGS}")
+        raise PadimEdgeError(
+            f"{folder} holds no images in {where}; expected files ending in {ENDINGS}, so put good images there"
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""A frame of a video by its number, exactly, however it is asked for. PyAV is imported when a video is opened."""
+"""Exact access to the frames of a video by number, in any order. PyAV is imported when a video is opened."""
 
 from __future__ import annotations
 
@@ -26,50 +26,52 @@ if TYPE_CHECKING:
 __all__ = ["ENDINGS", "SUFFIXES", "Clip", "Reader", "scan"]
 
 SUFFIXES = frozenset((".avi", ".mkv", ".mov", ".mp4", ".webm"))
-"""Endings, in lower case, by which videos are found."""
+"""File name endings of videos, in lower case."""
 
 ENDINGS = ", ".join(sorted(SUFFIXES))
-"""The same, for messages."""
+"""File name endings of videos, for messages."""
 
 OPEN = 2
-"""Videos that one reader keeps open: frames are asked for in order, so only neighbours overlap."""
+"""Number of videos that one reader keeps open. Frames are read in order, so only neighbouring videos overlap."""
 RECENT = 4
-"""Decoded frames kept of each: threads that read in order are seldom farther apart, and then decode anew."""
+"""Number of decoded frames kept per video. Threads that read in order are seldom farther apart than this."""
 FAR = 64
-"""Frames. What is asked for farther ahead is jumped to, where there is a keyframe on the way."""
+"""Distance in frames from which the reader jumps to a keyframe on the way, instead of decoding all frames between."""
 
 _CONTAINERS = "avi,matroska,webm,mov,mp4"
-"""What may be in a file, whatever its ending. FFmpeg would open images, too, and playlists that lead elsewhere."""
+"""Container formats that are accepted, whatever the ending. FFmpeg would also open images and playlists."""
 _TIMELESS = "avi"
-"""The one of them that stores no times of presentation; FFmpeg makes them up."""
+"""Container format that stores no presentation times; FFmpeg invents them."""
 _MADE_UP = 0x1
-"""FFmpeg's flag AVFMT_FLAG_GENPTS, which PyAV sets: to make up times that a file does not have."""
+"""FFmpeg's flag AVFMT_FLAG_GENPTS, which PyAV sets: invent times that the file does not have."""
 _MARGIN = 5
-"""Mean frame intervals by which a video may end before its file says so: the last frame may last longer."""
+"""Tolerance for the end of a video, in mean frame intervals. The last frame may be shown longer than the others."""
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A video whose packets have been looked through."""
+    """A video whose packets have been read once."""
 
     path: Path
+    """The file."""
     count: int
-    """Frames that its packets amount to; of a damaged video, some of these turn out not to be decodable."""
+    """Number of frames that the packets hold. In a damaged video, some of them cannot be decoded."""
     times: npt.NDArray[np.int64] | None
-    """`(count,)` when each frame is shown, ascending, in the stream's unit: what frames are known by. `None` where the
-    file does not tell: then they are counted from the start, and going back is starting anew."""
+    """`(count,)` presentation time of each frame, ascending, in the stream's unit. It identifies a frame. `None` if the
+    file stores no times: frames are then counted from the start, and going back means starting again."""
     keys: npt.NDArray[np.int64]
-    """Numbers of the keyframes, ascending, at which decoding can begin; none without `times`."""
+    """Numbers of the keyframes, ascending. Decoding can begin there. Empty without `times`."""
     cut: str
-    """How much is there of a video that breaks off, for messages; mostly empty."""
+    """Part of the video that is present, for messages; empty for a whole video."""
     matrix: tuple[int, int, int, int]
-    """(a, b, c, d) of the display matrix, which takes pixel (x, y) to (a x + c y, b x + d y), up to a shift."""
+    """(a, b, c, d) of the display matrix. It maps pixel (x, y) to (a x + c y, b x + d y), up to a shift."""
 
 
 def scan(path: Path) -> Clip:
-    """Look through the packets of a video: only these tell how many frames there are, headers promise too much.
+    """Read all packets of a video, and return what is needed to read single frames.
 
-    Takes as long as reading the file; one frame is decoded.
+    Only the packets tell the number of frames; headers may promise more. This takes as long as reading the file, and
+    decodes one frame.
 
     Raises:
         ImageError: The file is missing, cannot be opened as a video, or has no frame that can be decoded.
@@ -82,7 +84,7 @@ def scan(path: Path) -> Clip:
         packets = 0
         for packet in _packets(container, stream):
             packets += 1
-            if packet.is_discard:  # cut away by an edit list: decoded for the sake of others, and not shown
+            if packet.is_discard:  # cut away by an edit list: other frames may depend on it, but it is not shown
                 continue
             times.append(packet.pts)
             if packet.is_keyframe and packet.pts is not None:
@@ -109,7 +111,7 @@ def scan(path: Path) -> Clip:
 
 
 class Reader:
-    """Reads frames of several videos, for several threads, and fast where they are asked for nearly in order."""
+    """Reader for frames of several videos. Threads may share it. It is fast when frames are read nearly in order."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -117,14 +119,14 @@ class Reader:
         self._local = local()
 
     def read(self, clip: Clip, number: int) -> image_files.Decoded:
-        """One frame, upright and in RGB.
+        """Return one frame, upright and in RGB.
 
         Args:
             clip: The video.
-            number: Of the frame as they are shown, from 0, below `clip.count`.
+            number: Number of the frame in the order of presentation, from 0 to `clip.count - 1`.
 
         Raises:
-            ImageError: It cannot be decoded, or is tiny.
+            ImageError: The frame cannot be decoded, or is too small.
         """
         with self._lock:
             frame = self._decoder(clip).frame(number)
@@ -138,6 +140,7 @@ class Reader:
         return image_files.Decoded(Image.fromarray(_upright(self._rgb(frame, name), clip.matrix)), ())
 
     def _decoder(self, clip: Clip) -> _Decoder:
+        """Return the decoder of a video. Where too many are open, close the one that was used longest ago."""
         found = self._decoders.pop(clip, None) or _Decoder(clip)
         self._decoders[clip] = found
         if len(self._decoders) > OPEN:
@@ -146,40 +149,40 @@ class Reader:
         return found
 
     def _rgb(self, frame: VideoFrame, name: str) -> npt.NDArray[np.uint8]:
-        """`(height, width, 3)`. Outside of the lock, so that one thread converts while another one decodes."""
+        """Convert a frame to `(height, width, 3)` RGB. No lock is held: one thread converts while another decodes."""
         from av.error import FFmpegError
         from av.video.reformatter import VideoReformatter
 
-        if not hasattr(self._local, "reformatter"):  # to be kept, since it is slow to make, but not to be shared
+        if not hasattr(self._local, "reformatter"):  # kept, since it is slow to make; not shared between threads
             self._local.reformatter = VideoReformatter()
         try:
             pixels: npt.NDArray[np.uint8] = self._local.reformatter.reformat(frame, format="rgb24").to_ndarray()
         except (FFmpegError, ValueError) as error:
             raise ImageError(
-                f"{name} has {frame.format.name} pixels, which cannot be brought to RGB ({error}); convert the video, "
-                "such as to H.264"
+                f"{name} has {frame.format.name} pixels, which cannot be converted to RGB ({error}); convert the "
+                "video, for example to H.264"
             ) from error
         return pixels
 
 
 class _Decoder:
-    """One video, decoded up to some frame. Open from the first frame that is asked for to the last one there is."""
+    """Decoder of one video. The file is open from the first frame that is read to the last frame of the video."""
 
     def __init__(self, clip: Clip) -> None:
         self._clip = clip
         self._opened: tuple[InputContainer, VideoStream] | None = None
         self._frames: Iterator[tuple[int, VideoFrame]] = iter(())
         self._next = 0
-        """The lowest number that may still come."""
+        """Lowest number that the decoder may still yield."""
         self._whole = True
-        """Whether decoding began at the start, so that what did not come does not exist."""
+        """Whether decoding began at the start. A frame that has not come by its turn is then lost."""
         self._seekable = clip.times is not None
         self._recent: OrderedDict[int, VideoFrame] = OrderedDict()
         self._lost = bytearray(clip.count)
-        """1 for each frame that does not exist, as far as is known."""
+        """1 for each frame that is known to be lost."""
 
     def frame(self, number: int) -> VideoFrame | None:
-        """That frame; `None` where it cannot be decoded."""
+        """Return a frame by its number; `None` if it cannot be decoded."""
         if number in self._recent:
             return self._recent[number]
         if self._lost[number]:
@@ -188,32 +191,32 @@ class _Decoder:
             self._jump(number)
         found = self._forward(number)
         if found is None and not self._whole:
-            # Not every keyframe of every file is one. What is lost this way may be there from the start.
+            # Some files mark frames as keyframes that are none. The frame may still be decodable from the start.
             self._seekable = False
             self._rewind()
             found = self._forward(number)
         return found
 
     def close(self) -> None:
-        """Leave the file. It is opened again when another frame is asked for."""
-        self._frames = iter(())  # before what it reads from
+        """Close the file. It is opened again when another frame is read."""
+        self._frames = iter(())  # goes before the container that it reads from
         if self._opened is not None:
             self._opened[0].close()
         self._opened = None
 
     def _ahead(self, number: int) -> bool:
-        """Whether the way there is to decode on."""
+        """Tell whether decoding on from here is the best way to a frame."""
         if self._opened is None or number < self._next:
             return False
         return not self._seekable or number - self._next < FAR or self._key(number) <= self._next
 
     def _key(self, number: int) -> int:
-        """The last keyframe up to this frame."""
+        """Return the number of the last keyframe at or before this frame."""
         before = int(np.searchsorted(self._clip.keys, number, side="right"))
         return int(self._clip.keys[before - 1]) if before else 0
 
     def _jump(self, number: int) -> None:
-        """Go to the keyframe before this frame; to the start where that is as good, or where seeking fails."""
+        """Go to the keyframe before this frame. Go to the start if that is as near, or if seeking fails."""
         from av.error import FFmpegError
 
         times, key = self._clip.times, self._key(number)
@@ -234,19 +237,19 @@ class _Decoder:
             self._seekable = False
             self._rewind()
             return
-        # Frames that are shown before the keyframe and coded after it may need what lies before it.
+        # A frame shown before the keyframe and stored after it may depend on earlier packets.
         self._next, self._whole = int(np.searchsorted(times, first.pts)), False
         self._frames = self._numbered(itertools.chain((first,), packets), stream)
 
     def _rewind(self) -> None:
-        """Go to the start. By opening anew, since seeking may be what does not work."""
+        """Go to the start. The file is opened again, because seeking may be what fails."""
         self.close()
         container, stream = self._opened = _open(self._clip.path)
         self._next, self._whole = 0, True
         self._frames = self._numbered(_packets(container, stream), stream)
 
     def _forward(self, number: int) -> VideoFrame | None:
-        """Decode on, to this frame or past where it would have been."""
+        """Decode on to this frame, or past its place. Return it, or `None` if it did not come."""
         while self._next <= number:
             come, frame = next(self._frames, (self._clip.count, None))
             if self._whole:
@@ -263,7 +266,7 @@ class _Decoder:
     def _numbered(
         self, packets: Iterable[Packet[VideoStream]], stream: VideoStream
     ) -> Iterator[tuple[int, VideoFrame]]:
-        """Frames that are in order, with their numbers."""
+        """Yield decoded frames with their numbers, ascending. Corrupt frames and frames out of order are skipped."""
         times, count = self._clip.times, self._clip.count
         for turn, frame in enumerate(_decoded(packets, stream)):
             number = turn
@@ -278,7 +281,7 @@ class _Decoder:
 
 
 def _open(path: Path) -> tuple[InputContainer, VideoStream]:
-    """A video and its best stream of images."""
+    """Open a video, and return its container and its best stream of images."""
     try:
         import av
     except ImportError as error:
@@ -288,12 +291,14 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
         ) from error
     allowed = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
     try:
-        container = av.open(f"file:{path}", container_options=allowed)  # a name with a colon would be an address
+        container = av.open(
+            f"file:{path}", container_options=allowed
+        )  # without file: a name with a colon would be taken for an address
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; expected a video") from None
     except (av.error.FFmpegError, OSError) as error:
         what = f"cannot be opened as a video ({error.strerror})"
-        if isinstance(error, av.error.ArgumentError):  # what FFmpeg makes of a format that is not allowed
+        if isinstance(error, av.error.ArgumentError):  # FFmpeg's error for a format that is not allowed
             what = "is no video of a known kind"
         elif path.is_file() and not path.stat().st_size:
             what = "is empty (0 bytes)"
@@ -302,13 +307,13 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
     if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
         container.close()
         lacking = "no images" if stream is None else "images in a coding that PyAV cannot decode"
-        raise ImageError(f"{path} holds {lacking}; expected a video, such as one in H.264")
+        raise ImageError(f"{path} holds {lacking}; expected a video, so convert it, for example to H.264")
     container.flags &= ~_MADE_UP
     return container, stream
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
-    """What is whole of a video, from where its container stands to the end or to where it breaks off."""
+    """Yield the intact packets of a video, from the current position to the end or to where it breaks off."""
     from av.error import FFmpegError
 
     packets = container.demux(stream)
@@ -319,16 +324,16 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[
             return
         if packet is None:
             return
-        # Empty ones stand for a frame that is shown on, or for the end; a decoder would take them for the end.
+        # An empty packet repeats a frame or marks the end. A decoder would always take it for the end.
         if packet.size and not packet.is_corrupt:
             yield packet
 
 
 def _decoded(packets: Iterable[Packet[VideoStream]], stream: VideoStream) -> Iterator[VideoFrame]:
-    """Their frames as they are shown, without those that cannot be decoded."""
+    """Yield the frames of packets in the order of presentation, without those that cannot be decoded."""
     from av.error import FFmpegError
 
-    for packet in itertools.chain(packets, (None,)):  # at last, what the decoder has kept back
+    for packet in itertools.chain(packets, (None,)):  # None asks the decoder for the frames that it still holds
         try:
             yield from stream.decode(packet)
         except FFmpegError:
@@ -336,23 +341,24 @@ def _decoded(packets: Iterable[Packet[VideoStream]], stream: VideoStream) -> Ite
 
 
 def _first(path: Path) -> VideoFrame | None:
+    """Return the first frame that can be decoded."""
     container, stream = _open(path)
     with container:
         return next(_decoded(_packets(container, stream), stream), None)
 
 
 def _cut(container: InputContainer, stream: VideoStream, packets: int, times: npt.NDArray[np.int64]) -> str:
-    """How much is there of a video that breaks off, else nothing.
+    """Describe the part that is present of a video that breaks off; return "" for a whole video.
 
-    MP4 and MOV list where all packets should be, and MKV and WebM say how long they last.
+    MP4 and MOV list the place of every packet. MKV and WebM state their duration.
     """
     if container.format.name == _TIMELESS:
-        return ""  # its header counts ticks, some of which have no frame
+        return ""  # the header counts ticks, and some ticks have no frame
     if container.format.name.startswith("mov"):
         promised = len(stream.index_entries)
         return f"{packets} of its {promised} frames" if packets < promised else ""
     if len(container.streams) > 1 or container.duration is None or stream.time_base is None or len(times) < 2:
-        return ""  # sound may go on for longer
+        return ""  # sound may last longer than the images
     first, last = (float(times[at]) * float(stream.time_base) for at in (0, -1))
     end = container.duration / 1e6
     late = end - last > _MARGIN * (last - first) / (len(times) - 1)
@@ -360,7 +366,7 @@ def _cut(container: InputContainer, stream: VideoStream, packets: int, times: np
 
 
 def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """Asked of one frame of a video only: to look at its side data keeps a frame until the garbage is collected."""
+    """Read the display matrix of a frame. Only one frame per video is asked: its side data keeps a frame in memory."""
     found: Any = frame.side_data.get("DISPLAYMATRIX")
     if found is None:
         return 1, 0, 0, 1
@@ -369,7 +375,7 @@ def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
 
 
 def _upright(pixels: npt.NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
-    """Mirrored and turned by the right angles that are the nearest to what the display matrix says."""
+    """Mirror and turn a frame by right angles, as near as they come to its display matrix."""
     a, b, c, d = matrix
     if abs(a) + abs(d) < abs(b) + abs(c):
         pixels, a, d = pixels.swapaxes(0, 1), c, b

@@ -1,4 +1,4 @@
-"""Which layout a data set has: a table of layouts, tried in order. The first whose sign is there is taken."""
+"""Layouts of data sets on disk: one table, tried in order. The first layout whose sign is found is taken."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["LAYOUTS", "Layout", "class_names", "from_folder"]
 
 @dataclass(frozen=True)
 class Layout:
-    """One way of arranging a data set."""
+    """One way to arrange a data set on disk. A new layout is a new line in `LAYOUTS`."""
 
     sign: str
-    """By what it is recognised, for messages."""
+    """File or folder by which the layout is recognised, for messages."""
     here: Callable[[Path], bool]
-    """Whether that sign is there."""
+    """Function that tells whether the sign is there."""
     classes: Callable[[Path], tuple[str, ...]]
-    """Names of the classes there, sorted."""
+    """Function that returns the names of the classes, sorted."""
     load: Callable[[Path, str | None], Dataset]
-    """The data set of one class, named unless there is only one."""
+    """Function that returns the data set of one class. The class must be named if there are several."""
 
 
 def _in_classes(name: str, marker: str, load: Callable[[Path, str | None], Dataset]) -> Layout:
-    """A layout with a folder for each class, in which there is a folder `marker`."""
+    """Return a layout with one folder per class, which holds a folder `marker`."""
     return Layout(
         sign=f"{name}'s {marker}",
         here=lambda data: bool(class_folders(data, marker)),
@@ -39,6 +39,7 @@ def _in_classes(name: str, marker: str, load: Callable[[Path, str | None], Datas
 
 
 def _one_class(sign: str, here: Callable[[Path], bool], load: Callable[[Path, str | None], Dataset]) -> Layout:
+    """Return a layout that holds a single class."""
     return Layout(sign=sign, here=here, classes=lambda data: (name_of(data),), load=load)
 
 
@@ -49,43 +50,43 @@ LAYOUTS = (
     _in_classes("BTAD", "train/ok", partial(folders.load_by_kind, good="ok")),
     _in_classes("VisA", "Data/Images/Normal", folders.load_visa),
     _one_class("ShanghaiTech's training/frames or training/videos", video.here, video.load),
-    # Last, since a preview may lie beside the folders of any of the others.
+    # The last two, because a single preview image may lie beside the folders of any other layout.
     _one_class("good images in the folder itself", folders.plain_here, folders.load_plain),
     _one_class("videos in the folder itself", clips.within, clips.load),
 )
-"""From the clearest sign to the weakest."""
+"""Known layouts, from the clearest sign to the weakest."""
 
 
 def from_folder(data: Path, class_name: str | None) -> Dataset:
-    """A data set on disk.
+    """Return the data set at a path.
 
-    `data` may be, and is tried as, in this order:
+    These layouts are tried in this order:
 
-    1. a CSV file with the columns `path,label,mask`, and perhaps `class` and `split`;
-    2. a video, all of whose frames are good images;
-    3. an MVTec AD root (`<class>/train/good`) or one class folder of it;
-    4. a BTAD root (`<class>/train/ok`) or one class folder of it;
-    5. a VisA root (`<class>/Data/Images/Normal`) or one class folder of it;
-    6. frames of videos as in ShanghaiTech Campus (`training/frames/<clip>`, or `training/videos/<clip>.avi`);
-    7. a folder of good images (not looked for in its sub-folders, which might hold the bad ones);
-    8. a folder of videos like that in 2, as one class.
+    1. a CSV file with the columns `path,label,mask`, and optionally `class` and `split`;
+    2. a video; every frame is a good image;
+    3. an MVTec AD root (`<class>/train/good`), or one class folder of it;
+    4. a BTAD root (`<class>/train/ok`), or one class folder of it;
+    5. a VisA root (`<class>/Data/Images/Normal`), or one class folder of it;
+    6. video frames as in ShanghaiTech Campus (`training/frames/<clip>`, or `training/videos/<clip>.avi`);
+    7. a folder of good images (sub-folders are not searched, because they might hold defective images);
+    8. a folder of videos; every frame is a good image of the same class.
 
     Args:
         data: The folder, CSV file or video.
-        class_name: Which class, where there are several; else the name to give to the only one, which otherwise is
-            called like its folder or file.
+        class_name: The class to take where there are several. Where there is only one, the name to give it; by default
+            the name of its folder or file.
 
     Raises:
-        PadimEdgeError: No such folder, no such class in it, or no images where they are expected.
+        PadimEdgeError: There is no such folder, no such class in it, or no images where they are expected.
     """
     return _layout(data).load(data, class_name)
 
 
 def class_names(data: Path) -> tuple[str, ...]:
-    """Names of all classes of a data set on disk, sorted; one where it is a single class.
+    """Return the names of all classes of a data set on disk, sorted.
 
     Raises:
-        PadimEdgeError: No such folder, or no data set in it.
+        PadimEdgeError: There is no such folder, or no data set in it.
     """
     return _layout(data).classes(data)
 
@@ -93,18 +94,18 @@ def class_names(data: Path) -> tuple[str, ...]:
 def _layout(data: Path) -> Layout:
     if not data.exists():
         raise PadimEdgeError(
-            f"there is no folder {data}; give --data the folder of a data set or of good images, a CSV file or a video"
+            f"there is no folder {data}; give the folder of a data set or of good images, a CSV file or a video"
         )
     found = next((layout for layout in LAYOUTS if layout.here(data)), None)
     if found is not None:
         return found
     if not data.is_dir():
         raise PadimEdgeError(
-            f"{data} is a file that does not end in .csv or as a video does; expected a folder, a CSV file or a video "
-            f"({frames.ENDINGS})"
+            f"{data} is neither a CSV file nor a video by its ending; expected a folder, a .csv file or a video "
+            f"({frames.ENDINGS}), so give the folder of an image"
         )
     signs = ", ".join(layout.sign for layout in LAYOUTS[:-2])
     raise PadimEdgeError(
         f"{data} holds no images and no data set of a known layout; expected files ending in {ENDINGS}, or one of "
-        f"{signs}, or videos"
+        f"{signs}, or videos; give the folder that holds them"
     )

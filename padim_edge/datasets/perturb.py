@@ -1,7 +1,7 @@
-"""Rd-MVTec: images turned and cropped at random, to see what a model makes of parts that do not lie still.
+"""Rd-MVTec: images turned and cropped at random, to test a model on parts that do not lie at the same place.
 
 Section V-C of the PaDiM paper turns by up to 10 degrees and crops 224 x 224 out of 256 x 256, for fitting and for the
-test. Here images keep their own resolution, so the crop is that share of their sides.
+test. Here, images keep their own resolution, so the crop keeps 224/256 of each side.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from typing import TypedDict
 import numpy as np
 from PIL import Image
 
-from padim_edge.datasets import Dataset, Item
-from padim_edge.datasets.items import Mask
+from padim_edge.datasets.items import Dataset, Item, Mask
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_runtime import image_files
 
 __all__ = ["CROP", "ROTATE", "Arguments", "parse", "perturbed"]
 
 ROTATE = 10.0
-"""Degrees, as in the paper."""
+"""Largest angle in degrees, as in the paper."""
 CROP = (256, 224)
-"""From how many pixels to how many, as in the paper; only their ratio counts."""
+"""Pixels per side before and after the crop, as in the paper. Only their ratio counts."""
 
 _MARGIN = 3
-"""Pixels around what gets turned: bicubic interpolation looks at two, and one for rounding."""
+"""Pixels added around an image before it is turned: two for bicubic interpolation, and one for rounding."""
 
 
 class Arguments(TypedDict):
-    """Of `perturbed`, but for the seed: `perturbed(dataset, **parse("rotate=10,crop"), seed=0)`."""
+    """Arguments of `perturbed` without the seed: `perturbed(dataset, **parse("rotate=10,crop"), seed=0)`."""
 
     rotate: float
     crop: tuple[int, int] | None
 
 
 def parse(text: str) -> Arguments:
-    """What `--perturb` asks for: `rotate=10,crop`, with `rotate` for 10 degrees and `crop` for `crop=256:224`.
+    """Parse the value of `--perturb`, such as `rotate=10,crop`.
 
-    What is not named is left out: `rotate=5` does not crop.
+    `rotate` alone means 10 degrees, and `crop` alone means `crop=256:224`. A part that is not named is not done:
+    `rotate=5` does not crop.
 
     Raises:
-        PadimEdgeError: Anything else.
+        PadimEdgeError: The text has another form, or a value is out of its range.
     """
     found: Arguments = {"rotate": 0.0, "crop": None}
     seen = set()
@@ -58,12 +58,12 @@ def parse(text: str) -> Arguments:
                 found["crop"] = (int(whole), int(kept))
             else:
                 raise PadimEdgeError(
-                    f"--perturb {text!r} has {part.strip()!r}, expected rotate=DEGREES, crop or both, as in "
-                    "rotate=10,crop"
+                    f"--perturb {text!r} has {part.strip()!r}, expected rotate=DEGREES, crop or both; write it "
+                    "like rotate=10,crop"
                 )
         except ValueError:
             wanted = "a number of degrees, as in rotate=10" if name == "rotate" else "two sizes, as in crop=256:224"
-            raise PadimEdgeError(f"--perturb {text!r} has {part.strip()!r}, expected {wanted}") from None
+            raise PadimEdgeError(f"--perturb {text!r} has {part.strip()!r}, expected {wanted}; correct it") from None
         if name in seen:
             raise PadimEdgeError(f"--perturb {text!r} has {name} twice, expected it once; delete one of them")
         seen.add(name)
@@ -72,23 +72,23 @@ def parse(text: str) -> Arguments:
 
 
 def perturbed(dataset: Dataset, *, rotate: float = ROTATE, crop: tuple[int, int] | None = CROP, seed: int) -> Dataset:
-    """The same data set, each image turned and cropped at random together with its mask.
+    """Return the same data set with each image, and its mask, turned and cropped at random.
 
-    Every image has its own random numbers, from the seed, its class and its place in the data set. So it moves in
-    the same way wherever the data set lies and whichever other images are read, and each time that it is read.
+    The random numbers of an image depend on the seed, its class and its key only. So it is moved the same way each time
+    it is read, wherever the data set lies.
 
     Args:
-        dataset: Its good images and its test images are both perturbed.
+        dataset: The data set. Its good images and its test images are both perturbed.
         rotate: Largest angle to either side, degrees in [0, 180].
-        crop: (of how many pixels, how many are kept), for the share of either side; `None` keeps all.
-        seed: Not negative.
+        crop: Pixels per side before and after the crop, of which only the ratio counts; `None` does not crop.
+        seed: Random seed, 0 or more.
 
     Raises:
-        PadimEdgeError: A value out of its range.
+        PadimEdgeError: A value is out of its range.
     """
     _check(rotate=rotate, crop=crop)
     if seed < 0:
-        raise PadimEdgeError(f"the seed of the perturbation is {seed}, expected 0 or more")
+        raise PadimEdgeError(f"the seed of the perturbation is {seed}, expected 0 or more; give another seed")
     share = 1.0 if crop is None else crop[1] / crop[0]
 
     def moved(item: Item) -> Item:
@@ -113,11 +113,13 @@ def perturbed(dataset: Dataset, *, rotate: float = ROTATE, crop: tuple[int, int]
 
 
 def _check(*, rotate: float, crop: tuple[int, int] | None) -> None:
-    if not 0 <= rotate <= 180:  # nor where it is not a number
-        raise PadimEdgeError(f"the perturbation rotates by {rotate:g} degrees, expected 0 to 180")
+    """Raise PadimEdgeError for a value out of its range."""
+    if not 0 <= rotate <= 180:  # true for NaN too
+        raise PadimEdgeError(f"the perturbation rotates by {rotate:g} degrees, expected 0 to 180; give such an angle")
     if crop is not None and not 0 < crop[1] <= crop[0]:
         raise PadimEdgeError(
-            f"the perturbation crops {crop[1]} out of {crop[0]} pixels, expected fewer out of more, as in crop=256:224"
+            f"the perturbation crops {crop[1]} out of {crop[0]} pixels, expected fewer out of more; write it like "
+            "crop=256:224"
         )
 
 
@@ -139,21 +141,21 @@ def _moved_mask(read: Callable[[], Mask], angle: float, share: float, at: tuple[
 def _move(
     image: Image.Image, angle: float, share: float, at: tuple[float, float], resampling: Image.Resampling
 ) -> Image.Image:
-    """Turn about the centre, then cut out a `share` of either side.
+    """Turn an image about its centre, then cut out a `share` of each side.
 
     Args:
-        image: Of any size; the result has `share` of it.
-        angle: Degrees, counter-clockwise.
-        share: In (0, 1].
-        at: Where the cut lies between left and right, and between top and bottom, each in [0, 1).
-        resampling: For turning.
+        image: The image, of any size. The result has `share` of its width and height.
+        angle: Angle in degrees, counter-clockwise.
+        share: Share of each side to keep, in (0, 1].
+        at: Position of the cut between left and right, and between top and bottom, each in [0, 1).
+        resampling: Interpolation for turning.
     """
     width, height = image.size
     left = top = 0
     if angle:
-        # What turning brings in from outside is the image's mirror image. Black corners would be defects that no
-        # mask knows of, and repeated edge pixels make streaks that no part has; the mirror goes on with the part's
-        # own texture, and a defect that it shows once more is in the mirrored mask, too.
+        # The corners that turning opens are filled with the mirrored image. Black corners would be defects without a
+        # mask, and repeated edge pixels would be streaks that no part has. The mirror continues the part's own texture,
+        # and a defect that it repeats is also in the mirrored mask.
         sine, cosine = abs(math.sin(math.radians(angle))), abs(math.cos(math.radians(angle)))
         left = max(0, math.ceil((width * cosine + height * sine - width) / 2)) + _MARGIN
         top = max(0, math.ceil((width * sine + height * cosine - height) / 2)) + _MARGIN

@@ -1,4 +1,4 @@
-"""Data sets listed in a table: a CSV file with a line for each image."""
+"""Data sets listed in a table: a CSV file with one line per image."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ _REQUIRED = ("path", "label")
 _SPLITS = ("train", "test")
 
 _NO_SPLIT = (
-    "the table has no column split, so all its good images are for fitting and the test has none; false alarms "
-    "cannot be told from it"
+    "the table has no column split, so all its good images are used to fit and none to test; add one to measure false "
+    "alarms"
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image."""
+    """One image in the table."""
 
     place: str
-    """`line 7 of list.csv`, for messages."""
+    """Position for messages, such as `line 7 of list.csv`."""
     path: str
-    """Of the image, as written."""
+    """Path of the image, as written."""
     kind: str
     """`GOOD` or the kind of defect."""
     mask: str
     """Path of the mask, as written; empty for none."""
     class_name: str | None
-    """`None` where the table has no column for it."""
+    """Name of the class; `None` where the table has no such column."""
     split: str | None
-    """`train` or `test`; `None` where the table has no column for it."""
+    """`train` or `test`; `None` where the table has no such column."""
 
 
 def here(data: Path) -> bool:
-    """Whether this is a table."""
+    """Tell whether this is a table, by its ending."""
     return data.is_file() and data.suffix.lower() == ".csv"
 
 
 def classes(data: Path) -> tuple[str, ...]:
-    """Its classes, sorted; the file's name where it has no column for them."""
+    """Return the names of the classes, sorted; the file's name where there is no column for them."""
     return tuple(sorted({row.class_name or name_of(data) for row in read(data)}))
 
 
 def load(data: Path, class_name: str | None) -> Dataset:
-    """The data set of one class. Without a column for classes, `class_name` only gives it a name.
+    """Load one class. In a table without a column for classes, `class_name` renames the only one.
 
     Raises:
-        PadimEdgeError: Something is wrong with a line, which is named, or there is no such class.
+        PadimEdgeError: A line is wrong (the sentence names it), or there is no such class.
     """
     rows = read(data)
     names = {row.class_name for row in rows if row.class_name is not None}
@@ -66,12 +66,12 @@ def load(data: Path, class_name: str | None) -> Dataset:
 
 
 def assemble(rows: Iterable[Row], base: Path, class_name: str) -> Dataset:
-    """The data set of these rows, whose paths are relative to `base`.
+    """Return the data set of these rows. Their paths are relative to `base`.
 
-    It may have no good images: a table of test images is enough to evaluate with.
+    It may have no good images to fit on: a table of test images is enough for an evaluation.
 
     Raises:
-        PadimEdgeError: A file does not exist, is listed twice, or is for fitting and has a defect.
+        PadimEdgeError: A file does not exist or is listed twice, or a defective image is marked for fitting.
     """
     good: list[Item] = []
     test: list[Item] = []
@@ -82,13 +82,15 @@ def assemble(rows: Iterable[Row], base: Path, class_name: str) -> Dataset:
         path = _file(base, row.path, row.place)
         mask = _file(base, row.mask, row.place) if row.mask else None
         if path in seen:
-            raise PadimEdgeError(f"{row.place} names {row.path}, as {seen[path]} does; expected each image once")
+            raise PadimEdgeError(
+                f"{row.place} names {row.path}, as {seen[path]} does; expected each image once, so delete one line"
+            )
         seen[path] = row.place
         split_given = row.split is not None
         fitting = row.split == "train" if row.split is not None else row.kind == GOOD
         if fitting and row.kind != GOOD:
             raise PadimEdgeError(
-                f"{row.place} has split train and label {row.kind!r}, expected good images only for fitting; "
+                f"{row.place} has split train and label {row.kind!r}, expected only good images for fitting; "
                 "set its split to test or its label to good"
             )
         (good if fitting else test).append(item(path, row.kind, mask, row.path.replace("\\", "/")))
@@ -101,24 +103,29 @@ def assemble(rows: Iterable[Row], base: Path, class_name: str) -> Dataset:
 
 
 def read(path: Path, names: Mapping[str, str] | None = None) -> list[Row]:
-    """All rows of a table in UTF-8, with or without a byte order mark, separated by commas or semicolons.
+    """Read all rows of a table in UTF-8, with or without a byte order mark, separated by commas or semicolons.
 
     Args:
         path: The table.
-        names: What its columns are called where not `path`, `label`, `mask`, `class` and `split`.
+        names: Maps `path`, `label`, `mask`, `class` or `split` to the name of that column in this table, where it
+            differs.
 
     Raises:
-        PadimEdgeError: It is not such a table or has no rows, or a line of it is wrong; the line is named.
+        PadimEdgeError: The file is no such table, it has no rows, or a line is wrong (the sentence names it).
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(_rows(path, file, names or {}))
     except UnicodeDecodeError as error:
-        raise PadimEdgeError(f"{path} is not in UTF-8 ({error.reason}); save it as CSV in UTF-8") from None
+        raise PadimEdgeError(
+            f"{path} is not in UTF-8 ({error.reason}), expected that; save it as CSV in UTF-8"
+        ) from None
     except OSError as error:
-        raise PadimEdgeError(f"{path} cannot be read ({error.strerror}); expected a CSV file") from None
+        raise PadimEdgeError(
+            f"{path} cannot be read ({error.strerror}); expected a CSV file, so check its permissions"
+        ) from None
     if not rows:
-        raise PadimEdgeError(f"{path} lists no images; expected a line path,label,mask and then one for each image")
+        raise PadimEdgeError(f"{path} lists no images; expected the line path,label,mask, so add one line per image")
     return rows
 
 
@@ -132,7 +139,7 @@ def _rows(path: Path, lines: Iterable[str], names: Mapping[str, str]) -> Iterato
     if missing:
         raise PadimEdgeError(
             f"line 1 of {path} has the columns {', '.join(columns) or 'none'}, expected path, label and mask, and "
-            f"perhaps class and split; there is no {' and no '.join(missing)}"
+            f"optionally class and split; there is no {' and no '.join(missing)}, so add it"
         )
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     while True:
@@ -141,7 +148,9 @@ def _rows(path: Path, lines: Iterable[str], names: Mapping[str, str]) -> Iterato
         except StopIteration:
             return
         except csv.Error as error:
-            raise PadimEdgeError(f"line {reader.line_num + 1} of {path} is no CSV ({error}); correct it") from None
+            raise PadimEdgeError(
+                f"line {reader.line_num + 1} of {path} is no CSV ({error}), expected fields and separators; correct it"
+            ) from None
         if any(field.strip() for field in fields):
             yield _row(f"line {reader.line_num + 1} of {path}", [field.strip() for field in fields], columns, known)
 
@@ -149,7 +158,8 @@ def _rows(path: Path, lines: Iterable[str], names: Mapping[str, str]) -> Iterato
 def _row(place: str, fields: list[str], columns: list[str], known: Mapping[str, int]) -> Row:
     if len(fields) != len(columns):
         raise PadimEdgeError(
-            f"{place} has {len(fields)} fields, expected {len(columns)} as in line 1; quote what holds a separator"
+            f"{place} has {len(fields)} fields, expected {len(columns)} as in line 1; put quotes around a field with a "
+            "separator in it"
         )
     values = {column: fields[index] for column, index in known.items()}
     for column in ("path", "label", "class"):
@@ -169,8 +179,10 @@ def _row(place: str, fields: list[str], columns: list[str], known: Mapping[str, 
 
 
 def _file(base: Path, text: str, place: str) -> Path:
-    """The file that a table names, also where it was written on Windows."""
+    """Return the file that a table names, also in a table written on Windows."""
     for path in (base / text, base / text.replace("\\", "/")):
         if path.is_file():
             return path
-    raise PadimEdgeError(f"{place} names {text}, which does not exist in {base}; expected a path relative to that")
+    raise PadimEdgeError(
+        f"{place} names {text}, which does not exist in {base}; expected a path relative to that folder, so correct it"
+    )

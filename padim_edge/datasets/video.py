@@ -1,4 +1,4 @@
-"""Frames of videos, in the layout of ShanghaiTech Campus. Frames and masks are read one at a time, when needed."""
+"""Video frames in the layout of ShanghaiTech Campus. Frames and masks are read one at a time, when needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from padim_edge.datasets import clips
 from padim_edge.datasets.frames import ENDINGS as VIDEO_ENDINGS
-from padim_edge.datasets.items import ANOMALY, ENDINGS, GOOD, Dataset, Item, Mask, folders, images, item, name_of
+from padim_edge.datasets.items import ANOMALY, ENDINGS, GOOD, Dataset, Item, Mask, folders_in, images_in, item, name_of
 from padim_edge_artifact import ImageError, PadimEdgeError
 from padim_edge_runtime import image_files
 
@@ -26,24 +26,24 @@ _TESTING = ("testing", "test")
 
 
 def here(data: Path) -> bool:
-    """Whether there is a folder `frames` or `videos` where one is expected.
+    """Tell whether there is a folder `frames` or `videos` where one is expected.
 
-    `train/<clip>` alone is no clear sign: it might as well be `train/defective`.
+    A folder `train/<clip>` alone is no clear sign, because it may also be `train/defective`.
     """
     return any((data / sign).is_dir() for sign in _SIGNS)
 
 
 def load(data: Path, class_name: str | None) -> Dataset:
-    """All clips as one class: `training/frames/<clip>`, or `train/<clip>`, and `testing/frames/<clip>`.
+    """Load all clips as one class: `training/frames/<clip>` or `train/<clip>`, and `testing/frames/<clip>`.
 
-    The good frames may also lie in videos, `training/videos/<clip>.avi`, and are taken from there where no others are.
+    Without such frames, the good ones are taken from videos: `training/videos/<clip>.avi`.
 
-    `testing/test_frame_mask/<clip>.npy` says of each frame whether it is good (0) or not (1), and where there is
-    `testing/test_pixel_mask/<clip>.npy`, `(frames, height, width)`, it says where. Whether the two agree is not
-    looked at: that would read all of the latter, gigabytes.
+    `testing/test_frame_mask/<clip>.npy` holds one number per frame, 0 for good and 1 for anomalous. The optional
+    `testing/test_pixel_mask/<clip>.npy`, `(frames, height, width)`, marks the anomalous pixels. The two are not
+    compared, because that would read gigabytes.
 
     Raises:
-        PadimEdgeError: No frames to fit on, or masks that do not belong to the frames.
+        PadimEdgeError: There are no frames to fit on, or masks do not belong to the frames.
     """
     good, notes = _good(data)
     test: list[Item] = []
@@ -55,14 +55,14 @@ def load(data: Path, class_name: str | None) -> Dataset:
         else:
             unlabelled.append(clip)
     note = (
-        f"clips without test_frame_mask/<clip>.npy are left out of the test, {len(unlabelled)} of them; first "
+        f"clips without test_frame_mask/<clip>.npy are left out of the test: {len(unlabelled)}, first "
         f"{next(iter(unlabelled), None)}"
     )
     return Dataset(class_name or name_of(data), good, tuple(test), (*notes, note) if unlabelled else notes)
 
 
 def _good(data: Path) -> tuple[tuple[Item, ...], tuple[str, ...]]:
-    """Frames to fit on, and notes on them."""
+    """Return the frames to fit on, and notes on them."""
     extracted = [frame for clip in _clips(data, _TRAINING) for frame in _frames(clip)]
     if extracted:
         return tuple(item(path, GOOD, None, path.relative_to(data).as_posix()) for path in extracted), ()
@@ -76,21 +76,22 @@ def _good(data: Path) -> tuple[tuple[Item, ...], tuple[str, ...]]:
 
 
 def _clips(data: Path, places: tuple[str, ...]) -> list[Path]:
-    """Folders of the clips in the first place that has any, sorted by name."""
-    return next((found for place in places if (found := folders(data / place))), [])
+    """List the folders of the clips in the first place that has any, sorted by name."""
+    return next((found for place in places if (found := folders_in(data / place))), [])
 
 
 def _frames(clip: Path) -> list[Path]:
-    """Sorted by the numbers in their names: ShanghaiTech's frames go from 000 to beyond 999."""
-    return sorted(images(clip), key=_text_and_numbers)
+    """List the frames of a clip, sorted by the numbers in their names. ShanghaiTech's frames go from 000 past 999."""
+    return sorted(images_in(clip), key=_text_and_numbers)
 
 
 def _text_and_numbers(path: Path) -> list[str | int]:
-    """Text and numbers in turns, so that like is compared with like."""
+    """Split a name into text and numbers, in turns. Text is then compared with text, and numbers with numbers."""
     return [int(part) if turn % 2 else part for turn, part in enumerate(re.split(r"([0-9]+)", path.stem))]
 
 
 def _labelled(data: Path, clip: Path, labels: Path) -> Iterator[Item]:
+    """Yield the frames of a clip with their labels and masks."""
     frames = _frames(clip)
     flags = _array(labels)
     if flags.shape != (len(frames),):
@@ -116,7 +117,7 @@ def _labelled(data: Path, clip: Path, labels: Path) -> Iterator[Item]:
 
 
 def _pixel_mask(path: Path, index: int) -> Mask:
-    """One frame's ground truth. The file is opened anew each time, or all clips' files would stay open."""
+    """Read the ground truth of one frame. The file is opened each time, or the files of all clips would stay open."""
     try:
         return np.asarray(_array(path)[index] > 0)
     except (PadimEdgeError, IndexError) as error:
@@ -124,15 +125,17 @@ def _pixel_mask(path: Path, index: int) -> Mask:
 
 
 def _array(path: Path) -> npt.NDArray[Any]:
-    """An array on disk, of which only what is looked at gets read.
+    """Map an array on disk into memory, so that only the parts in use are read.
 
     Raises:
-        PadimEdgeError: It is none, or not of numbers.
+        PadimEdgeError: The file is no array of numbers.
     """
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise PadimEdgeError(f"{path} cannot be read ({error}); expected an array of 0 and 1, saved by NumPy") from None
+        raise PadimEdgeError(
+            f"{path} cannot be read ({error}); expected an array of 0 and 1, so save it with numpy.save"
+        ) from None
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
-        raise PadimEdgeError(f"{path} is no array of numbers; expected one of 0 and 1, saved by NumPy")
+        raise PadimEdgeError(f"{path} is no array of numbers; expected one of 0 and 1, so save it with numpy.save")
     return found

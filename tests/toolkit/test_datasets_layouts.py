@@ -184,7 +184,7 @@ def test_an_unknown_layout_is_met_with_the_known_ones(tmp_path: Path) -> None:
     for call in (datasets.class_names, lambda data: datasets.from_folder(data, None)):
         with pytest.raises(PadimEdgeError, match=r"holds no images and no data set.*train/good.*train/ok.*VisA"):
             call(tmp_path)
-    with pytest.raises(PadimEdgeError, match=r"does not end in \.csv"):
+    with pytest.raises(PadimEdgeError, match=r"is neither a CSV file nor a video by its ending; expected"):
         datasets.from_folder(draw(tmp_path / "a.png"), None)
 
 
@@ -229,7 +229,7 @@ def test_visa_follows_its_split(tmp_path: Path) -> None:
         assert dataset.test[-1].mask().sum() == 1
     (tmp_path / "link").symlink_to(tmp_path / "candle", target_is_directory=True)
     assert len(datasets.from_folder(tmp_path / "candle" / ".." / "candle", "x").good) == 2
-    with pytest.raises(PadimEdgeError, match="has no lines of the object link"):
+    with pytest.raises(PadimEdgeError, match="has no lines for the object link"):
         datasets.from_folder(tmp_path, "link")
 
 

@@ -89,7 +89,7 @@ def test_clips_without_labels_are_left_out_with_a_note(campus: Path) -> None:
     (campus / "testing/test_frame_mask/01_0014.npy").unlink()
     dataset = datasets.from_folder(campus, None)
     assert len(dataset.test) == 2
-    assert "left out of the test, 1 of them; first" in dataset.notes[0]
+    assert "left out of the test: 1, first" in dataset.notes[0]
 
 
 def test_videos_are_to_be_extracted(campus: Path) -> None:
