@@ -1,345 +1,242 @@
-"""What a model costs against another one: A is the reference, B the one that is smaller, faster or simply newer."""
+"""Comparison of two models on the same images: scores, maps, metrics, size, time and memory."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from padim_edge.datasets import Source
+from padim_edge.evaluation.cost_rows import cost_reasons, model_rows, resource_rows, timing_notes
+from padim_edge.evaluation.differences import Differences, Spread, compare_detectors, deltas
+from padim_edge.evaluation.result import Evaluation
+from padim_edge.evaluation.sources import ModelFile, open_data, path_of
+from padim_edge.evaluation.tables import LABELS, METRICS, Row, change, metric, notebook, text_table
+from padim_edge_artifact import PadimEdgeError, read_metadata
+from padim_edge_runtime.bench.footprint import Cost, costs
+from padim_edge_runtime.detector import Detector
+from padim_edge_runtime.progress import Feedback, feedback_of
 
-from padim_edge.datasets import Dataset, Item
-from padim_edge.evaluation.evaluate import METRICS, Evaluation, Loaded, Scored, conclude, load, read_truth
-from padim_edge.evaluation.metrics import pixel_metrics
-from padim_edge_artifact import Metadata, PadimEdgeError
-from padim_edge_artifact.preprocessing import Box
-from padim_edge_runtime.bench.footprint import NO_MEMORY, Cost
-from padim_edge_runtime.detector import Detector, Result
-from padim_edge_runtime.regions import to_image
+__all__ = ["Comparison", "Timing", "compare", "compare_detectors", "compare_files", "deltas"]
 
-__all__ = ["Comparison", "Spread", "compare", "deltas", "notes", "reasons", "to_json"]
-
-SMALLEST = 1e-6
-"""Scores and maps below this are taken for it where something is divided by them."""
-
-DISTURBED = 2
-"""Times the tenth percentile of the timed calls that their ninetieth may be before a note says so."""
-
-Float32 = npt.NDArray[np.float32]
-Truth = npt.NDArray[np.bool_]
-Progress = Callable[[int], object]
+_NAMED = 5
+"""Number of images with differing decisions that the text names; `to_json` names all."""
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Relative differences over the images, 0 or more; 0.01 is one per cent."""
+class Timing:
+    """Options of the run that times both models."""
 
-    median: float
-    maximum: float
+    device: str = "auto"
+    """Device that runs both models: `auto`, `cpu`, `cuda` or `tensorrt`."""
+    threads: int | None = None
+    """CPU threads for one image; `None` leaves it to onnxruntime (one per core)."""
+    rounds: int = 30
+    """Number of timed calls of each model, 1 or more; the models take turns."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
-    """What two models say of the same images."""
+    """Cost of model B against model A, the reference. `print` shows a table, and so does a notebook."""
 
-    class_name: str
-    images: int
-    """That both have judged, 1 or more."""
-    test: bool
-    """Whether these were the test images; else the good ones, for want of test images."""
-    a: Evaluation | None
-    """`None` without test images."""
-    b: Evaluation | None
-    score: Spread
-    """`|b - a| / a` of each image's score."""
-    rank_correlation: float | None
-    """Spearman's, of the scores, -1 to 1: 1 where both put the images in the same order. `None` where all scores of
-    a model are equal."""
-    differing: tuple[str, ...]
-    """Names of the images that are good to one model and anomalous to the other, each by its own threshold."""
-    alarms: tuple[int, int]
-    """Images that are anomalous to A, and to B."""
-    map: Spread | None
-    """`max |b - a| / max a` of each image's map; `None` where the maps do not lie on one another."""
-    unreadable: tuple[str, ...]
-    """One sentence for each image that was left out for both."""
-    reasons: dict[str, str]
-    """Why a figure is `None`, for each that is."""
-    notes: tuple[str, ...]
-    """What to know when reading the figures, one sentence each without a full stop; mostly empty."""
+    differences: Differences
+    """Differences of scores, maps, decisions and metrics on the same images."""
+    costs: tuple[Cost, Cost]
+    """Size, time and memory of A, and of B."""
+
+    @property
+    def a(self) -> Evaluation | None:
+        """Evaluation of A; `None` without test images."""
+        return self.differences.a
+
+    @property
+    def b(self) -> Evaluation | None:
+        """Evaluation of B; `None` without test images."""
+        return self.differences.b
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Each metric of B less that of A; `None` where one of them is undefined."""
+        return deltas(self.differences)
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Reason for each undefined figure, in words."""
+        return self.differences.reasons | cost_reasons(self.costs)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences to know when reading the figures, without a full stop; mostly empty."""
+        return (*self.differences.notes, *timing_notes(self.costs))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about images that were left out or count in part, without a full stop; mostly empty."""
+        if self.a is not None:
+            return self.a.warnings
+        return tuple(f"left out: {sentence}" for sentence in self.differences.unreadable)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `compare --json` prints. Differences are B less A; an undefined figure is `None`."""
+        found = self.differences
+        a, b = self.costs
+        times = [each.latency.milliseconds for each in self.costs]
+        return {
+            "a": _side(a, found.a, found.alarms[0]),
+            "b": _side(b, found.b, found.alarms[1]),
+            "difference": {
+                "images": found.images,
+                "judged": "test" if found.test else "good",
+                "unreadable": len(found.unreadable),
+                "score": {**_spread_json(found.score), "rank_correlation": found.rank_correlation},
+                "map": found.map and _spread_json(found.map),
+                "decisions": {"differing": len(found.differing), "names": list(found.differing)},
+                "metrics": self.metrics,
+                "bytes": b.bytes - a.bytes,
+                "milliseconds": {name: times[1][name] - times[0][name] for name in times[0]},
+                "times_as_fast": {name: times[0][name] / times[1][name] for name in times[0]},
+                "memory": {
+                    "private_bytes": b.memory.private - a.memory.private,
+                    "mapped_bytes": b.memory.mapped - a.memory.mapped,
+                }
+                if a.memory and b.memory
+                else None,
+                "reasons": self.reasons,
+                "notes": list(self.notes),
+            },
+        }
+
+    def __str__(self) -> str:
+        table, spreads = self._tables()
+        return "\n".join([*text_table(table), "", *text_table(spreads), "", *self._sentences()])
+
+    def __repr__(self) -> str:
+        found, (a, b) = self.differences, self.costs
+        return (
+            f"<Comparison of {b.model} against {a.model} on {found.images} images of {found.class_name}: "
+            f"{len(found.differing)} decisions differ>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the tables in a notebook."""
+        return notebook(f"{self.differences.class_name}: B against A", self._tables(), self._sentences())
+
+    def _tables(self) -> tuple[list[Row], list[Row]]:
+        """Write a table with a column for A, B and the difference, and one of the differences over the images."""
+        table: list[Row] = [
+            ("", "A", "B", "B against A"),
+            *model_rows(self.costs),
+            *_metric_rows(self.differences),
+            *resource_rows(self.costs),
+        ]
+        spreads: list[Row] = [
+            ("relative difference", "median", "largest"),
+            ("scores", *_spread_cells(self.differences.score)),
+            ("maps, to A's highest value", *_spread_cells(self.differences.map)),
+        ]
+        return table, spreads
+
+    def _sentences(self) -> list[str]:
+        """Write what does not fit into a table."""
+        found = self.differences
+        rank = "-" if found.rank_correlation is None else f"{found.rank_correlation:.5f}"
+        decisions = f"{len(found.differing)} of {found.images} decisions differ, each model at its own threshold"
+        if found.differing:
+            more = ", ..." if len(found.differing) > _NAMED else ""
+            decisions += f": {', '.join(found.differing[:_NAMED])}{more}"
+        undefined: dict[str, list[str]] = {}
+        for name, reason in self.reasons.items():
+            undefined.setdefault(reason, []).append(LABELS.get(name, name.replace("_", " ")))
+        return [
+            f"{found.images} {'test' if found.test else 'good'} images; rank correlation of the scores {rank}",
+            decisions,
+            *(f"{', '.join(names)}: undefined, {reason}" for reason, names in undefined.items()),
+            f"latency: one image from pixels to decision, {self.costs[0].latency.rounds} times, the models in turns",
+            "memory: largest growth of a fresh process while it loads the model and judges images",
+            *self.notes,
+        ]
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """What both models, A first, said of one image."""
-
-    item: Item
-    scores: tuple[float, float]
-    anomalous: tuple[bool, bool]
-    map_difference: float
-    """NaN where the maps do not lie on one another."""
-
-
-def compare(a: Detector, b: Detector, dataset: Dataset, progress: Progress = lambda _: None) -> Comparison:
-    """Let both models judge the test images, or for want of them the good ones.
-
-    Takes the memory of an evaluation, and of B's maps in the model's frame; each image is decoded once.
+def compare(
+    a: ModelFile,
+    b: ModelFile,
+    data: Source = None,
+    *,
+    class_name: str | None = None,
+    device: str = "auto",
+    progress: bool | Feedback = True,
+) -> Comparison:
+    """Measure what model B costs against model A: scores, maps, metrics, size, time and memory.
 
     Args:
-        a: The reference.
-        b: The model that is measured against it.
-        dataset: Its test images, labelled, with masks where pixels are to be compared.
-        progress: Called with 1 for each image.
+        a: The reference, for example the model in fp32: an `.onnx` file or a `Model` as an export gives it.
+        b: The model to measure against it, for example the one in int8.
+        data: Images for both models, as for `evaluate`. Without test images the good ones are compared.
+        class_name: Class of the images. By default the models' own.
+        device: `auto`, `cpu`, `cuda` or `tensorrt`.
+        progress: Whether to show progress bars on a terminal or in a notebook, or a `Feedback` of your own.
 
     Raises:
-        PadimEdgeError: There are no images, none of them can be read, or a model gives a score or a map that is not
-            finite, as overflows in low precision do.
+        ArtifactError: A model is missing, damaged or of another version.
+        DeviceError: The device is not there, or fails.
+        PadimEdgeError: The models are for different classes, there are no images, or an answer is not finite.
     """
-    items = dataset.test or dataset.good
-    if not items:
-        raise PadimEdgeError(f"the data set of {dataset.class_name!r} has no images; expected test images, or good")
-    apart = _apart(a.metadata, b.metadata)
-    unreadable: list[str] = []
-    judged: list[_Judged] = []
-    maps = _judge((a, b), items, unreadable, judged, progress, aligned=apart is None)
-    evaluations: tuple[Evaluation, Evaluation] | None = None
-    if dataset.test:
-        evaluations = _evaluate((a, b), dataset.class_name, maps, unreadable, judged)
-    else:
-        for _ in maps:  # nothing is kept of them
-            pass
-    scores = np.array([each.scores for each in judged])
-    lacking = {} if apart is None else {"map": apart}
-    for evaluation in reversed(evaluations or ()):  # A has the last word
-        lacking |= evaluation.reasons
-    if evaluations is None:
-        lacking |= dict.fromkeys(METRICS, "no test images")
-    rank_correlation = _rank_correlation(scores)
-    if rank_correlation is None:
-        lacking["rank_correlation"] = "fewer than two different scores"
-    return Comparison(
-        class_name=dataset.class_name,
-        images=len(judged),
-        test=evaluations is not None,
-        a=evaluations[0] if evaluations else None,
-        b=evaluations[1] if evaluations else None,
-        score=_spread(np.abs(scores[:, 1] - scores[:, 0]) / scores[:, 0].clip(SMALLEST)),
-        rank_correlation=rank_correlation,
-        differing=tuple(each.item.key or each.item.name for each in judged if each.anomalous[0] != each.anomalous[1]),
-        alarms=(sum(each.anomalous[0] for each in judged), sum(each.anomalous[1] for each in judged)),
-        map=None if apart else _spread(np.array([each.map_difference for each in judged])),
-        unreadable=tuple(unreadable),
-        reasons=lacking,
-        notes=tuple(_notes(a.metadata, b.metadata, len(judged), test=evaluations is not None)),
-    )
+    return compare_files((path_of(a), path_of(b)), data, class_name, Timing(device), feedback_of(progress))
 
 
-def _judge(
-    detectors: tuple[Detector, Detector],
-    items: Sequence[Item],
-    unreadable: list[str],
-    judged: list[_Judged],
-    progress: Progress,
-    *,
-    aligned: bool,
-) -> Iterator[tuple[Loaded, Float32, Float32]]:
-    """Each readable image and its `(H, W)` maps by A and B; what they say is noted on the way."""
-    preprocessings = [each.metadata.preprocessing for each in detectors]
-    shared = preprocessings[0] == preprocessings[1]
-    for loaded in load(items, preprocessings[:1] if shared else preprocessings, unreadable, progress):
-        a, b = (
-            _finite(detector(frame), name, loaded.item)
-            for detector, frame, name in zip(detectors, (loaded.frames[0], loaded.frames[-1]), "AB", strict=True)
-        )
-        map_a, map_b = a.anomaly_map[0], b.anomaly_map[0]
-        difference = float(np.abs(map_b - map_a).max() / max(map_a.max(), SMALLEST)) if aligned else np.nan
-        judged.append(
-            _Judged(
-                loaded.item,
-                (float(a.score[0]), float(b.score[0])),
-                (bool(a.anomalous[0]), bool(b.anomalous[0])),
-                difference,
-            )
-        )
-        yield loaded, map_a, map_b
-
-
-def _finite(result: Result, name: str, item: Item) -> Result:
-    """The same, or an error where a number has overflowed."""
-    if not (np.isfinite(result.score).all() and np.isfinite(result.anomaly_map).all()):
+def compare_files(
+    models: tuple[Path, Path], data: Source, class_name: str | None, timing: Timing, feedback: Feedback
+) -> Comparison:
+    """Compare two model files as `compare` does, with all options of the run in one value."""
+    classes = [read_metadata(model).class_name for model in models]
+    if class_name is None and classes[0] != classes[1]:
         raise PadimEdgeError(
-            f"model {name} gives {item.name} the score {result.score[0]} and a map that is not finite everywhere, "
-            "expected finite numbers; export it again, in another precision if it was fp16 or int8"
+            f"{models[0]} is for {classes[0]!r} and {models[1]} for {classes[1]!r}, expected models of one class; "
+            "choose two such, or say with --class whose images both are to judge"
         )
-    return result
+    dataset = open_data(data, class_name or classes[0], feedback)
+    a, b = (Detector.load(each, timing.device, threads=timing.threads, tell=feedback.tell) for each in models)
+    with feedback.report(f"comparing on {dataset.class_name}", len(dataset.test or dataset.good)) as advance:
+        differences = compare_detectors(a, b, dataset, advance)
+    with feedback.report("timing", timing.rounds) as advance:
+        cost_a, cost_b = costs(models, (a, b), timing.rounds, threads=timing.threads, progress=advance)
+    return Comparison(differences, (cost_a, cost_b))
 
 
-def _evaluate(
-    detectors: tuple[Detector, Detector],
-    class_name: str,
-    maps: Iterator[tuple[Loaded, Float32, Float32]],
-    unreadable: list[str],
-    judged: list[_Judged],
-) -> tuple[Evaluation, Evaluation]:
-    """Both evaluations, just as `evaluate` makes them.
-
-    B's turn comes when A's is over, or the pixels of both would be held at once. Until then its maps wait as they came
-    out of the model, mostly a small part of the image's size, and masks are read again, which are mostly small files.
-    """
-    geometry = [(each.metadata.preprocessing, each.metadata.inspected) for each in detectors]
-    waiting: deque[tuple[Item, tuple[int, int], Float32]] = deque()
-
-    def maps_of_a() -> Iterator[tuple[Float32, Truth | None]]:
-        preprocessing, inspected = geometry[0]
-        for loaded, map_a, map_b in maps:
-            waiting.append((loaded.item, loaded.size, map_b))
-            yield to_image(map_a, preprocessing, *loaded.size, inspected=inspected), loaded.truth
-
-    def maps_of_b() -> Iterator[tuple[Float32, Truth | None]]:
-        preprocessing, inspected = geometry[1]
-        while waiting:
-            item, size, map_b = waiting.popleft()
-            yield to_image(map_b, preprocessing, *size, inspected=inspected), read_truth(item, size)
-
-    pixels = [pixel_metrics(maps_of_a()), pixel_metrics(maps_of_b())]
-    a, b = (
-        conclude(
-            class_name,
-            detector.metadata.threshold,
-            [Scored(each.item, each.scores[i]) for each in judged],
-            pixels[i],
-            unreadable,
-        )
-        for i, detector in enumerate(detectors)
-    )
-    return a, b
+def _metric_rows(found: Differences) -> list[Row]:
+    """Write the metrics of both models; none without test images."""
+    if found.a is None or found.b is None:
+        return []
+    a, b, difference = found.a.metrics, found.b.metrics, deltas(found)
+    return [(LABELS[name], metric(name, a[name]), metric(name, b[name]), change(name, difference[name])) for name in a]
 
 
-def _apart(a: Metadata, b: Metadata) -> str | None:
-    """Why the maps cannot be laid on one another, if so."""
-    if a.size != b.size:
-        return f"the maps have different sizes, {_sides(a.size)} and {_sides(b.size)}"
-    if _box(a) != _box(b):
-        return "the maps show different parts of the image, since the models crop it differently"
-    return None
+def _spread_cells(spread: Spread | None) -> tuple[str, str]:
+    return ("-", "-") if spread is None else (_two_digits(spread.median), _two_digits(spread.maximum))
 
 
-def _box(metadata: Metadata) -> Box:
-    """The part of an image that the model sees; sides of the image are 1."""
-    return metadata.preprocessing.judged_box(1, 1)
+def _two_digits(share: float) -> str:
+    """Write a share with two significant digits, since differences range over many powers of ten."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
-def _sides(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
+def _spread_json(spread: Spread) -> dict[str, float]:
+    return {"median": spread.median, "maximum": spread.maximum}
 
 
-def _notes(a: Metadata, b: Metadata, images: int, *, test: bool) -> Iterator[str]:
-    if not test:
-        yield (
-            f"there are no test images, so the models are compared on {images} good ones, on which they may have "
-            "been fitted"
-        )
-    elif _box(a) != _box(b) or (a.roi is None) != (b.roi is None) or (a.size == b.size and a.roi != b.roi):
-        yield "the models inspect different parts of the image, so their pixel AUROC and PRO cover different pixels"
-
-
-def _spread(differences: npt.NDArray[np.float64]) -> Spread:
-    return Spread(float(np.median(differences)), float(differences.max()))
-
-
-def _rank_correlation(scores: npt.NDArray[np.float64]) -> float | None:
-    """Spearman's, of `(N, 2)` scores."""
-    if not np.ptp(scores, axis=0).all():
-        return None
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(scores[:, 0], scores[:, 1]).statistic)
-
-
-def notes(comparison: Comparison, costs: tuple[Cost, Cost]) -> list[str]:
-    """What to know when reading all the figures, one sentence each without a full stop."""
-    found = list(comparison.notes)
-    devices = [each.device for each in costs]
-    if devices[0] != devices[1]:
-        found.append(f"A ran on {devices[0]} and B on {devices[1]}")
-    if set(devices) != {"cpu"}:
-        found.append("memory is the host's, that of the GPU is not in it")
-    unrest = max(each.latency.p90 / each.latency.p10 for each in costs)
-    if unrest > DISTURBED:
-        found.append(
-            f"the timing was disturbed, p90 is {unrest:.1f} times p10; compare p10, or repeat it on a quiet machine"
-        )
-    return found
-
-
-def reasons(comparison: Comparison, costs: tuple[Cost, Cost]) -> dict[str, str]:
-    """Why a figure is undefined, for each that is."""
-    return comparison.reasons | ({"memory": NO_MEMORY} if None in [each.memory for each in costs] else {})
-
-
-def to_json(comparison: Comparison, costs: tuple[Cost, Cost]) -> dict[str, Any]:
-    """The object that `compare --json` prints; differences are B less A, and what is undefined is `None`."""
-    a, b = costs
-    metrics = [_metrics(each) for each in (comparison.a, comparison.b)]
-    times = [each.latency.milliseconds for each in costs]
-    return {
-        "a": _side(a, metrics[0], comparison.alarms[0]),
-        "b": _side(b, metrics[1], comparison.alarms[1]),
-        "difference": {
-            "images": comparison.images,
-            "judged": "test" if comparison.test else "good",
-            "unreadable": len(comparison.unreadable),
-            "score": {
-                "median": comparison.score.median,
-                "maximum": comparison.score.maximum,
-                "rank_correlation": comparison.rank_correlation,
-            },
-            "map": comparison.map and {"median": comparison.map.median, "maximum": comparison.map.maximum},
-            "decisions": {"differing": len(comparison.differing), "names": list(comparison.differing)},
-            "metrics": deltas(comparison),
-            "bytes": b.bytes - a.bytes,
-            "milliseconds": {name: times[1][name] - times[0][name] for name in times[0]},
-            "times_as_fast": {name: times[0][name] / times[1][name] for name in times[0]},
-            "memory": {
-                "private_bytes": b.memory.private - a.memory.private,
-                "mapped_bytes": b.memory.mapped - a.memory.mapped,
-            }
-            if a.memory and b.memory
-            else None,
-            "reasons": reasons(comparison, costs),
-            "notes": notes(comparison, costs),
-        },
-    }
-
-
-def deltas(comparison: Comparison) -> dict[str, float | None]:
-    """Each metric of B less that of A; `None` where one of them is undefined."""
-    found = {}
-    for name, a in _metrics(comparison.a).items():
-        b = _metrics(comparison.b)[name]
-        found[name] = None if a is None or b is None else b - a
-    return found
-
-
-def _metrics(evaluation: Evaluation | None) -> dict[str, float | None]:
-    return dict.fromkeys(METRICS) if evaluation is None else evaluation.metrics
-
-
-def _side(cost: Cost, metrics: dict[str, float | None], alarms: int) -> dict[str, Any]:
+def _side(cost: Cost, evaluation: Evaluation | None, alarms: int) -> dict[str, Any]:
     metadata = cost.metadata
     return {
         "model": str(cost.model),
         "class_name": metadata.class_name,
-        "preset": metadata.preset,
-        "precision": metadata.precision,
-        "backbone": metadata.backbone.name,
+        "preset": metadata.method.preset,
+        "precision": metadata.precision.name,
+        "backbone": metadata.method.backbone,
         "input": list(metadata.size),
         "device": cost.device,
         "threshold": metadata.threshold,
         "alarms": alarms,
-        "metrics": metrics,
+        "metrics": dict.fromkeys(METRICS) if evaluation is None else evaluation.metrics,
         "bytes": cost.bytes,
         "milliseconds": cost.latency.milliseconds,
         "rounds": cost.latency.rounds,

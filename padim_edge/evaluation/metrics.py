@@ -1,8 +1,8 @@
-"""The figures by which a test set is judged: ROC and PRO over pixels; ROC, F1 and error rates over images.
+"""Metrics of a test set: ROC and PRO over pixels; ROC, F1 and error rates over images.
 
-Pixel metrics are exact, not binned, and hold little more than the values of the pixels. The idea: every area below is a
-mean over *anomalous* pixels, of a number that depends only on how many *normal* pixels lie above, and level with, that
-pixel. So the normal values are sorted once, where they lie, and the few anomalous ones are looked up in them.
+Pixel metrics are exact, not binned, and need little more memory than the pixels' values. The idea: every area is a mean
+over *anomalous* pixels. Each one counts with a number that depends only on the *normal* pixels above it and level with
+it. So the normal values are sorted once, in place, and the few anomalous values are looked up in them.
 """
 
 from __future__ import annotations
@@ -27,98 +27,104 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Points of the ROC and PRO curves, for plots: exact ones, but a few hundred out of millions.
+    """Points of the ROC and PRO curves, for plots: exact, but a few hundred out of millions.
 
-    Between them the true curves may rise in steps, so areas are not to be computed from these points.
+    Between two points the true curves may rise in steps, so do not compute areas from these points.
     """
 
     fpr: Floats
     """`(K,)`, 0 to 1, rising: share of the normal pixels at or above a threshold."""
     tpr: Floats
-    """`(K,)`, 0 to 1, rising: share of the anomalous pixels at or above it."""
+    """`(K,)`, 0 to 1, rising: share of the anomalous pixels at or above that threshold."""
     pro: Floats
-    """`(K,)`, 0 to 1, rising: mean over the regions of the share of a region's pixels at or above it."""
+    """`(K,)`, 0 to 1, rising: share of a region's pixels at or above that threshold, mean over all regions."""
 
 
 @dataclass(frozen=True, eq=False)
 class PixelMetrics:
-    """Metrics over all judged pixels of a test set; `None` for want of normal or of anomalous ones."""
+    """Metrics over all judged pixels of a test set; `None` where there are no normal or no anomalous pixels."""
 
     auroc: float | None
     """Area under the ROC curve, 0 to 1; ties count half."""
     pro: float | None
     """Area under the PRO curve up to a false-positive rate of 0.3, divided by 0.3: 0 to 1."""
     regions: int
-    """Connected regions of the truth, over all images, of which at least one pixel was judged."""
+    """Number of connected regions of the ground truth, over all images, with at least one judged pixel."""
     curve: Curve | None
+    """Points of both curves."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of images and how far it can be trusted."""
+    """A share of images and its confidence interval."""
 
     count: int
+    """Number of images that are counted."""
     total: int
-    """At least 1."""
+    """Number of images in all, 1 or more."""
     low: float
-    """Lower end of the 95 % Clopper-Pearson interval. It is wider than others, but never promises too much."""
+    """Lower end of the 95 % Clopper-Pearson interval. It covers at least 95 %, so it never promises too much."""
     high: float
-    """Its upper end."""
+    """Upper end of the 95 % Clopper-Pearson interval."""
 
     @property
     def value(self) -> float:
-        """`count / total`, 0 to 1."""
+        """Share `count / total`, 0 to 1."""
         return self.count / self.total
 
 
 @dataclass(frozen=True)
 class ImageMetrics:
-    """Metrics over images; `None` for want of good or of anomalous ones."""
+    """Metrics over images; `None` where there are no good or no anomalous images."""
 
     auroc: float | None
     """Area under the ROC curve of the scores."""
     ap: float | None
-    """Average precision of the scores, anomalous images being those to find."""
+    """Average precision of the scores; anomalous images are the ones to find."""
     best_f1: float | None
-    """Largest F1 score that any threshold reaches. It knows the labels, so no threshold set in advance reaches more."""
+    """Largest F1 score of any threshold. It is chosen with the labels; no other threshold reaches more."""
     best_f1_threshold: float | None
-    """A threshold that reaches it; alarms are the scores above it."""
+    """Threshold with that F1 score; scores above it are alarms."""
     false_alarm: Rate | None
     """Good images above the given threshold."""
     miss: Rate | None
-    """Anomalous images not above it."""
+    """Anomalous images not above the given threshold."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Anomalous:
-    """The judged anomalous pixels of one image, by rising value."""
+    """Judged anomalous pixels of one image, in ascending order of their values."""
 
     values: Values
-    """`(A,)`"""
+    """`(A,)` values in the anomaly map."""
     shares: Floats
-    """`(A,)`, of the region that the pixel belongs to: 1 / its judged pixels."""
+    """`(A,)` share of its region that each pixel is: 1 / number of the region's judged pixels."""
     regions: int
+    """Number of regions with at least one judged pixel."""
 
 
 def pixel_metrics(maps: Iterable[tuple[Values, Truth | None]], *, limit: float = PRO_LIMIT) -> PixelMetrics:
-    """Compare anomaly maps with their masks, by the rules of the official MVTec AD evaluation.
+    """Compare anomaly maps with their masks by the rules of the official MVTec AD evaluation.
 
-    These rules: regions are 8-connected, one by one in each image; PRO is the mean over all regions of the test set,
-    be they large or small; the false-positive rate counts the normal pixels of all images, good and anomalous; every
-    distinct value is a threshold, and (0, 0) belongs to the curves; areas are by the trapezoid rule, with linear
-    interpolation at the limit. Source: Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 129 (2021),
-    section 5.1, and the evaluation code published with it.
+    * Regions are 8-connected and found in each image by itself.
+    * PRO is the mean over all regions of the test set; large and small ones count alike.
+    * The false-positive rate counts the normal pixels of all images, good and anomalous.
+    * Every distinct value is a threshold, and the point (0, 0) belongs to the curves.
+    * Areas follow the trapezoid rule, with linear interpolation at the limit.
 
-    Takes 4 bytes for each normal and 12 for each anomalous pixel, and an image at a time.
+    Source: Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 129 (2021), section 5.1, and the evaluation
+    code published with it.
+
+    The memory needed is 4 bytes per normal pixel, 12 bytes per anomalous pixel, and one image.
 
     Args:
-        maps: For each image the anomaly map, `(H, W)` float32 at the image's own resolution, NaN where the model
-            did not look; and the truth, `(H, W)` bool, `None` where it is unknown: such an image is left out. Of a
-            region partly outside the judged pixels the judged part counts, and nothing of one fully outside.
+        maps: Anomaly map and ground truth of each image. The map is `(H, W)` float32 at the image's own resolution, NaN
+            where the model did not look. The truth is `(H, W)` bool; an image whose truth is `None` is left out. Only
+            the judged part of a region counts.
         limit: False-positive rate up to which PRO is integrated, above 0 and at most 1.
     """
     assert 0 < limit <= 1
-    # A bytearray grows in place, where joining a list of arrays would hold everything twice.
+    # A bytearray grows in place. Joining a list of arrays would hold everything twice.
     normal_bytes = bytearray()
     images: list[_Anomalous] = []
     for values, truth in maps:
@@ -143,7 +149,7 @@ def pixel_metrics(maps: Iterable[tuple[Values, Truth | None]], *, limit: float =
         pro_area += float((each.shares * _areas(above, not_below, limit * len(normal))).sum())
     anomalous = sum(len(each.values) for each in images)
     return PixelMetrics(
-        # Shares such as 1/3 may add up to a little over 1.
+        # Rounded shares such as 1/3 may add up to a little over 1.
         auroc=min(roc_area / len(normal) / anomalous, 1.0),
         pro=min(pro_area / (limit * len(normal)) / regions, 1.0),
         regions=regions,
@@ -152,9 +158,10 @@ def pixel_metrics(maps: Iterable[tuple[Values, Truth | None]], *, limit: float =
 
 
 def _anomalous(values: Values, truth: Truth, judged: Truth) -> _Anomalous:
+    """Take the judged anomalous pixels of one image; all arguments are `(H, W)`."""
     from scipy import ndimage
 
-    # Of the whole truth: what the model did not look at may connect two parts of one region.
+    # The whole truth is labelled, because pixels that were not judged may connect two parts of one region.
     labels, _ = ndimage.label(truth, structure=np.ones((3, 3)))
     seen = truth & judged
     label = labels[seen]
@@ -165,41 +172,42 @@ def _anomalous(values: Values, truth: Truth, judged: Truth) -> _Anomalous:
 
 
 def _areas(above: npt.NDArray[np.intp], not_below: npt.NDArray[np.intp], limit: float) -> Floats:
-    """Areas under the curves that single anomalous pixels make, in normal pixels.
+    """Compute the area under the curve of each single anomalous pixel, in normal pixels.
 
-    With the threshold falling, a pixel is 0 until `x = above` normal ones have passed it, then 1; those level with it
-    pass together with it, which is a straight line from `(above, 0)` to `(not_below, 1)`. All curves have their corners
-    at thresholds, between which they are straight. So their mean is the ROC curve of all pixels, their mean weighted by
-    shares of regions the PRO curve, and the area under a mean is the mean of the areas:
+    The threshold falls along such a curve. It is 0 until `x = above` normal pixels have passed the threshold, and 1
+    from `x = not_below` on. Pixels of equal value pass together, so a straight line joins the two points. All curves
+    have their corners at thresholds and are straight between them. So their mean is the ROC curve of all pixels, and
+    their mean weighted by shares of regions is the PRO curve. The area under a mean is the mean of the areas:
 
         area = max(limit - not_below, 0) + u^2 / (2 (not_below - above)),  u = clip(limit - above, 0, not_below - above)
 
-    For `limit` = all normal pixels this is the Mann-Whitney statistic, `below + level / 2`.
+    If `limit` is the number of all normal pixels, this is the Mann-Whitney statistic, `below + level / 2`.
 
     Args:
-        above: `(A,)` number of normal pixels above each anomalous one.
-        not_below: `(A,)` number of those above or level with it.
-        limit: Where the area ends, in normal pixels.
+        above: `(A,)` number of normal pixels above each anomalous pixel.
+        not_below: `(A,)` number of normal pixels above it or level with it.
+        limit: End of the area, in normal pixels.
 
     Returns:
-        `(A,)`, 0 to `limit`.
+        `(A,)` areas, 0 to `limit`.
     """
     level = not_below - above
     covered = np.clip(limit - above, 0, level)
-    # Where nothing is level, nothing is covered either: the 1 is there to divide by.
+    # Where nothing is level, nothing is covered either. The 1 only avoids a division by 0.
     areas: Floats = np.maximum(limit - not_below, 0) + covered**2 / (2 * np.maximum(level, 1))
     return areas
 
 
 def _curve(normal: Values, images: list[_Anomalous], limit: float) -> Curve:
-    """Points of the curves at, and just above, some normal values: dense up to `limit` and, by decades, towards 0.
+    """Choose points of the curves, dense up to `limit` and in logarithmic steps towards 0.
 
-    Between two normal values the curves only rise, so with every normal value these would be all corners.
+    Each point lies at a normal value or just above it. Between two normal values the curves only rise, so all corners
+    lie at such points.
     """
     end, total = limit * len(normal), len(normal)
     ranks = np.concatenate([np.geomspace(1, total, 75), np.linspace(1, end, 100), np.linspace(end, total, 75)])
     at_ranks = normal[total - ranks.astype(np.intp).clip(1, total)]
-    with np.errstate(over="ignore"):  # above the largest number is infinity, which will do
+    with np.errstate(over="ignore"):  # the number above the largest one is infinity, which serves as well
         above_ranks = np.nextafter(at_ranks, np.float32(np.inf))
     thresholds = np.unique(np.append(at_ranks, above_ranks))[::-1]
     fpr = (total - np.searchsorted(normal, thresholds, "left")) / total
@@ -220,8 +228,8 @@ def image_metrics(labels: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating
 
     Args:
         labels: `(N,)` bool, True where an image is anomalous.
-        scores: `(N,)` float, the higher the more anomalous; finite.
-        threshold: That the model ships with; alarms are the scores above it.
+        scores: `(N,)` float, finite; the higher, the more anomalous.
+        threshold: Threshold of the model; scores above it are alarms.
     """
     assert labels.shape == scores.shape
     alarms = scores > threshold
@@ -242,11 +250,11 @@ def image_metrics(labels: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating
 
 
 def _best_f1(labels: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> tuple[float, float]:
-    """The largest F1 score, and a threshold that reaches it."""
+    """Find the largest F1 score and a threshold that reaches it."""
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, thresholds = precision_recall_curve(labels, scores)
-    # The last point has no threshold. Where precision is 0, so is recall.
+    # The last point has no threshold. Where precision is 0, recall is 0 as well.
     both = np.maximum(precision + recall, np.finfo(np.float64).tiny)[:-1]
     f1 = 2 * precision[:-1] * recall[:-1] / both
     best = int(np.argmax(f1))
@@ -255,7 +263,7 @@ def _best_f1(labels: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) ->
 
 
 def rate(events: npt.NDArray[np.bool_]) -> Rate | None:
-    """The share of True with its interval, by Clopper and Pearson, Biometrika 26 (1934)."""
+    """Compute the share of True with its interval (Clopper and Pearson, Biometrika 26, 1934); `None` without events."""
     from scipy.stats import binomtest
 
     if not len(events):

@@ -1,7 +1,8 @@
-"""The evaluation report: one HTML file with everything in it, which opens anywhere, offline."""
+"""The report of an evaluation: one HTML file with everything in it, which opens anywhere without a network."""
 
 from __future__ import annotations
 
-from padim_edge.evaluation.report.page import Case, ClassReport, Curve, KindRow, write_report
+from padim_edge.evaluation.report.page import TITLE, Case, ClassReport, Curve, KindRow, headline, write_report
+from padim_edge.evaluation.report.wrong import wrong_verdict
 
-__all__ = ["Case", "ClassReport", "Curve", "KindRow", "write_report"]
+__all__ = ["TITLE", "Case", "ClassReport", "Curve", "KindRow", "headline", "write_report", "wrong_verdict"]

@@ -1,4 +1,4 @@
-"""What the report says, and the page that it becomes."""
+"""Contents of the report, and the page made of them."""
 
 from __future__ import annotations
 
@@ -22,25 +22,29 @@ from padim_edge_artifact.files import replacing
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["Case", "ClassReport", "Curve", "KindRow", "write_report"]
+__all__ = ["TITLE", "Case", "ClassReport", "Curve", "KindRow", "headline", "write_report"]
+
+TITLE = "Anomaly detection on test images"
+"""Usual heading of the page."""
 
 _SIDE = 320
 """Longest side of an embedded image in pixels."""
 _JPEG_QUALITY = 85
+"""Quality of the embedded images, 1 to 95."""
 _OUTLINE = (255, 176, 0)
-"""Of the truth: amber is told from grey by all kinds of colour vision."""
+"""Colour of the outline of the ground truth. All kinds of colour vision tell amber from grey."""
 
 
 @dataclass(frozen=True)
 class KindRow:
-    """How many images of one kind lie above the threshold."""
+    """Number of images of one kind above the threshold."""
 
     kind: str
     """`padim_edge.datasets.GOOD` or the kind of defect."""
     images: int
-    """At least 1."""
+    """Number of images, 1 or more."""
     alarms: int
-    """Images above the threshold: false alarms for the good ones, hits for all others."""
+    """Number of images above the threshold: false alarms for the good images, hits for all others."""
     interval: tuple[float, float]
     """95 % confidence interval of the share, 0 to 1."""
 
@@ -67,60 +71,65 @@ class Case:
     name: str
     """File name or path."""
     kind: str
+    """Kind of the image, as in `KindRow`."""
     score: float
+    """Score of the image."""
     image: Image.Image
-    """Of any size; the report shrinks it."""
+    """Image of any size; the report shrinks it."""
     overlay: Image.Image
-    """As from `padim_edge_runtime.overlay.overlay`."""
+    """The same image with the anomaly map over it, as `Inspection.overlay` draws it."""
     mask: npt.NDArray[np.bool_] | None
-    """`(H, W)` of the image, True where the defect is; `None` where there is none or it is unknown."""
+    """`(H, W)` of the image, True where the defect is; `None` where there is no defect or it is unknown."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClassReport:
-    """All that the report says about one class."""
+    """Contents of the report for one class."""
 
     class_name: str
+    """Name of the class."""
     metrics: Mapping[str, float | None]
-    """By the names of `evaluate --json`, in the order of the report; `None` where a metric is undefined."""
+    """Metrics by the names of `evaluate --json`, in the order of the report; `None` where one is undefined."""
     kinds: tuple[KindRow, ...]
     """The good images and each kind of defect, in the order of the report."""
     calibration: npt.NDArray[np.floating]
-    """`(n,)` scores of the good images behind the threshold, outside the fit; may be empty."""
+    """`(n,)` scores of the good images that set the threshold, outside the fit; may be empty."""
     scores: Mapping[str, npt.NDArray[np.floating]]
-    """By kind, `(N,)` scores of the test images."""
+    """`(N,)` scores of the test images, by kind."""
     threshold: float
-    """The one that the model ships with."""
+    """Threshold of the model."""
     false_alarm_rate: float
-    """Share of good images that it was set for, in (0, 1)."""
+    """Share of good images that the threshold was set for, in (0, 1)."""
     extrapolated: bool
     """Whether that rate is below what the calibration scores resolve."""
     image_roc: Curve | None
+    """ROC curve over images; `None` where it is undefined."""
     pixel_roc: Curve | None
+    """ROC curve over pixels; `None` where it is undefined."""
     pro_curve: Curve | None
-    """`None` where the metric is undefined."""
+    """Curve of the per-region overlap; `None` where it is undefined."""
     misses: tuple[Case, ...] = ()
-    """Defective images without an alarm, the worst first; about six are enough."""
+    """Anomalous images without an alarm, the worst first; about six are enough."""
     false_alarms: tuple[Case, ...] = ()
     """Good images with an alarm, the worst first; about six are enough."""
     model: Mapping[str, str] = field(default_factory=dict)
-    """Facts about the model, by their names: file, backbone, preset, ..."""
+    """Facts about the model by their names, such as file, backbone and preset."""
     reasons: Mapping[str, str] = field(default_factory=dict)
-    """Why a metric is undefined, by the metric's name."""
+    """Reason for each undefined metric, by the metric's name."""
 
 
 def write_report(
-    path: Path, classes: Sequence[ClassReport], *, title: str, means: Mapping[str, float | None] | None = None
+    path: Path, classes: Sequence[ClassReport], *, title: str = TITLE, means: Mapping[str, float | None] | None = None
 ) -> None:
     """Write the report: one HTML file that loads nothing else, neither scripts nor fonts nor images.
 
     The same arguments give the same bytes.
 
     Args:
-        path: The `.html` file; replaced only when all has succeeded.
-        classes: One or more.
+        path: The `.html` file. It is replaced only when all has succeeded.
+        classes: Contents for each class, one or more.
         title: Heading of the page.
-        means: Metrics over all classes, by name; shown where there are several classes.
+        means: Mean of each metric over all classes, by name; shown where there are several classes.
 
     Raises:
         PadimEdgeError: The file cannot be written.
@@ -136,12 +145,12 @@ def write_report(
     page = template.render(
         title=title,
         version=version("padim-edge"),
-        overview=_headline([row for each in classes for row in each.kinds], thresholds=len(classes)),
+        overview=headline([row for each in classes for row in each.kinds], thresholds=len(classes)),
         columns=[_METRICS.get(name, _Metric(_plain(name), "")) for name in names],
         means=[_shown(name, (means or {}).get(name)) for name in names],
         sections=[_section(number, each, names) for number, each in enumerate(classes)],
     )
-    # A file name that is not text in its file system's encoding cannot be text here either, but must not end the run.
+    # A file name may hold bytes that are no text in its file system's encoding; that must not end the run.
     content = page.encode("utf-8", "backslashreplace")
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -149,21 +158,25 @@ def write_report(
 
 @dataclass(frozen=True)
 class _Metric:
+    """Words for a metric."""
+
     label: str
+    """Name on the page."""
     meaning: str
+    """Explanation in a few words; may be empty."""
     form: str = "share"
-    """`share` (0 to 1), `percent` or `number`."""
+    """Form of the value: `share` (0 to 1), `percent` or `number`."""
 
 
 _METRICS = {
-    "image_auroc": _Metric("Image AUROC", "chance that a defective image scores higher than a good one"),
-    "image_ap": _Metric("Image AP", "average precision when images are sorted by score"),
-    "best_f1": _Metric("Best F1", "best balance of hits and false alarms that any threshold could reach here"),
-    "best_f1_threshold": _Metric("Best-F1 threshold", "the threshold that reaches it", "number"),
-    "pixel_auroc": _Metric("Pixel AUROC", "chance that a defective pixel scores higher than a good one"),
-    "pro": _Metric("PRO", "share of each defect region that is marked, up to 30 % of the good pixels marked"),
-    "false_alarm_rate": _Metric("False alarms", "good images above the threshold", "percent"),
-    "miss_rate": _Metric("Misses", "defective images not above the threshold", "percent"),
+    "image_auroc": _Metric("Image AUROC", "chance that an anomalous image scores higher than a good one"),
+    "image_ap": _Metric("Average precision", "mean precision over all anomalous images, sorted by score"),
+    "best_f1": _Metric("Best F1", "best balance of hits and false alarms that any threshold reaches here"),
+    "best_f1_threshold": _Metric("Best-F1 threshold", "threshold with the best F1", "number"),
+    "pixel_auroc": _Metric("Pixel AUROC", "chance that a defective pixel has a higher value than a good one"),
+    "pro": _Metric("PRO", "mean share of each defect that is found, while at most 30 % of the good pixels are marked"),
+    "false_alarm_rate": _Metric("False alarms", "share of good images above the threshold", "percent"),
+    "miss_rate": _Metric("Misses", "share of anomalous images not above the threshold", "percent"),
 }
 
 
@@ -172,7 +185,7 @@ def _plain(name: str) -> str:
 
 
 def _shown(name: str, value: float | None) -> str | None:
-    """A metric as text; never rounded up to perfection."""
+    """Write a metric as text, never rounded up to perfection."""
     if value is None or not np.isfinite(value):
         return None
     form = _METRICS[name].form if name in _METRICS else "number"
@@ -184,12 +197,12 @@ def _shown(name: str, value: float | None) -> str | None:
 
 
 def _score(value: float) -> str:
-    """A score as on the overlays; small ones keep their digits."""
+    """Write a score as on the overlays; small scores keep their digits."""
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
 def _percent(share: float) -> str:
-    """A share as a percentage with one decimal where it matters; never rounded to 0 or 100."""
+    """Write a share as a percentage, with one decimal where it matters; never rounded to 0 or 100."""
     percent = 100 * share
     if 0 < percent < 0.05:
         return "<0.1 %"
@@ -203,42 +216,40 @@ def _span(interval: tuple[float, float]) -> str:
     return f"{low.removesuffix(' %')}\N{EN DASH}{high}"
 
 
-def _headline(kinds: Sequence[KindRow], *, thresholds: int = 1) -> str:
-    """The result in plain words."""
+def headline(kinds: Sequence[KindRow], *, thresholds: int = 1) -> str:
+    """Write the result in one sentence: false alarms and misses at the threshold."""
     good = sum(row.images for row in kinds if row.kind == GOOD)
     alarms = sum(row.alarms for row in kinds if row.kind == GOOD)
     defective = sum(row.images for row in kinds if row.kind != GOOD)
     misses = defective - sum(row.alarms for row in kinds if row.kind != GOOD)
-    start = "At the shipped threshold" if thresholds == 1 else f"At the shipped thresholds of the {thresholds} models,"
+    start = "At the model's threshold," if thresholds == 1 else f"At the thresholds of the {thresholds} models,"
     raised = f"{alarms} of {good} good images {'raises' if alarms == 1 else 'raise'} an alarm"
     missed = f"{'is' if misses == 1 else 'are'} missed"
     if good and defective:
-        return f"{start} {raised} and {misses} of {defective} defective ones {missed}."
+        return f"{start} {raised} and {misses} of {defective} anomalous ones {missed}."
     if good:
-        return f"{start} {raised}; there are no defective images to find."
+        return f"{start} {raised}; there are no anomalous images to find."
     if defective:
-        return f"{start} {misses} of {defective} defective images {missed}; there are no good ones to compare with."
+        return f"{start} {misses} of {defective} anomalous images {missed}; there are no good images to compare with."
     return "No images were judged."
 
 
 def _threshold(report: ClassReport) -> str:
-    sentence = (
-        f"The threshold {_score(report.threshold)} was set for an alarm on about "
-        f"{100 * report.false_alarm_rate:.2g} % of good images"
-    )
+    rate = f"{100 * report.false_alarm_rate:.2g} %"
+    sentence = f"The threshold {_score(report.threshold)} is set to raise an alarm on about {rate} of good images."
     if not report.extrapolated:
-        return f"{sentence}."
-    return f"{sentence}, fewer than its good images can show: it is extrapolated from their highest scores."
+        return sentence
+    return f"{sentence} The model's good images are too few to measure {rate}, so the threshold is an estimate."
 
 
 def _section(number: int, report: ClassReport, names: Sequence[str]) -> dict[str, Any]:
-    """What the template needs of one class."""
+    """Gather what the template needs for one class."""
     good = any(row.kind == GOOD for row in report.kinds)
     defective = any(row.kind != GOOD for row in report.kinds)
     return {
         "id": f"class-{number}",
         "report": report,
-        "headline": _headline(report.kinds),
+        "headline": headline(report.kinds),
         "threshold": _threshold(report),
         "row": [_shown(name, report.metrics.get(name)) for name in names],
         "metrics": [
@@ -262,14 +273,14 @@ def _section(number: int, report: ClassReport, names: Sequence[str]) -> dict[str
             for title, what, none, there, cases in (
                 (
                     "Worst misses",
-                    "Defective images that raise no alarm, those with the lowest scores first.",
-                    "No defective image is missed.",
+                    "Anomalous images that raise no alarm, lowest score first.",
+                    "No anomalous image is missed.",
                     defective and not any(row.alarms < row.images for row in report.kinds if row.kind != GOOD),
                     report.misses,
                 ),
                 (
                     "Worst false alarms",
-                    "Good images that raise an alarm, those with the highest scores first.",
+                    "Good images that raise an alarm, highest score first.",
                     "No good image raises an alarm.",
                     good and not any(row.alarms for row in report.kinds if row.kind == GOOD),
                     report.false_alarms,
@@ -300,7 +311,7 @@ def _histogram(number: int, report: ClassReport) -> Markup | None:
 
 
 def _short(label: str) -> str:
-    """The label, cut off where it would leave the plot; characters of East Asia are twice as wide."""
+    """Cut off a label that would leave the plot. East Asian characters are twice as wide as others."""
     room = 28
     for i, character in enumerate(label):
         room -= 2 if unicodedata.east_asian_width(character) in "WF" else 1
@@ -332,10 +343,10 @@ def _curves(number: int, report: ClassReport) -> list[dict[str, Any]]:
 
 
 def _case(case: Case) -> dict[str, Any]:
-    images = [("image", _shrunk(case.image)), ("model", _shrunk(case.overlay))]
+    images = [("image", _shrunk(case.image)), ("heat map", _shrunk(case.overlay))]
     if case.mask is not None:
         assert case.mask.shape == (case.image.height, case.image.width)
-        images.append(("truth", _truth(_shrunk(case.image), case.mask)))
+        images.append(("ground truth", _truth(_shrunk(case.image), case.mask)))
     return {"case": case, "images": [(label, _data_uri(image)) for label, image in images]}
 
 
@@ -346,8 +357,8 @@ def _shrunk(image: Image.Image) -> Image.Image:
 
 
 def _truth(image: Image.Image, mask: npt.NDArray[np.bool_]) -> Image.Image:
-    """The image, dim and grey but for the defect, which is outlined."""
-    # A mean over the mask's pixels, so that a scratch one pixel wide does not vanish in an image of thousands.
+    """Draw the image dim and grey, and the defect in colour with an outline."""
+    # The mean over the mask's pixels keeps a scratch that is one pixel wide in an image of thousands.
     share = Image.fromarray(mask.astype(np.float32)).resize(image.size, Image.Resampling.BOX)
     inside = np.asarray(share) > 0
     pixels = np.asarray(image, np.float64)
@@ -362,6 +373,6 @@ def _truth(image: Image.Image, mask: npt.NDArray[np.bool_]) -> Image.Image:
 
 def _data_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    # Thin outlines keep their colour without subsampling. No optimize: with it Pillow 13 fails on pure noise.
+    # Without subsampling, thin outlines keep their colour. With optimize, Pillow fails on pure noise.
     image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""The report's plots as SVG that stands inside an HTML page and takes colours and fonts from its style sheet."""
+"""The report's plots as SVG inside the HTML page, with colours and fonts of the page's style sheet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Strip", "curve", "histogram"]
 
 Floats = npt.NDArray[np.float64]
 
-# matplotlib draws in these colours, which nothing else uses; the page replaces them by its own, in light and in dark.
+# Matplotlib draws in these colours, which nothing else uses. They are replaced by the page's own, light or dark.
 _INK, _MUTED, _LINE, _CALIBRATION, _GOOD, _DEFECT = (f"#01020{i}" for i in range(6))
 _COLOURS = {
     _INK: "var(--ink)",
@@ -33,9 +33,11 @@ _COLOURS = {
 _ROLES = {"calibration": _CALIBRATION, "good": _GOOD, "defect": _DEFECT}
 
 _WIDTH = 360
-"""Of the histogram in CSS pixels, that of a phone: there 1 unit is 1 pixel, so fonts have their natural size."""
+"""Width of the histogram in CSS pixels, for a phone: there 1 unit is 1 pixel, so fonts have their natural size."""
 _ROW = 43
+"""Height of a row of the histogram in CSS pixels."""
 _BINS = 48
+"""Approximate number of bins."""
 _LOG_FROM = 20
 """Ratio of the highest to the lowest score from which the axis is logarithmic."""
 
@@ -45,31 +47,32 @@ class Strip:
     """One row of the histogram."""
 
     label: str
+    """Name of the row."""
     note: str
     """Text behind the label."""
     role: str
-    """`calibration`, `good` or `defect`: sets the colour."""
+    """Role that sets the colour: `calibration`, `good` or `defect`."""
     scores: npt.NDArray[np.floating]
-    """`(N,)`; those that are not finite are not drawn."""
+    """`(N,)` scores; those that are not finite are not drawn."""
 
 
 def histogram(strips: Sequence[Strip], threshold: float, *, label: str, salt: str) -> Markup:
-    """Rows of bars over one axis of scores, each row on its own scale: four images show as well as four hundred.
+    """Draw rows of bars over one axis of scores, each row with its own height.
 
-    No bar lies on both sides of the threshold, as its edges are made around it. Where the scores span more than a
-    factor of 20 the axis is logarithmic; scores that are not positive then stand in the first bar.
+    The edges are made around the threshold, so no bar lies on both sides of it. Where the scores span more than a
+    factor of 20, the axis is logarithmic, and scores that are not positive stand in the first bar.
 
     Args:
-        strips: The rows, from top to bottom; at least one finite score among them.
-        threshold: Where the line stands.
+        strips: Rows from top to bottom, with at least one finite score among them.
+        threshold: Position of the dashed line.
         label: Text at the line.
-        salt: Anything that no other plot of the page has.
+        salt: Text that no other plot of the page has.
     """
     finite = [np.asarray(each.scores, np.float64)[np.isfinite(each.scores)] for each in strips]
     edges, logarithmic = _edges(np.concatenate(finite), threshold)
     top, bottom, side = 30, 40, 8
     height = top + _ROW * len(strips) + bottom
-    # Labels are strangers' texts. They would be taken for mathematics or lack glyphs here, so the page sets them.
+    # Labels may be any text. Matplotlib would take some for mathematics or lack glyphs, so the page sets them.
     texts: dict[str, Markup] = {}
     with _style(salt):
         figure = Figure(figsize=(_WIDTH / 72, height / 72))
@@ -124,15 +127,15 @@ def curve(
     limit: float | None = None,
     point: tuple[float, float] | None = None,
 ) -> Markup:
-    """A curve over the false-positive rate, with the area below it shaded.
+    """Draw a curve over the false-positive rate, with the area below it shaded.
 
     Args:
-        x: `(K,)` rising, 0 to 1.
-        y: `(K,)`, 0 to 1.
-        y_label: What `y` is.
-        salt: Anything that no other plot of the page has.
-        limit: Where the area ends; the axis ends a little behind it. Without it, there is the diagonal of chance.
-        point: (x, y) that the shipped threshold reaches.
+        x: `(K,)` false-positive rates, 0 to 1, ascending.
+        y: `(K,)` values, 0 to 1.
+        y_label: Label of the vertical axis.
+        salt: Text that no other plot of the page has.
+        limit: End of the area; the axis ends a little behind it. Without it, the diagonal of chance is drawn.
+        point: (x, y) at the model's threshold.
     """
     width, height = 320, 264
     with _style(salt):
@@ -153,9 +156,7 @@ def curve(
         if point is not None:
             axes.plot(*point, "o", markersize=8, color=_DEFECT, markeredgecolor=_INK, clip_on=False, zorder=4)
             low = point[1] > 0.5
-            _note(
-                axes, "shipped threshold", (point[0], point[1] - 0.1 if low else point[1] + 0.06), right=point[0] > 0.5
-            )
+            _note(axes, "threshold", (point[0], point[1] - 0.1 if low else point[1] + 0.06), right=point[0] > 0.5)
         axes.set_xlim(0, end)
         axes.set_ylim(0, 1)
         axes.set_xlabel("false-positive rate")
@@ -178,13 +179,13 @@ def _note(axes: Axes, text: str, at: tuple[float, float], *, right: bool) -> Non
 
 
 def _up_to(x: Floats, y: Floats, end: float) -> tuple[Floats, Floats]:
-    """The curve cut off at `x = end`, by linear interpolation."""
+    """Cut off the curve at `x = end`, by linear interpolation."""
     kept = x < end
     return np.append(x[kept], end), np.append(y[kept], np.interp(end, x, y))
 
 
 def _edges(scores: Floats, threshold: float) -> tuple[Floats, bool]:
-    """Edges of about `_BINS` bins, one of them at the threshold; and whether they are spaced by factors."""
+    """Choose the edges of about `_BINS` bins, one of them at the threshold, and whether the axis is logarithmic."""
     values = np.append(scores, threshold)
     low, high = float(values.min()), float(values.max())
     positive = values[values > 0]
@@ -194,7 +195,7 @@ def _edges(scores: Floats, threshold: float) -> tuple[Floats, bool]:
         low, high, middle = np.log10(min(low, threshold)), np.log10(high), np.log10(threshold)
     else:
         middle = threshold
-    # Room beside both ends; and where all scores are alike, a width at all.
+    # Some room at both ends, also where all scores are equal.
     margin = 0.04 * (high - low) or 0.1 * abs(high) or 1.0
     low, high = low - margin, high + margin
     left = max(1, round(_BINS * (middle - low) / (high - low)))
@@ -208,23 +209,23 @@ def _edges(scores: Floats, threshold: float) -> tuple[Floats, bool]:
 
 
 def _counts(scores: Floats, edges: Floats) -> npt.NDArray[np.intp]:
-    """Scores in each bin. A score on an edge counts below it: an alarm is a score above the threshold."""
+    """Count the scores in each bin. A score on an edge counts below it, because an alarm is above the threshold."""
     bins = len(edges) - 1
     return np.bincount((np.searchsorted(edges, scores, "left") - 1).clip(0, bins - 1), minlength=bins)
 
 
 @contextmanager
 def _style(salt: str) -> Iterator[None]:
-    """Matplotlib's own defaults, whatever the user's configuration says, with our fonts and colours."""
+    """Set our fonts and colours on matplotlib's own defaults, whatever the user's configuration says."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(
             {
                 "svg.fonttype": "none",
-                # Names inside the SVG, for the same data always the same and in one page never the same.
+                # Names inside the SVG are the same for the same data, and unique on a page.
                 "svg.hashsalt": salt,
                 "font.size": 11,
-                "font.family": ["DejaVu Sans"],  # comes with matplotlib; only to measure, the page has its own font
+                "font.family": ["DejaVu Sans"],  # comes with matplotlib; it only measures, the page has its own font
                 "text.color": _INK,
                 "axes.labelcolor": _MUTED,
                 "axes.edgecolor": _LINE,
@@ -241,7 +242,7 @@ def _style(salt: str) -> Iterator[None]:
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as an `<svg>` element: no prolog, no metadata, no style rules that would apply to the whole page."""
+    """Write the figure as an `<svg>` element, without prolog, metadata, or style rules for the whole page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue().decode()

@@ -1,0 +1,60 @@
+"""The command `evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from padim_edge.cli import options as o
+from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_runtime.cli.options import INPUT, OUTPUT, DeviceOption, JsonOption, print_json, warn
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="One or more models, one per class.")],
+    data: o.DataOption = None,
+    class_name: Annotated[
+        str | None,
+        typer.Option("--class", help="Class of the test images. By default the model's own.", rich_help_panel=INPUT),
+    ] = None,
+    perturb: o.PerturbOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for --perturb.", rich_help_panel=INPUT)] = 0,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write an HTML report that opens without a network.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how well a model judges labelled test images; several models also give the mean over their classes."""
+    if class_name is not None and len(models) > 1:
+        raise PadimEdgeError("--class is given with several models; leave it out, each model knows its own class")
+    if report is not None and not report.resolve().parent.is_dir():
+        raise PadimEdgeError(f"the folder of {report} does not exist; make it or choose another one")
+    from padim_edge.evaluation.evaluate import evaluate as run
+    from padim_edge.evaluation.result import mean, summary
+    from padim_edge_artifact import read_metadata
+    from padim_edge_runtime.progress import Feedback, bar
+
+    evaluations = []
+    for model in models:
+        dataset = o.open_dataset(data, class_name or read_metadata(model).class_name, perturb, seed)
+        evaluation = run(model, dataset, device=device, progress=Feedback(bar, warn))
+        for sentence in evaluation.warnings:
+            warn(sentence)
+        evaluations.append(evaluation)
+    if report is not None:
+        from padim_edge.evaluation.report import write_report
+
+        write_report(report, [each.page() for each in evaluations], means=mean(evaluations))
+    if as_json:
+        classes = {each.class_name: each.to_json() for each in evaluations}
+        print_json({"classes": classes, "mean": mean(evaluations)})
+    else:
+        typer.echo(summary(evaluations))
