@@ -1,4 +1,4 @@
-"""The embedding graph as a value: uint8 images in, one vector a patch out. `padim_edge_export` makes it."""
+"""The embedding graph as a value: uint8 images in, one vector per patch out. `padim_edge_export` makes it."""
 
 from __future__ import annotations
 
@@ -7,98 +7,97 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper
 
 from padim_edge_artifact import ArtifactError, names
 from padim_edge_artifact.kept import CodesRecord, Kept, PartRecord
 from padim_edge_artifact.metadata import Reduction
 from padim_edge_model import grids
-from padim_edge_model.nodes import Nodes
+from padim_edge_model.graph_editing import GraphEditor, copied
 
 __all__ = ["IR_VERSION", "OPSET", "Codes", "EmbeddingGraph", "Part", "joined", "of_kept", "records"]
 
 OPSET = 18
-"""The torch exporter's native level, and low enough for JetPack 6's and Triton's onnxruntime."""
+"""Operator set: the torch exporter's native one, and low enough for the onnxruntime of JetPack 6 and Triton."""
 IR_VERSION = 8
-"""What onnxruntime 1.17 already reads; nothing newer is needed."""
+"""Version of the file format, which onnxruntime 1.17 already reads."""
 
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """How a part was quantised: `part = (codes - zero_point) * scale`, by dimension."""
+    """Quantised form of a part: `part = (codes - zero_point) * scale`, by dimension."""
 
     name: str
-    """Tensor of the codes, `(N, d, h, w)` uint8."""
+    """Name of the tensor of codes, `(N, d, h, w)` uint8."""
     scale: npt.NDArray[np.float32]
-    """`(d,)`, positive."""
+    """`(d,)` step between two codes of each dimension, positive."""
     zero_point: npt.NDArray[np.uint8]
-    """`(d,)`."""
+    """`(d,)` code that stands for 0 in each dimension."""
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What one stage gives to the embedding, at the stage's own resolution."""
+    """Dimensions of the embedding that come from one stage, at the stage's own resolution."""
 
     name: str
-    """Tensor, `(N, d, h, w)` float32."""
+    """Name of the tensor, `(N, d, h, w)` float32."""
     dims: int
-    """d."""
+    """d, number of dimensions."""
     grid: tuple[int, int]
-    """(h, w) cells."""
+    """(h, w), rows and columns of cells."""
     codes: Codes | None = None
-    """The same as integers; only in an int8 graph for onnxruntime's CPU provider."""
+    """Quantised form; only in an int8 graph for onnxruntime's CPU provider."""
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingGraph:
-    """Pixels to embedding, the very nodes that the shipped model will contain."""
+    """Graph from pixels to the embedding; the shipped model contains the same nodes."""
 
     model: onnx.ModelProto
-    """`image` uint8 (N, H, W, 3) -> the parts."""
+    """Model from `image`, uint8 `(N, H, W, 3)`, to the parts."""
     parts: tuple[Part, ...]
-    """What the embedding is put together from, in its order, finest first: each brought to the finest grid and then
-    concatenated."""
+    """Parts of the embedding in its order, finest first. The embedding concatenates them on the finest grid."""
     reduction: Reduction
+    """Kept channels or dimensions."""
     size: tuple[int, int]
     """(H, W) of the image in pixels."""
     precision: str = "fp32"
-    """In which the backbone computes: `fp32`, `fp16` or `int8`."""
+    """Number type of the backbone: `fp32`, `fp16` or `int8`."""
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(h, w) patches: the grid of the finest stage."""
+        """(h, w), rows and columns of patches: the grid of the finest stage."""
         return self.parts[0].grid
 
     @property
     def dims(self) -> int:
-        """D."""
+        """D, number of dimensions of the embedding."""
         return sum(part.dims for part in self.parts)
 
 
 def joined(graph: EmbeddingGraph) -> onnx.ModelProto:
-    """The graph that gives one `embedding` `(N, D, h, w)`: nearest upsampling to the finest grid, concatenation."""
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    nodes = Nodes(model.graph, "join")
+    """Return a model with the one output `embedding` `(N, D, h, w)`: the parts on the finest grid, concatenated.
+
+    Coarser parts are brought to the finest grid by nearest upsampling.
+    """
+    model = copied(graph.model)
+    editor = GraphEditor(model.graph, "join")
     lifted = []
     for part in graph.parts:
         tensor = part.name
         if part.grid != graph.grid:
             rows, columns = (grids.nearest(finest, cells) for finest, cells in zip(graph.grid, part.grid, strict=True))
-            tensor = nodes.node("MatMul", [nodes.constant(f"{part.name}_rows", rows), tensor], f"{part.name}_tall")
-            tensor = nodes.node(
-                "MatMul", [tensor, nodes.constant(f"{part.name}_columns", columns.T)], f"{part.name}_lifted"
+            tensor = editor.node("MatMul", [editor.constant(f"{part.name}_rows", rows), tensor], f"{part.name}_tall")
+            tensor = editor.node(
+                "MatMul", [tensor, editor.constant(f"{part.name}_columns", columns.T)], f"{part.name}_lifted"
             )
         lifted.append(tensor)
-    nodes.node("Concat", lifted, names.EMBEDDING, axis=1)
-    del model.graph.output[:]
-    shape: list[str | int | None] = ["N", graph.dims, *graph.grid]
-    model.graph.output.append(helper.make_tensor_value_info(names.EMBEDDING, TensorProto.FLOAT, shape))
+    editor.node("Concat", lifted, names.EMBEDDING, axis=1)
+    editor.set_outputs({names.EMBEDDING: ["N", graph.dims, *graph.grid]})
     return model
 
 
 def records(parts: tuple[Part, ...]) -> tuple[PartRecord, ...]:
-    """The parts as kept statistics name them."""
+    """Return the parts in the form that kept statistics store."""
     return tuple(PartRecord(part.name, part.dims, part.grid, _codes_record(part.codes)) for part in parts)
 
 
@@ -109,10 +108,10 @@ def _codes_record(codes: Codes | None) -> CodesRecord | None:
 
 
 def of_kept(kept: Kept) -> EmbeddingGraph:
-    """The graph that kept statistics came from.
+    """Read the embedding graph that kept statistics were collected with.
 
     Raises:
-        ArtifactError: Its bytes are no ONNX graph.
+        ArtifactError: The bytes are no ONNX graph.
     """
     try:
         model = onnx.load_from_string(kept.graph)

@@ -1,7 +1,7 @@
-"""Linear maps along one axis of a grid: upsampling, mean pooling, Gaussian filter, as matrices.
+"""Linear maps along one axis of a grid, as matrices: upsampling, resizing, mean pooling, Gaussian filter.
 
-All are separable, so a map of the plane is `rows @ x @ columns.T`: two small MatMuls, which every execution provider
-takes, and which can be multiplied together beforehand.
+All are separable, so a map of the plane is `rows @ x @ columns.T`. Every execution provider takes these two small
+MatMuls, and matrices of several maps can be multiplied together beforehand.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ __all__ = ["FIXED_POINT", "antialiased", "bicubic", "gaussian", "mean_pool", "ne
 Float64 = npt.NDArray[np.float64]
 
 FIXED_POINT = 22
-"""Bits behind the point of the weights that Pillow gives 8-bit pixels (32, less 8 for the pixel and 2 for sums that
-overshoot)."""
+"""Fractional bits of the weights that Pillow gives 8-bit pixels: 32, less 8 for the pixel and 2 for sums that
+overshoot."""
 
 
 def nearest(outputs: int, inputs: int) -> Float64:
-    """`(outputs, inputs)`: each output takes the input cell that it lies in (floor of the scaled index)."""
+    """Return `(outputs, inputs)`: each output takes the input cell that it lies in (floor of the scaled index)."""
     matrix: Float64 = np.zeros((outputs, inputs))
     matrix[np.arange(outputs), np.arange(outputs) * inputs // outputs] = 1
     return matrix
 
 
 def mean_pool(cells: int, side: int) -> Float64:
-    """`(cells, cells)`: mean over a window of `side` (odd) cells; at the border, over the cells that exist."""
+    """Return `(cells, cells)`: mean over a window of `side` (odd) cells; at the border, over the cells that exist."""
     distance = np.abs(np.subtract.outer(np.arange(cells), np.arange(cells)))
     window: Float64 = (distance <= side // 2).astype(np.float64)
     window /= window.sum(axis=1, keepdims=True)
@@ -34,9 +34,9 @@ def mean_pool(cells: int, side: int) -> Float64:
 
 
 def bicubic(outputs: int, inputs: int) -> Float64:
-    """`(outputs, inputs)`: cubic convolution (Keys 1981) with a = -0.75, pixel centres aligned, edge replicated.
+    """Return `(outputs, inputs)`: cubic convolution (Keys 1981) with a = -0.75, centres aligned, edge replicated.
 
-    The convention of PyTorch's and ONNX's bicubic resize without antialiasing.
+    PyTorch's and ONNX's bicubic resize without antialiasing follow the same convention.
     """
     a = -0.75
     position = (np.arange(outputs) + 0.5) * inputs / outputs - 0.5
@@ -52,11 +52,15 @@ def bicubic(outputs: int, inputs: int) -> Float64:
 
 
 def antialiased(outputs: int, inputs: int, interpolation: str) -> Float64:
-    """`(outputs, inputs)`: the weights, whole numbers of 2**-FIXED_POINT, with which Pillow resizes 8-bit pixels.
+    """Return `(outputs, inputs)`: the weights with which Pillow resizes 8-bit pixels, in units of 2**-FIXED_POINT.
 
-    `bicubic` (Keys' cubic convolution with a = -0.5) or `bilinear` (a triangle), widened to shrink, cut off at the
-    border and normalised. Pillow makes whole grey levels of the sums, halves rounded up and clipped, behind each of its
-    two passes; `padim_edge_runtime.image_files` makes the horizontal one first.
+    The kernel is widened for shrinking, cut off at the border and normalised. Pillow resizes in two passes, the
+    horizontal one first; behind each it rounds the sums to whole grey levels, halves up, and clips them.
+
+    Args:
+        outputs: Number of pixels after the resize.
+        inputs: Number of pixels before it.
+        interpolation: `bicubic` (Keys' cubic convolution with a = -0.5) or `bilinear` (a triangle).
     """
     scale = inputs / outputs
     width = max(scale, 1.0)
@@ -77,9 +81,9 @@ def antialiased(outputs: int, inputs: int, interpolation: str) -> Float64:
 
 
 def gaussian(cells: int, sigma: float) -> Float64:
-    """`(cells, cells)`: Gaussian filter cut at 4 sigma, the signal mirrored at its edges (edge cell repeated).
+    """Return `(cells, cells)`: Gaussian filter cut at 4 sigma, the signal mirrored at its edges (edge cell repeated).
 
-    The convention of `scipy.ndimage.gaussian_filter`, which the published implementations use.
+    `scipy.ndimage.gaussian_filter`, which the published implementations use, follows the same convention.
     """
     if sigma <= 0:
         return np.eye(cells)

@@ -1,4 +1,4 @@
-"""The score that each good image would have had, had it not been in the fit: closed-form leave-one-out."""
+"""Closed-form leave-one-out: the score that each good image would get from a fit without it."""
 
 from __future__ import annotations
 
@@ -11,41 +11,43 @@ __all__ = ["growth", "leave_one_out"]
 
 
 def leave_one_out(patch_distance: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float64]:
-    """Distances of images that were in the fit, turned into distances to the fit without them.
+    """Turn distances of images in the fit into distances to a fit without each of them.
 
-    Removing x from n images shifts the mean and takes one rank out of the scatter; by Sherman and Morrison, with d
-    the distance to the full fit and c = n / (n - 1)^2,
+    Removing x from n images shifts the mean and takes one rank out of the scatter. By the Sherman-Morrison formula,
+    with d the distance to the full fit and c = n / (n - 1)^2,
 
-        d_loo^2 = (n / (n - 1))^2 (n - 2) / (n - 1) d^2 / (1 - c d^2),
+        d_loo^2 = (n / (n - 1))^2 (n - 2) / (n - 1) d^2 / (1 - c d^2).
 
-    exact where the refit's ridge is scaled by (n - 1) / (n - 2), and otherwise up to that. For n = 2 that scale is
-    infinite; there the ridge is kept and the factor (n - 2) / (n - 1) drops out.
+    This is exact if the refit's ridge is scaled by (n - 1) / (n - 2). For n = 2 that scale is infinite; there the
+    ridge is kept and the factor (n - 2) / (n - 1) drops out.
 
     Args:
         patch_distance: `(..., h, w)` distances d of images that were in the fit.
-        count: n, 2 or more.
+        count: n, number of images in the fit, 2 or more.
 
     Returns:
-        `(..., h, w)` d_loo.
+        `(..., h, w)` distances d_loo.
     """
     return np.sqrt(_squared(np.square(patch_distance, dtype=np.float64), count))
 
 
 def growth(form: Form, embedding: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float64]:
-    """How much farther each patch of an image would be from a fit without that image.
+    """Compute the factor by which each patch's distance grows in a fit without its image.
 
-    For models whose own distances are rounded or cut, so that `leave_one_out` of them would magnify the error: the
-    growth is computed from the form in floating point, and the model's distances are multiplied by it. Each form grows
-    as its refit would: `Exact` by the equation of `leave_one_out`; `LowRank` by it in the kept directions, and in the
-    others, which share one precision, with c / (D - r) for c; `Diagonal` by it in each dimension.
+    It serves models whose own distances are rounded or cut, because `leave_one_out` would magnify that error. The
+    factor is computed from the form in floating point; the caller multiplies the model's distances by it.
+
+    Each form grows as its refit would. `Exact` follows the equation of `leave_one_out`. `LowRank` follows it in the
+    kept directions; the other directions share one precision and follow it with c / (D - r) instead of c. `Diagonal`
+    follows it in each dimension.
 
     Args:
-        form: The constants.
-        embedding: `(N, D, h, w)` of images that were in the fit.
-        count: n, 2 or more.
+        form: Constants of the distance.
+        embedding: `(N, D, h, w)` embeddings of images that were in the fit.
+        count: n, number of images in the fit, 2 or more.
 
     Returns:
-        `(N, h, w)`, 1 or more up to rounding.
+        `(N, h, w)` factors, 1 or more up to rounding.
     """
     added, dims, h, w = embedding.shape
     vectors = np.ascontiguousarray(embedding.reshape(added, dims, -1).transpose(2, 0, 1))  # (P, N, D)
@@ -72,9 +74,9 @@ def growth(form: Form, embedding: npt.NDArray[np.float32], count: int) -> npt.ND
 
 
 def _squared(squared: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
-    """Leave-one-out of squared distances."""
+    """Apply the equation of `leave_one_out` to squared distances."""
     remaining = 1 - squared * (count / (count - 1) ** 2)
-    # In exact arithmetic d^2 < (n - 1)^2 / n; float32 distances may touch the bound when n is far below D.
+    # In exact arithmetic d^2 < (n - 1)^2 / n. Float32 distances may touch that bound when n is far below D.
     remaining = np.maximum(remaining, 1e-6)
     scale = (count / (count - 1)) ** 2 * ((count - 2) / (count - 1) if count > 2 else 1)
     return np.asarray(scale * squared / remaining)

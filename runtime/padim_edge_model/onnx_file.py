@@ -1,4 +1,4 @@
-"""Writing a fused graph to disk: constants beside it, metadata and digests inside, nothing half-written."""
+"""Write a fused graph to disk: large constants in a data file, metadata and digests inside, nothing half-written."""
 
 from __future__ import annotations
 
@@ -6,49 +6,52 @@ import dataclasses
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_artifact import Metadata, PadimEdgeError, container
 from padim_edge_artifact.metadata import Digests, to_json
 from padim_edge_artifact.names import METADATA_KEY
 from padim_edge_model.fused import FusedGraph
+from padim_edge_model.graph_editing import Array, GraphEditor, copied
 
 __all__ = ["EXTERNAL_ABOVE", "Staged", "staged"]
 
 EXTERNAL_ABOVE = 32 << 20
-"""Bytes of constants above which they go to a data file, which onnxruntime maps instead of reading."""
+"""Bytes of constants above which they go to a data file, which onnxruntime maps into memory instead of reading."""
 
 _ALIGNMENT = 4096
+"""Bytes of a memory page; each constant of the data file begins at a multiple of it."""
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A complete, runnable model in a temporary folder, which waits for its metadata."""
+    """Complete, runnable model in a temporary folder, which still lacks its metadata."""
 
     path: Path
-    """The model, to be opened by onnxruntime for calibration. It carries no metadata yet."""
+    """Path of the model, which onnxruntime can open for calibration."""
     model: onnx.ModelProto
+    """Content of that file."""
     data: Digests
-    """The data file's digest, name and size; the model's own digest is still blank."""
+    """Digest, name and size of the data file; the model's own digest is still blank."""
 
     def finish(self, metadata: Metadata) -> Metadata:
-        """Write the metadata into the model; its digests are replaced by the true ones, which are returned.
+        """Write the metadata into the model and return it with the true digests.
 
         Raises:
-            PadimEdgeError: Its scores are not finite.
+            PadimEdgeError: The scores in it are not finite.
         """
         told = metadata.self_test
         if not np.isfinite([metadata.threshold, told.score, *told.map_samples, *metadata.calibration.scores]).all():
             raise PadimEdgeError(
-                f"the model's scores are not finite in {metadata.precision.name}: numbers in {metadata.method.backbone} went "
-                "beyond what that holds; export with another --precision, or with other weights"
+                f"the model's scores are not finite in {metadata.precision.name}: numbers in "
+                f"{metadata.method.backbone} went beyond what that holds; export with another --precision, or with "
+                "other weights"
             )
         metadata = dataclasses.replace(metadata, digests=self.data)
         self._write(metadata)
@@ -90,35 +93,29 @@ def staged(graph: FusedGraph, output: Path) -> Iterator[Staged]:
 
 
 def _lay_down(graph: FusedGraph, path: Path) -> Staged:
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
+    model = copied(graph.model)
+    editor = GraphEditor(model.graph)
     total = sum(array.nbytes for array in graph.constants.values())
     digests = Digests(container.BLANK_DIGEST, None, None, 0)
     if total <= EXTERNAL_ABOVE:
-        model.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in graph.constants.items())
+        for name, array in graph.constants.items():
+            editor.constant(name, array, array.dtype)
     else:
-        digests = _write_data(model, graph, path.with_name(f"{path.name}.data"))
+        digests = _write_data(editor, graph.constants, path.with_name(f"{path.name}.data"))
     stage = Staged(path, model, digests)
     path.write_bytes(model.SerializeToString(deterministic=True))
     return stage
 
 
-def _write_data(model: onnx.ModelProto, graph: FusedGraph, path: Path) -> Digests:
+def _write_data(editor: GraphEditor, constants: Mapping[str, Array], path: Path) -> Digests:
     """Write the constants one after another, each at a page boundary, and refer to them from the model."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for name, array in graph.constants.items():
+        for name, array in constants.items():
             padding = bytes(-file.tell() % _ALIGNMENT)
             file.write(padding)
             digest.update(padding)
-            tensor = model.graph.initializer.add(
-                name=name,
-                data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
-                dims=array.shape,
-                data_location=TensorProto.EXTERNAL,
-            )
-            for key, value in (("location", path.name), ("offset", file.tell()), ("length", array.nbytes)):
-                tensor.external_data.add(key=key, value=str(value))
+            editor.external(name, array, location=path.name, offset=file.tell())
             content = np.ascontiguousarray(array).view(np.uint8).data
             file.write(content)
             digest.update(content)

@@ -1,15 +1,15 @@
-"""Statistics -> the constants of the Mahalanobis distance, in the form that the graph will compute.
+"""Constants of the Mahalanobis distance, computed from statistics in the form that the graph multiplies with.
 
-All forms start from the centred vector c = x - m of a patch, with covariance = scatter / (n - 1) + ridge I (PaDiM,
-eq. 1), and give the distance d = sqrt(c' covariance^-1 c) (eq. 2), exactly or nearly:
+All forms start from the centred vector c = x - m of a patch. With covariance = scatter / (n - 1) + ridge I (PaDiM,
+eq. 1) they give the distance d = sqrt(c' covariance^-1 c) (eq. 2):
 
-* `Exact`: covariance = L L', d = |L^-1 c|; L^-1 is triangular and the root needs no clamp. The dimensions stand in the
-  order of their stages, coarsest first. Nearest upsampling gives all patches of a coarse cell the same vector, so they
-  share that block of the covariance and of L, and those rows of L^-1: they are stored, and computed, once a cell and
-  not once a patch. ResNet-18 with 100 random dimensions: 28 MB instead of 125, and nothing is lost.
+* `Exact`: covariance = L L', d = |L^-1 c|. L^-1 is triangular, and the square root needs no clamp. The dimensions stand
+  in the order of their stages, coarsest first. Nearest upsampling gives all patches of a coarse cell the same vector,
+  so they share that block of the covariance and of L, and those rows of L^-1. These rows are stored and computed once
+  per cell instead of once per patch, and nothing is lost.
 * `LowRank`: with eigenvalues l_i (largest first), the ridge included, and eigenvectors u_i,
   d^2 = t |c|^2 - sum_{i <= r} (t - 1 / l_i) (u_i' c)^2. The directions beyond the rank r share the precision t, one
-  over the mean of their eigenvalues. With no more than r + 1 images the others have no variance but the ridge: exact.
+  over the mean of their eigenvalues. With at most r + 1 images they have no variance but the ridge, so this is exact.
 * `Diagonal`: correlations are neglected.
 """
 
@@ -26,8 +26,8 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from padim_edge_artifact import PadimEdgeError, Statistics
-from padim_edge_model.graph import Part
 from padim_edge_artifact.method import Precision
+from padim_edge_model.graph import Part
 
 __all__ = [
     "Diagonal",
@@ -46,21 +46,20 @@ __all__ = [
 ]
 
 _BLOCK = 32
-"""Columns of a triangular block. onnxruntime's matrix-vector kernel works on 64, 32 and 16 columns at a time and
-slows down on remainders; measured at D = 100 on 2 cores, batch 1: 2.3 ms whole, 1.8 in blocks of 32, 2.1 to 2.4 in
-other widths from 16 to 50; batch 8: 9.4 and 5.5."""
+"""Columns of a triangular block. onnxruntime's matrix-vector kernel works on 64, 32 and 16 columns at a time and slows
+down on remainders."""
 
 _CHUNK = 1 << 20
-"""Numbers of the covariances that one thread works on at a time; of 104 patches at D = 100."""
+"""Covariance entries that one thread works on at a time; 104 patches at D = 100."""
 
 _WORKERS = 8
-"""Threads at most: each holds some copies of its covariances."""
+"""Largest number of threads; each holds some copies of its covariances."""
 
 _JUDGED = 64
-"""Patches whose factors are at hand at a time where vectors are judged."""
+"""Patches whose distances are computed at a time."""
 
 _SMALL = 16
-"""Rows of a triangle that is inverted row by row, for all matrices at once."""
+"""Largest number of rows of a triangle that is inverted row by row, for all matrices at once."""
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -68,48 +67,48 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """The stages of one resolution: P cells, d dimensions of their own, k with those of all coarser levels before."""
+    """Stages of one resolution: P cells with d dimensions of their own, and k = d + those of all coarser levels."""
 
     parts: tuple[Part, ...]
-    """Whose dimensions these are."""
+    """Parts that the d dimensions belong to."""
     grid: tuple[int, int]
-    """(h, w) cells, P = h w."""
+    """(h, w), rows and columns of cells; P = h w."""
     mean: Float32
-    """`(P, d)` of its own dimensions."""
+    """`(P, d)` mean of the level's own dimensions."""
     factor: Float32
-    """`(P, k, d)`: rows of L^-1, transposed. Its last d rows are upper triangular."""
+    """`(P, k, d)` rows of L^-1, transposed. The last d rows are upper triangular."""
     deviation: Float32
-    """`(d,)` standard deviation of its own dimensions, the root of the mean over the patches, the ridge included."""
+    """`(d,)` standard deviation: root of the variance's mean over the patches, the ridge included."""
 
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """`d^2 = sum over levels of |c' factor|^2`, c the centred vector of all dimensions up to that level."""
+    """Exact distance: d^2 = sum over levels of |c' factor|^2, c the centred dimensions up to that level."""
 
     levels: tuple[Level, ...]
-    """Coarsest first. One for all stages where the grids do not fit into each other."""
+    """Levels, coarsest first; a single one for all stages if the grids do not fit into each other."""
 
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
-    """`d = sqrt(tail |c|^2 - |c' factor|^2)`."""
+    """Distance of r main directions: d = sqrt(tail |c|^2 - |c' factor|^2)."""
 
     mean: Float32
-    """`(P, D)` m."""
+    """`(P, D)` mean m."""
     factor: Float32
     """`(P, D, r)` columns sqrt(t - 1 / l_i) u_i."""
     tail: Float32
-    """`(P,)` t."""
+    """`(P,)` precision t of the other directions."""
     deviation: Float32
-    """`(D,)` as a level's."""
+    """`(D,)` standard deviation, as in `Level`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
-    """`d = |c * scale|`."""
+    """Distance without correlations: d = |c * scale|."""
 
     mean: Float32
-    """`(P, D)` m."""
+    """`(P, D)` mean m."""
     scale: Float32
     """`(P, D)` one over the standard deviations, the ridge included."""
 
@@ -118,9 +117,9 @@ Form = Exact | LowRank | Diagonal
 
 
 def form_of(statistics: Statistics, ridge: float, parts: Sequence[Part], precision: Precision) -> Form:
-    """The form that `precision` asks for. Of the exact forms, the smaller one.
+    """Compute the form that `precision` asks for; of two exact forms, the smaller one.
 
-    With fewer images than dimensions the low rank form is exact, too, and for few images it is smaller.
+    With fewer images than dimensions the low-rank form is exact, too, and for few images it is smaller.
     """
     if precision.diagonal:
         return diagonal(statistics, ridge)
@@ -133,7 +132,7 @@ def form_of(statistics: Statistics, ridge: float, parts: Sequence[Part], precisi
 
 
 def exact_numbers(parts: Sequence[Part]) -> int:
-    """Numbers in the factors of `Exact`."""
+    """Count the numbers in the factors of `Exact`."""
     total = before = 0
     for group in levels_of(parts):
         own = sum(part.dims for part in group)
@@ -148,13 +147,13 @@ def exact_numbers(parts: Sequence[Part]) -> int:
 
 
 def column_blocks(dims: int) -> list[tuple[int, int]]:
-    """(first, last + 1) columns of each block of a triangular factor; a block uses the rows up to its last column."""
+    """Return (first, last + 1) columns of each block of a triangular factor; it uses the rows up to its last column."""
     ends = list(range(dims, _BLOCK // 2, -_BLOCK))[::-1]
     return list(pairwise([0, *(ends or [dims])]))
 
 
 def levels_of(parts: Sequence[Part]) -> list[tuple[Part, ...]]:
-    """The parts by resolution, coarsest first; all together where a grid is no whole multiple of the next coarser."""
+    """Group the parts by resolution, coarsest first; into one if a grid is no whole multiple of the next coarser."""
     by_grid = [tuple(group) for _, group in groupby(reversed(parts), key=lambda part: part.grid)]
     grids = [group[0].grid for group in by_grid]
     nested = all(finer[axis] % coarser[axis] == 0 for coarser, finer in pairwise(grids) for axis in (0, 1))
@@ -162,15 +161,15 @@ def levels_of(parts: Sequence[Part]) -> list[tuple[Part, ...]]:
 
 
 def whiten(statistics: Statistics, ridge: float, parts: Sequence[Part]) -> Exact:
-    """The exact distance by Cholesky factors, in float64.
+    """Compute the exact form by Cholesky factors, in float64.
 
     Args:
-        statistics: Of the embedding that consists of `parts`, in that order.
-        ridge: Added to the diagonal of every covariance.
-        parts: Finest first.
+        statistics: Statistics of the embedding that consists of `parts`, in that order.
+        ridge: Number added to the diagonal of every covariance.
+        parts: Parts of the embedding, finest first.
 
     Raises:
-        PadimEdgeError: Fewer than two images, a ridge that is not positive, or statistics that are not finite.
+        PadimEdgeError: There are fewer than two images, the ridge is not positive, or the statistics are not finite.
     """
     starts = dict(zip((part.name for part in parts), np.cumsum([0, *(part.dims for part in parts)]), strict=False))
     deviation = _deviation(statistics, ridge)
@@ -200,11 +199,12 @@ def whiten(statistics: Statistics, ridge: float, parts: Sequence[Part]) -> Exact
 
 
 def inverse_of_lower(factor: Float64) -> Float64:
-    """`(p, D, D)` inverses of lower triangular matrices, lower triangular themselves.
+    """Invert `(p, D, D)` lower triangular matrices by halves.
 
-    By halves: the inverse of [A 0; B C] is [A^-1 0; -C^-1 B A^-1  C^-1]. A general inverse takes eight times the
-    arithmetic, and LAPACK spreads it over threads that wait for each other: 64 matrices of 100 x 100 took .05 s so,
-    and .009 this way, on two nearly free cores; 4.1 s on busy ones. The residual is smaller, too.
+    The inverse of [A 0; B C] is [A^-1 0; -C^-1 B A^-1  C^-1].
+
+    A general inverse takes eight times the arithmetic, and LAPACK spreads it over threads that wait for each other.
+    The residual is smaller this way, too.
     """
     dims = factor.shape[-1]
     inverse = np.zeros_like(factor)
@@ -222,14 +222,14 @@ def inverse_of_lower(factor: Float64) -> Float64:
 
 
 def squared_distance(form: Exact, vectors: npt.NDArray[np.float32], grid: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """`(P, N)` squared distances of embedding vectors `(P, N, D)` on `grid`, in float32 but for the sums."""
+    """Compute squared distances `(P, N)` of embedding vectors `(P, N, D)` on `grid`; only the sums are in float64."""
     total = np.zeros(vectors.shape[:2])
     starts = np.cumsum([0, *(part.dims for part in sorted_parts(form))])
     where = {
         part.name: slice(start, start + part.dims) for part, start in zip(sorted_parts(form), starts, strict=False)
     }
     handed = [cells_of(level.grid, grid) for level in form.levels]
-    for first in range(0, len(vectors), _JUDGED):  # or the factors of coarse cells would be there once a patch
+    for first in range(0, len(vectors), _JUDGED):  # else the factors of coarse cells would be in memory once per patch
         chunk = slice(first, first + _JUDGED)
         centred: list[Float32] = []
         for level, cells in zip(form.levels, handed, strict=True):
@@ -241,27 +241,27 @@ def squared_distance(form: Exact, vectors: npt.NDArray[np.float32], grid: tuple[
 
 
 def sorted_parts(form: Exact) -> list[Part]:
-    """Finest first: the order of the embedding's dimensions."""
+    """Return the parts finest first, which is the order of the embedding's dimensions."""
     return [part for level in reversed(form.levels) for part in reversed(level.parts)]
 
 
 def cells_of(coarse: tuple[int, int], fine: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """`(P,)`: for each cell of `fine`, the cell of `coarse` that it lies in (floor of the scaled index)."""
+    """Return `(P,)`: for each cell of `fine`, the cell of `coarse` that it lies in (floor of the scaled index)."""
     rows, columns = (np.arange(many) * few // many for few, many in zip(coarse, fine, strict=True))
     return (rows[:, None] * coarse[1] + columns).ravel()
 
 
 def _first_patches(grid: tuple[int, int], finest: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """`(P,)` index of the first patch of the finest grid in each cell."""
+    """Return `(P,)` index of the first patch of the finest grid in each cell."""
     rows, columns = (np.arange(cells) * (patches // cells) for cells, patches in zip(grid, finest, strict=True))
     return (rows[:, None] * finest[1] + columns).ravel()
 
 
 def low_rank(statistics: Statistics, ridge: float, rank: int) -> LowRank:
-    """The `rank` directions of largest variance by themselves, the others by their mean.
+    """Keep the `rank` directions of largest variance, and one mean variance for the others.
 
     Raises:
-        PadimEdgeError: As `whiten`; or a rank outside 1 to D - 1.
+        PadimEdgeError: The rank is outside 1 to D - 1, or one of the reasons of `whiten`.
     """
     patches, dims = statistics.mean.shape
     if not 1 <= rank < dims:
@@ -271,9 +271,9 @@ def low_rank(statistics: Statistics, ridge: float, rank: int) -> LowRank:
 
     def work(part: slice, covariance: Float64) -> None:
         values, vectors = np.linalg.eigh(covariance)  # ascending
-        values = np.maximum(values, ridge)  # rounding may have taken a direction without variance below it
+        values = np.maximum(values, ridge)  # rounding may take a direction without variance below the ridge
         precision = 1 / values[:, :-rank].mean(axis=1)
-        weight = np.maximum(precision[:, None] - 1 / values[:, -rank:], 0)  # 0 up to rounding where all are equal
+        weight = np.maximum(precision[:, None] - 1 / values[:, -rank:], 0)  # 0 up to rounding if all are equal
         factor[part] = vectors[:, :, -rank:] * np.sqrt(weight)[:, None, :]
         tail[part] = precision
 
@@ -282,17 +282,17 @@ def low_rank(statistics: Statistics, ridge: float, rank: int) -> LowRank:
 
 
 def diagonal(statistics: Statistics, ridge: float) -> Diagonal:
-    """Variances alone.
+    """Keep the variances alone.
 
     Raises:
-        PadimEdgeError: As `whiten`.
+        PadimEdgeError: One of the reasons of `whiten`.
     """
     scale = 1 / np.sqrt(_variance(statistics, ridge))
     return Diagonal(statistics.mean.astype(np.float32), scale.astype(np.float32))
 
 
 def _variance(statistics: Statistics, ridge: float) -> Float64:
-    """`(P, D)`, the ridge included."""
+    """Return variances `(P, D)`, the ridge included."""
     _check(statistics, ridge)
     variance = np.einsum("pii->pi", statistics.scatter) / (statistics.count - 1) + ridge
     if not (np.isfinite(variance).all() and (variance > 0).all()):
@@ -318,8 +318,8 @@ def _not_finite() -> PadimEdgeError:
 def _each(statistics: Statistics, ridge: float, work: Callable[[slice, Float64], None]) -> None:
     """Call `work` with some patches and their covariances `(p, D, D)`, from several threads.
 
-    Each has a core to itself and LAPACK has no threads of its own, which would wait for each other at every matrix.
-    So the bits are equal on every number of cores, and busy ones do not matter much.
+    Each thread has a core to itself, and LAPACK starts no threads of its own: they would wait for each other at every
+    matrix. So the results are equal on any number of cores, bit by bit.
     """
     _check(statistics, ridge)
     diagonal = np.arange(statistics.dims)
@@ -327,7 +327,7 @@ def _each(statistics: Statistics, ridge: float, work: Callable[[slice, Float64],
     def one(part: slice) -> None:
         covariance = statistics.scatter[part] / (statistics.count - 1)
         covariance[:, diagonal, diagonal] += ridge
-        # A matrix that is not positive definite can have positive eigenvalues after clamping; its diagonal tells.
+        # Clamping can hide that a matrix is not positive definite; its diagonal shows it.
         if not np.isfinite(covariance).all() or (covariance[:, diagonal, diagonal] <= 0).any():
             raise np.linalg.LinAlgError
         work(part, covariance)
@@ -337,7 +337,7 @@ def _each(statistics: Statistics, ridge: float, work: Callable[[slice, Float64],
     pool = ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1))
     try:
         with threadpool_limits(1, "blas"):
-            for _ in pool.map(one, parts):  # and not list: the first failure is raised at once
+            for _ in pool.map(one, parts):  # a loop and not `list`, so that the first failure is raised at once
                 pass
     except np.linalg.LinAlgError:
         raise _not_finite() from None
