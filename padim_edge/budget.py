@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -138,10 +137,10 @@ def cost(exact: Model, model: Model, dataset: Dataset) -> Cost:
     Scores of images inside the fit would show nothing: they are bounded from above, and the bound depends on the number
     of dimensions that a form keeps. So the leave-one-out scores are compared.
     """
-    a, b = np.array(exact.scores), np.array(model.scores)
-    change = np.abs(b - a) / np.maximum(a, 1e-6)
+    before, after = np.array(exact.scores), np.array(model.scores)
+    change = np.abs(after - before) / np.maximum(before, 1e-6)
     metrics: dict[str, float | None] = {}
     if dataset.test:
-        detectors = (Detector.load(os.fspath(each.path), "cpu") for each in (exact, model))
-        metrics = deltas(compare_detectors(*detectors, dataset))
-    return Cost(len(a), float(np.median(change)), float(change.max()), metrics, exact.bytes)
+        a, b = (Detector.load(each.path, "cpu") for each in (exact, model))
+        metrics = deltas(compare_detectors(a, b, dataset))
+    return Cost(len(before), float(np.median(change)), float(change.max()), metrics, exact.bytes)

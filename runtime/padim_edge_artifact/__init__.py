@@ -1,4 +1,4 @@
-"""The contract between the exporter and the runtime. Needs numpy and the standard library only."""
+"""The contract between all packages: values, files and names. Needs numpy and the standard library only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    # numpy takes a third of the time that `padim-edge --help` may take, so it is imported when it is needed.
+    # Imported when needed, because numpy takes long to import.
     if name in _HOMES:
         from importlib import import_module
 

@@ -1,7 +1,7 @@
-"""The model file as bytes: its metadata without onnx or onnxruntime, and whether it is whole.
+"""The model file as bytes: reading and replacing its metadata without onnx, and checking that it is whole.
 
-A runtime can refuse a file in one sentence before anything tries to execute it. Only the outermost layer of the
-protobuf encoding is read (onnx.proto3: `ModelProto.metadata_props` is field 14).
+A runtime can refuse a file before anything tries to execute it. Only the outermost layer of the protobuf encoding is
+read (onnx.proto3: `ModelProto.metadata_props` is field 14).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from padim_edge_artifact.names import METADATA_KEY
 __all__ = ["BLANK_DIGEST", "data_digest", "model_digest", "read_metadata", "read_verified", "replace_metadata"]
 
 BLANK_DIGEST = "0" * 64
-"""Stands in place of the model digest while the digest is taken."""
+"""Digits in place of the model digest while the digest is computed."""
 
 _METADATA_PROPS = 14
 _CHUNK = 1 << 18
-"""Bytes read at a time: they stay in the processor's cache, where the digest reads them again."""
+"""Number of bytes read at a time; they stay in the processor's cache, where the digest reads them again."""
 
 
 def read_metadata(path: Path) -> Metadata:
-    """The metadata of a model file.
+    """Read the metadata of a model file.
 
     Raises:
         ArtifactError: No such file, truncated, not ONNX, not made by padim-edge, or of another format version.
@@ -42,10 +42,10 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def read_verified(path: Path) -> Metadata:
-    """The metadata, after every byte of the model and of its data file was compared with the digests.
+    """Read the metadata, and compare every byte of the model and of its data file with the digests.
 
     Raises:
-        ArtifactError: As `read_metadata`; or the model or its data file is damaged, short or missing.
+        ArtifactError: The metadata cannot be read, or the model or its data file is damaged, short or missing.
     """
     metadata = read_metadata(path)
     digests = metadata.digests
@@ -70,10 +70,10 @@ def read_verified(path: Path) -> Metadata:
 
 
 def replace_metadata(path: Path, metadata: Metadata) -> Metadata:
-    """Write other metadata into a model file, and nothing else; returns it with its true digest.
+    """Write other metadata into a model file, and nothing else; return them with the true digest.
 
-    The old entry is cut out and the new one appended: the order of fields does not matter to protobuf. The file is
-    replaced only when the new one is complete.
+    The old entry is cut out and the new one appended, because the order of fields does not matter to protobuf. The file
+    is replaced only when the new one is complete.
 
     Raises:
         ArtifactError: The file is damaged or was not made by padim-edge.
@@ -100,7 +100,7 @@ def replace_metadata(path: Path, metadata: Metadata) -> Metadata:
 
 
 def data_digest(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
+    """Compute the SHA-256 of a file, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     chunk = memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:
@@ -110,9 +110,9 @@ def data_digest(path: Path) -> str:
 
 
 def model_digest(path: Path, digits: str) -> str:
-    """SHA-256 of a file in which `digits` (the digest that it states of itself) is replaced by `BLANK_DIGEST`.
+    """Compute the SHA-256 of a file in which its own digest, `digits`, is replaced by `BLANK_DIGEST`.
 
-    Empty where `digits` are not 64, or not in the file.
+    The result is empty where there are not 64 digits, or where they are not in the file.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         start = content.rfind(digits.encode(errors="replace"))
@@ -129,7 +129,7 @@ def _foreign(path: Path) -> str:
 
 
 def _properties(path: Path) -> dict[str, str]:
-    """`metadata_props` of an ONNX file."""
+    """Read the `metadata_props` of an ONNX file."""
     try:
         with path.open("rb") as file:
             if not os.fstat(file.fileno()).st_size:
@@ -153,18 +153,18 @@ def _properties(path: Path) -> dict[str, str]:
 
 
 def _entry(content: bytes) -> tuple[str, str]:
-    """Key and value of one entry of `metadata_props`; blank where they are missing."""
+    """Decode key and value of one entry of `metadata_props`; blank where they are missing."""
     parts = {number: content[value] for _, _, number, value in _spans(content) if isinstance(value, slice)}
     return parts.get(1, b"").decode(), parts.get(2, b"").decode()
 
 
 def _message(number: int, content: bytes) -> bytes:
-    """One field that holds bytes."""
+    """Encode a field that holds bytes."""
     return _digits(number << 3 | 2) + _digits(len(content)) + content
 
 
 def _digits(value: int) -> bytes:
-    """A base-128 integer."""
+    """Encode an integer to base 128."""
     digits = bytearray()
     while value > 127:
         digits.append(value & 127 | 128)
@@ -173,7 +173,7 @@ def _digits(value: int) -> bytes:
 
 
 def _spans(content: mmap.mmap | bytes) -> Iterator[tuple[int, int, int, int | slice]]:
-    """(start, stop, field number, integer or the slice of its bytes) for each field of one protobuf message."""
+    """Yield (start, stop, field number, integer or slice of the bytes) for each field of one protobuf message."""
     start, stop = 0, len(content)
     while start < stop:
         begin = start
@@ -196,7 +196,7 @@ def _spans(content: mmap.mmap | bytes) -> Iterator[tuple[int, int, int, int | sl
 
 
 def _varint(content: mmap.mmap | bytes, start: int) -> tuple[int, int]:
-    """(value, next position) of a base-128 integer."""
+    """Decode a base-128 integer; return its value and the next position."""
     value = shift = 0
     while True:
         byte = content[start]

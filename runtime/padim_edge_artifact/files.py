@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written ever stands under the final name."""
+"""Writing files whole: nothing half-written ever stands under the final name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["replacing"]
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; rename it to `path` on success, remove it on any failure.
+    """Yield a temporary name beside `path`; rename it to `path` on success, remove it on any failure.
 
     Raises:
-        PadimEdgeError: `path` names no file; the folder does not exist, cannot be written to, or the disk is full.
+        PadimEdgeError: The path names no file, the folder does not exist or cannot be written to, or the disk is full.
     """
     if not path.name:
         raise PadimEdgeError(f"{str(path)!r} cannot be written, expected the name of a file")
@@ -25,7 +25,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
-    except BrokenPipeError:  # of the output that the block prints meanwhile, not of this file
+    except BrokenPipeError:  # the block's own output has no reader any more; this file is not concerned
         raise
     except OSError as error:
         raise PadimEdgeError(
@@ -33,5 +33,5 @@ def replacing(path: Path) -> Iterator[Path]:
             "and has room"
         ) from error
     finally:
-        with contextlib.suppress(OSError):  # where nothing could be made, nothing is left
+        with contextlib.suppress(OSError):  # where nothing could be written, nothing is left
             temporary.unlink()

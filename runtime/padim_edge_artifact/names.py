@@ -1,4 +1,4 @@
-"""Tensor names and keys that the exporter writes and the runtime reads. Nobody else spells them."""
+"""Names of tensors and keys that the exporter writes and the runtime reads. They are spelled here only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION: Final = 2
-"""Version of the artifact format; a reader refuses every other one."""
+"""Version of the file format; a reader refuses every other one."""
 
 METADATA_KEY: Final = "padim_edge"
 """Key in the ONNX `metadata_props` whose value is the metadata as one JSON object."""

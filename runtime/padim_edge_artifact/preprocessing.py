@@ -1,7 +1,7 @@
-"""How an image of any size becomes the model's frame, and how the frame's coordinates return to the image.
+"""The way of an image of any size into the model's frame, and of coordinates back into the image.
 
-Either the host does it, or the graph, which then takes the camera's frames as they are. Only the geometry lives here;
-the pixels are moved by `padim_edge_runtime.image_files` for fitting and for judging alike, or by `padim_edge_export.camera`.
+The host resizes and crops, or the graph does, which then takes the camera's frames. Only the geometry is defined here;
+`padim_edge_runtime.image_files` moves the pixels for fitting and for judging alike, or `padim_edge_export.camera`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ INTERPOLATIONS = ("bicubic", "bilinear")
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in image pixels; fractions of a pixel are allowed."""
+    """Rectangle in image pixels; fractions of a pixel are allowed."""
 
     left: float
     top: float
@@ -37,7 +37,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize the whole image to `resize` (antialiased), then cut `crop` out of its centre."""
+    """Sizes of an antialiased resize of the whole image, and of the centre crop behind it."""
 
     resize: tuple[int, int]
     """(height, width) in pixels after the resize; the aspect ratio is not kept."""
@@ -66,17 +66,17 @@ class Preprocessing:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) in pixels of the frame that the model judges, and of its map."""
+        """(H, W) in pixels of the model's frame and of its anomaly map."""
         return self.crop or self.resize
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """(H, W) in pixels of what goes into the graph: that frame, or the camera's where the graph resizes."""
+        """(H, W) in pixels of the graph's input: the model's frame, or the camera's where the graph resizes."""
         return self.camera or self.size
 
     @property
     def on_host(self) -> Preprocessing:
-        """The same with all of it on the host."""
+        """The same preprocessing with all of it on the host."""
         return replace(self, camera=None)
 
     @property
@@ -86,7 +86,7 @@ class Preprocessing:
         return (self.resize[0] - height) // 2, (self.resize[1] - width) // 2
 
     def judged_box(self, width: int, height: int) -> Box:
-        """The part of an image of `width` x `height` pixels that the model sees, in the image's pixels."""
+        """Return the part of an image of `width` x `height` pixels that the model sees, in the image's pixels."""
         (top, left), (crop_height, crop_width) = self.offset, self.size
         down, across = height / self.resize[0], width / self.resize[1]
         return Box(left * across, top * down, (left + crop_width) * across, (top + crop_height) * down)

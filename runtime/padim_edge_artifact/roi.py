@@ -1,4 +1,4 @@
-"""A region of interest, as it stands in the metadata: run lengths, since masks are mostly large and plain."""
+"""The region of interest as metadata keep it: run lengths, because most masks are large and plain."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Mask = npt.NDArray[np.bool_]
 
 
 def to_runs(mask: Mask) -> tuple[int, ...]:
-    """Lengths of the runs of a mask `(H, W)`, row by row, beginning with those outside (perhaps of length 0)."""
+    """Encode a mask `(H, W)` as lengths of runs, row by row. The first run lies outside and may have length 0."""
     flat = np.concatenate(([False], mask.ravel()))
     changes = np.flatnonzero(flat[1:] != flat[:-1])
     return tuple(int(stop - start) for start, stop in pairwise([0, *changes.tolist(), mask.size]))
 
 
 def from_runs(runs: tuple[int, ...], size: tuple[int, int]) -> Mask:
-    """The mask `(H, W)` again, True inside.
+    """Decode a mask `(H, W)`, True inside.
 
     Raises:
         ArtifactError: The runs do not add up to the size.

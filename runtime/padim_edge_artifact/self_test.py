@@ -1,4 +1,4 @@
-"""The image that a model is tried on wherever it runs: drawn by integer arithmetic, the same on every machine."""
+"""The image of the self-test, drawn by integer arithmetic: the same on every machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["probe_image", "sample_points"]
 
 
 def probe_image(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """`(H, W, 3)` uint8: slow ramps, a grating a channel and a hashed grain, so that every scale has contrast."""
+    """Draw the image `(H, W, 3)` uint8: ramps, one grating per channel and a hashed grain, for contrast at every scale."""
     rows, columns = np.meshgrid(np.arange(size[0], dtype=np.uint64), np.arange(size[1], dtype=np.uint64), indexing="ij")
     channels = []
     for channel in range(3):
@@ -21,7 +21,7 @@ def probe_image(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
 
 
 def sample_points(size: tuple[int, int]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Rows and columns of a 4 x 4 lattice over the map, borders included."""
+    """Return the rows and columns of a 4 x 4 lattice over the anomaly map, borders included."""
     rows, columns = np.meshgrid(
         np.linspace(0, size[0] - 1, 4).astype(np.intp), np.linspace(0, size[1] - 1, 4).astype(np.intp), indexing="ij"
     )
