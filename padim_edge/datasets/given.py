@@ -25,8 +25,6 @@ _NAME = "images"
 """Name of the class where neither the user nor a folder gives one."""
 _SEVERAL = "expected paths, uint8 arrays of shape (H, W, 3) in RGB or (H, W) in grey, or PIL images"
 _ONE = "expected a path, a uint8 array of shape (H, W, 3) in RGB or (H, W) in grey, or a PIL image"
-_COLOURS = (3,)
-"""What may follow height and width in the shape of an array, besides nothing."""
 
 
 def from_images(images: Iterable[Given], class_name: str | None = None) -> Dataset:
@@ -80,7 +78,7 @@ def _is_single(images: object) -> bool:
 
 
 def _is_image(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 2 or (len(shape) == 3 and shape[2:] == _COLOURS)
+    return len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
 
 
 def _described(found: object) -> str:

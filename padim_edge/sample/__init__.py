@@ -1,6 +1,6 @@
 """A built-in data set, drawn by the package itself: glass bottles and woven cloth, good and with known defects.
 
-It lets everybody try fit, export and run without a download, and it gives tests and benchmarks images whose every
+With it, everybody can fit, export and run a model without a download. Tests and benchmarks use it because every
 defective pixel is known. All of it is geometry and arithmetic; no photograph was used.
 """
 

@@ -17,7 +17,7 @@ BORE = 0.335
 LIP = (0.35, 0.54)
 """Inner and outer radius of the lip."""
 SHOULDER = (0.63, 0.83)
-"""Inner and outer radius of the shoulder that is seen past the neck."""
+"""Inner and outer radius of the shoulder, the part that is visible past the neck."""
 BODY = 0.87
 """Radius of the whole bottle."""
 
@@ -26,7 +26,6 @@ STAGE = np.array([0.80, 0.82, 0.83], dtype=np.float32)
 TINT = np.array([2.10, 0.74, 1.75], dtype=np.float32)
 """Absorption of the glass in each channel, for a wall of thickness 1."""
 
-# Radius, thickness of glass along the line of sight, and slope of the surface (the radial part of its normal).
 _PROFILE = np.array(
     [
         (0.000, 0.34, 0.00),
@@ -60,7 +59,7 @@ _PROFILE = np.array(
     ],
     dtype=np.float64,
 )
-# How much of the lamp each zone mirrors.
+"""Radius, thickness of the glass along the line of sight, and slope of the surface (the radial part of its normal)."""
 _GLOSS = np.array(
     [
         (0.000, 0.10),
@@ -79,28 +78,29 @@ _GLOSS = np.array(
     ],
     dtype=np.float64,
 )
+"""Radius, and share of the lamp's light that the zone mirrors, 0 to 1."""
 _STEPS = 4096
-"""Entries of the tables over the radius: finer than a pixel up to images of some 5000 pixels."""
+"""Number of entries in the tables over the radius. They are finer than a pixel up to images of some 5000 pixels."""
 _REACH = 1.6
-"""Largest radius of the tables; the corner of an image with the bottle off the middle is nearer."""
+"""Largest radius in the tables. No corner of an image is farther from the bottle's axis."""
 _MOULD_CODE = np.array([1, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 0], dtype=np.float32)
-"""Which of the dots on the shoulder stand out: the code of the mould, the same on every bottle."""
+"""Code of the mould as dots on the shoulder: 1 where a dot stands out. It is the same on every bottle."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The image's pixels as seen by a bottle that may stand off the middle, turned, nearer or farther."""
+    """Coordinates of all pixels relative to a bottle, which may stand off the middle, turned, nearer or farther."""
 
     x: Plane
-    """`(S, S)`, rightwards from the bottle's axis."""
+    """`(S, S)`, distance to the right of the bottle's axis."""
     y: Plane
-    """`(S, S)`, downwards from the bottle's axis."""
+    """`(S, S)`, distance below the bottle's axis."""
     r: Plane
     """`(S, S)`, distance from the axis."""
     theta: Plane
     """`(S, S)`, angle about the axis in radians, -pi to pi."""
     shift: tuple[float, float]
-    """Where the axis stands in image coordinates; at most 0.03, which is 1.5 % of the width."""
+    """Position of the axis in image coordinates; at most 0.03, which is 1.5 % of the width."""
     turn: float
     """Rotation of the bottle in radians; at most 1.5 degrees."""
     scale: float
@@ -112,7 +112,7 @@ class Frame:
         return len(self.x)
 
     def to_image(self, points: npt.ArrayLike) -> Points:
-        """Takes `(K, 2)` points of the bottle to image coordinates."""
+        """Bring `(K, 2)` points of the bottle to image coordinates."""
         cos, sin = np.cos(self.turn) * self.scale, np.sin(self.turn) * self.scale
         turned = np.asarray(points, dtype=np.float64) @ np.array([[cos, sin], [-sin, cos]])
         return np.asarray(turned + np.asarray(self.shift), dtype=np.float64)
@@ -120,20 +120,20 @@ class Frame:
 
 @dataclass(frozen=True)
 class Glass:
-    """How one bottle differs from the next."""
+    """Harmless differences between one bottle and the next."""
 
     thickness: float
     """Factor on the thickness of the glass, 0.94 to 1.06."""
     waves: Plane
-    """`(S, S)`, deviation about 1: uneven thickness of the wall."""
+    """`(S, S)`, uneven thickness of the wall; standard deviation about 1."""
     streaks: npt.NDArray[np.float32]
-    """`(1024,)`, deviation about 1: refraction around the axis, periodic."""
+    """`(1024,)`, refraction around the axis, periodic; standard deviation about 1."""
     lip_tilt: tuple[float, float]
-    """Tilt of the whole top in radians along x and y; moves the glints."""
+    """Tilt of the whole top in radians along x and y. It moves the glints."""
 
 
 def stand(rng: np.random.Generator, size: int) -> Frame:
-    """Puts a bottle on the stage, nearly where all the others stood."""
+    """Put a bottle on the stage, at nearly the same place as all others."""
     dx, dy = (float(value) for value in rng.uniform(-0.03, 0.03, 2))
     turn = float(np.deg2rad(rng.uniform(-1.5, 1.5)))
     scale = float(rng.uniform(0.992, 1.008))
@@ -145,7 +145,7 @@ def stand(rng: np.random.Generator, size: int) -> Frame:
 
 
 def choose_glass(rng: np.random.Generator, size: int) -> Glass:
-    """Draws the harmless differences of one bottle."""
+    """Choose the harmless differences of one bottle at random."""
     # Part of the streaks comes from the mould and is the same on every bottle.
     orders = np.arange(3, 60)
     waves = rng.normal(0.0, 0.15, (2, len(orders))) + np.random.default_rng(7).normal(0.0, 0.6, (2, len(orders)))
@@ -155,13 +155,13 @@ def choose_glass(rng: np.random.Generator, size: int) -> Glass:
         thickness=float(rng.uniform(0.94, 1.06)),
         waves=cloud(rng, size, 7, 2),
         streaks=np.fft.irfft(spectrum, 1024, norm="forward").astype(np.float32) / 2.0,
-        # Even, not normal: one bottle in a hundred with a far stronger glint would be an anomaly of its own.
+        # Uniform, not normal: a bottle with a far stronger glint than the others would be an anomaly itself.
         lip_tilt=(float(rng.uniform(-0.005, 0.005)), float(rng.uniform(-0.005, 0.005))),
     )
 
 
 def _table(knots: npt.NDArray[np.float64], column: int) -> npt.NDArray[np.float32]:
-    """One column of a profile at `_STEPS` even radii; a look-up there is five times faster than `numpy.interp`."""
+    """Return one column of a profile at `_STEPS` evenly spaced radii. Looking it up is faster than `numpy.interp`."""
     radii = np.linspace(0.0, _REACH, _STEPS)
     return np.interp(radii, knots[:, 0], knots[:, column]).astype(np.float32)
 
@@ -170,7 +170,7 @@ _THICKNESS, _SLOPE, _SHINE = _table(_PROFILE, 1), _table(_PROFILE, 2), _table(_G
 
 
 def shade(frame: Frame, glass: Glass, light: Light) -> Scene:
-    """Draws the bottle: the stage seen through the glass, dark where the wall is thick, and the lamp's glints on it.
+    """Draw the bottle: the stage seen through the glass, dark where the wall is thick, and the lamp's glints on it.
 
     Transmission follows Beer and Lambert, `stage * exp(-absorption * thickness)`.
     """
@@ -178,16 +178,16 @@ def shade(frame: Frame, glass: Glass, light: Light) -> Scene:
     step = np.minimum((r * np.float32((_STEPS - 1) / _REACH)).astype(np.int32), _STEPS - 1)
     sector = ((theta + np.float32(np.pi)) * np.float32(1024 / (2 * np.pi))).astype(np.int32) & 1023
     streak = glass.streaks[sector]
-    # Streaks are strong where the wall is steep and vanish towards the axis, where all of them would meet.
+    # Streaks are strong where the wall is steep. They vanish towards the axis, where all of them would meet.
     steep = ramp(r, 0.20, 0.33) * ramp(r, 0.90, 0.84)
     relief = _mould_code(frame) * 0.8 + _seam(frame)
     thickness = _THICKNESS[step] * np.float32(glass.thickness) * (1.0 + 0.07 * glass.waves + 0.13 * streak * steep)
     thickness = thickness * (1.0 + 0.35 * relief)
     scene = np.exp(thickness[..., None] * -TINT) * STAGE
-    # Light that the wall guides upwards keeps thick glass from being black, and brightens with the streaks.
+    # The wall guides light upwards, so thick glass is not black; the streaks vary this light.
     glow = 0.026 * np.minimum(thickness, 2.5) * (1.0 + 0.5 * streak * steep) * ramp(r, 0.875, 0.868)
     scene += glow[..., None] * np.exp(-1.1 * TINT)
-    # The bottle takes some of the light that would reach the stage beside it.
+    # The bottle blocks some of the light that would reach the stage beside it.
     outside = ramp(r, 0.866, 0.876)
     scene *= (1.0 - outside * 0.38 * np.exp((np.float32(BODY) - r) * 14.0))[..., None]
     scene += _glints(frame, glass, light, _SLOPE[step] + 0.018 * streak * steep, _SHINE[step], relief)[..., None]
@@ -195,7 +195,7 @@ def shade(frame: Frame, glass: Glass, light: Light) -> Scene:
 
 
 def _glints(frame: Frame, glass: Glass, light: Light, slope: Plane, shine: Plane, relief: Plane) -> Plane:
-    """Mirror images of the ring lamp and of two softboxes: bright where the normal halves lamp and camera."""
+    """Draw the mirror images of the ring lamp and two softboxes: bright where the normal halves lamp and camera."""
     inverse = 1.0 / np.maximum(frame.r, 1e-3)
     nx = slope * frame.x * inverse + np.float32(glass.lip_tilt[0])
     ny = slope * frame.y * inverse + np.float32(glass.lip_tilt[1]) + 0.10 * relief
@@ -215,7 +215,7 @@ def _glints(frame: Frame, glass: Glass, light: Light, slope: Plane, shine: Plane
 
 
 def _mould_code(frame: Frame) -> Plane:
-    """Raised dots on the shoulder, at the lower right: -1 to 1, bright above and dark below."""
+    """Draw the raised dots on the shoulder at the lower right: -1 to 1, bright above and dark below."""
     pitch, first = 0.085, 0.35
     place = (frame.theta - np.float32(first)) * np.float32(1.0 / pitch)
     number = np.floor(place)
@@ -227,7 +227,7 @@ def _mould_code(frame: Frame) -> Plane:
 
 
 def _seam(frame: Frame) -> Plane:
-    """Two thin lines over neck and shoulder, where the halves of the mould met: 0 to 1."""
+    """Draw two thin lines over neck and shoulder, where the halves of the mould met: 0 to 1."""
     # Both seams lie on one straight line through the axis.
     aside = (frame.y * np.float32(np.cos(-0.5)) - frame.x * np.float32(np.sin(-0.5))) * np.float32(1.0 / 0.008)
     return np.asarray(np.exp(-aside * aside) * ramp(frame.r, 0.55, 0.57) * ramp(frame.r, 0.87, 0.85), dtype=np.float32)

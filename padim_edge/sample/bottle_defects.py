@@ -1,7 +1,7 @@
-"""What can be wrong with a bottle: one function for each kind of defect.
+"""Defects of a bottle: one function for each kind.
 
-Each takes `ease`, 0 to 1: 1 is a defect that nobody overlooks, 0 is one that needs a second look.
-A cover is `(S, S)` float32, 0 to 1: how much of each pixel the defect changed.
+Each takes `ease`, 0 to 1: a defect of 1 is obvious, one of 0 needs a second look.
+A cover is `(S, S)` float32, 0 to 1: the share of each pixel that the defect changed.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from padim_edge.sample.light import Light
 __all__ = ["MARKS", "WARPS", "Mark", "Warp"]
 
 Warp: TypeAlias = Callable[[Frame, float, np.random.Generator], tuple[Frame, Plane]]
-"""Changes the shape of the bottle before it is drawn; gives the frame to draw and the cover."""
+"""Function that changes the shape of the bottle before it is drawn. Returns the frame to draw and the cover."""
 
 Mark: TypeAlias = Callable[[Scene, Frame, Light, float, np.random.Generator], tuple[Scene, Plane]]
-"""Changes the drawn bottle; gives the new scene and the cover."""
+"""Function that changes the drawn bottle. Returns the new scene and the cover."""
 
 
 def _between(low: float, high: float, share: float) -> float:
-    """The value that lies `share` of the way from `low` to `high`."""
+    """Return the value at `share` of the way from `low` to `high`."""
     return low + (high - low) * share
 
 
 def _polar(radius: float, angle: float) -> tuple[float, float]:
-    """The point of the bottle at `radius` and `angle`."""
+    """Return the point of the bottle at `radius` and `angle`."""
     return radius * float(np.cos(angle)), radius * float(np.sin(angle))
 
 
 def _deformed(frame: Frame, ease: float, rng: np.random.Generator) -> tuple[Frame, Plane]:
-    """The mouth is out of round: pushed in or pulled out on one side while the glass was soft."""
+    """Make the mouth out of round: pushed in or pulled out on one side while the glass was soft."""
     angle = float(rng.uniform(-np.pi, np.pi))
     width = float(rng.uniform(0.40, 0.58))
     push = _between(0.027, 0.055, ease) * float(rng.choice([-1.0, 1.0]))
@@ -47,12 +47,12 @@ def _deformed(frame: Frame, ease: float, rng: np.random.Generator) -> tuple[Fram
     strength = bump * zone
     factor = np.asarray(1.0 + np.float32(push) * strength / np.maximum(frame.r, 0.05), dtype=np.float32)
     warped = replace(frame, x=frame.x * factor, y=frame.y * factor, r=frame.r * factor)
-    # A shift of a third of a pixel, in an image 320 pixels wide, is where the eye begins to notice it.
+    # The eye begins to notice a shift of a third of a pixel, in an image 320 pixels wide.
     return warped, ramp(np.float32(abs(push)) * strength, 0.001, 0.004)
 
 
 def _crack(scene: Scene, frame: Frame, light: Light, ease: float, rng: np.random.Generator) -> tuple[Scene, Plane]:
-    """A jagged crack from the lip into the shoulder: a dark line with a bright face, sometimes forked."""
+    """Draw a jagged crack from the lip into the shoulder: a dark line with a bright face, sometimes forked."""
     angle = float(rng.uniform(-np.pi, np.pi))
     length = _between(0.20, 0.42, ease) * float(rng.uniform(0.85, 1.15))
     inward = bool(rng.random() < 0.35)
@@ -77,7 +77,7 @@ def _crack(scene: Scene, frame: Frame, light: Light, ease: float, rng: np.random
 
 
 def _chip(scene: Scene, frame: Frame, light: Light, ease: float, rng: np.random.Generator) -> tuple[Scene, Plane]:
-    """A piece broken out of the lip: a shell-shaped fracture with ripples, thinner and brighter than the glass."""
+    """Break a piece out of the lip: a shell-shaped fracture with ripples, thinner and brighter than the glass."""
     angle = float(rng.uniform(-np.pi, np.pi))
     outside = bool(rng.random() < 0.6)
     px, py = _polar(LIP[1] - 0.02 if outside else LIP[0] + 0.02, angle)
@@ -105,7 +105,7 @@ def _chip(scene: Scene, frame: Frame, light: Light, ease: float, rng: np.random.
 def _contamination(
     scene: Scene, frame: Frame, light: Light, ease: float, rng: np.random.Generator
 ) -> tuple[Scene, Plane]:
-    """Crumbs of something that does not belong there, in the bore or on the lip: opaque, lit, with a small shadow."""
+    """Drop foreign crumbs into the bore or on the lip: opaque, lit, with a small shadow."""
     angle = float(rng.uniform(-np.pi, np.pi))
     px, py = _polar(float(rng.uniform(0.02, BORE - 0.08)) if rng.random() < 0.6 else 0.45, angle)
     radius = _between(0.032, 0.070, ease)
@@ -132,7 +132,7 @@ def _contamination(
 
 
 def _stain(scene: Scene, frame: Frame, light: Light, ease: float, rng: np.random.Generator) -> tuple[Scene, Plane]:
-    """Dried liquid: a thin film that dims or hazes the glass, thicker along its edge."""
+    """Leave dried liquid: a thin film that dims or hazes the glass, thicker along its edge."""
     del light
     angle = float(rng.uniform(-np.pi, np.pi))
     px, py = _polar(float(rng.uniform(SHOULDER[0] - 0.22, SHOULDER[1] - 0.09)), angle)
@@ -150,13 +150,13 @@ def _stain(scene: Scene, frame: Frame, light: Light, ease: float, rng: np.random
 
 
 def _bubble(scene: Scene, frame: Frame, light: Light, ease: float, rng: np.random.Generator) -> tuple[Scene, Plane]:
-    """Gas in the glass: small lenses with a dark outline, a bright heart and a glint."""
+    """Enclose gas in the glass: small lenses with a dark outline, a bright heart and a glint."""
     angle = float(rng.uniform(-np.pi, np.pi))
     size = frame.size
     cover = np.zeros((size, size), np.float32)
     for number in range(1 + int(rng.integers(0, 4))):
         own = _between(0.022, 0.046, ease) * (1.0 if number == 0 else float(rng.uniform(0.35, 0.75)))
-        # The later ones sit beside the first, drawn out around the axis as the glass was.
+        # The later ones sit beside the first, spread around the axis, because the glass was drawn that way.
         spot = angle + (0.0 if number == 0 else float(rng.uniform(-0.35, 0.35)))
         px, py = _polar(float(rng.uniform(SHOULDER[0] + 0.06, SHOULDER[1] - 0.05)), spot)
         x, y = frame.x - np.float32(px), frame.y - np.float32(py)

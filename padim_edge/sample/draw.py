@@ -144,7 +144,7 @@ def _masked(key: _Key, size: int) -> tuple[Pixels, Mask | None]:
     pixels, cover = _draw(key, size, flawed=flawed)
     if not flawed:
         return pixels, None
-    # A line thinner than a pixel covers none of them by much, so the bar is lowered for it.
+    # A line thinner than a pixel covers no pixel by much, so the limit is lower for it.
     return pixels, cover >= min(_NOTICED, 0.6 * float(cover.max()))
 
 
@@ -158,7 +158,7 @@ def _draw(key: _Key, size: int, *, flawed: bool) -> tuple[Pixels, Plane]:
     ids = [seed, CLASSES.index(class_name), _SPLITS.index(split), kind, index]
     thing, noise, flaw = (np.random.default_rng([*ids, purpose]) for purpose in (_THING, _NOISE, _FLAW))
     finer = -(-_FINE // size) if size < _FINE else 1
-    # Steps of the golden ratio spread the ease evenly over however many images are drawn; the first is an easy one.
+    # Steps of the golden ratio spread the ease evenly over any number of images; the first one is easy.
     ease = (0.92 + index * 0.6180339887) % 1.0
     scene, cover, light = (_bottle if class_name == "bottle" else _weave)(
         thing, flaw, defect if flawed else None, ease, size * finer

@@ -1,7 +1,7 @@
-"""Drawing on planes: image coordinates, smooth noise, soft steps, blots and strokes.
+"""Tools to draw on planes: image coordinates, smooth noise, soft steps, blots and strokes.
 
-Every plane is `(S, S)` float32. Positions are image coordinates: x to the right and y downwards, both from -1 to 1,
-so that an image looks the same at every size and one pixel is `2 / S` wide.
+Every plane is `(S, S)` float32. Positions are image coordinates: x to the right and y downwards, both from -1 to 1.
+So an image looks the same at every size, and one pixel is `2 / S` wide.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ Points: TypeAlias = npt.NDArray[np.float64]
 """`(K, 2)` float64, x and y in image coordinates."""
 
 Scene: TypeAlias = npt.NDArray[np.float32]
-"""`(S, S, 3)` float32, RGB, linear light; 0 is black and 1 is the brightest value the sensor keeps."""
+"""`(S, S, 3)` float32, RGB, linear light; 0 is black, and 1 is the brightest value that the sensor records."""
 
 
 def grid(size: int) -> tuple[Plane, Plane]:
-    """Gives x and y of all pixel centres, each `(size, size)` float32 in (-1, 1)."""
+    """Return x and y of all pixel centres, each `(size, size)` float32 in (-1, 1)."""
     axis = ((np.arange(size, dtype=np.float32) + 0.5) * (2.0 / size) - 1.0).astype(np.float32)
     return np.broadcast_to(axis, (size, size)), np.broadcast_to(axis[:, None], (size, size))
 
 
 def ramp(value: Plane, low: float, high: float) -> Plane:
-    """Rises smoothly from 0 at `low` to 1 at `high` (falls when `high < low`)."""
+    """Return a smooth step from 0 at `low` to 1 at `high`; it falls where `high < low`."""
     t = np.clip((value - np.float32(low)) * np.float32(1.0 / (high - low)), 0.0, 1.0)
     return np.asarray(t * t * (3.0 - 2.0 * t), dtype=np.float32)
 
 
 def cloud(rng: np.random.Generator, size: int, cells: int, octaves: int = 1) -> Plane:
-    """Smooth noise of mean about 0 and deviation about 1.
+    """Return smooth noise of mean about 0 and standard deviation about 1.
 
-    The random values sit on a coarse lattice which does not depend on `size`, so the same generator gives the same
-    cloud at every image size.
+    The random values sit on a coarse lattice that does not depend on `size`. So the same generator gives the same cloud
+    at every image size.
 
     Args:
-        rng: Where the lattice values come from.
+        rng: Generator of the lattice values.
         size: Side of the plane in pixels.
-        cells: Lattice points along a side; a bump is about `2 / cells` wide in image coordinates.
-        octaves: How many times the cloud is refined; each refinement is twice as fine and half as strong.
+        cells: Number of lattice points along a side; a bump is about `2 / cells` wide in image coordinates.
+        octaves: Number of layers; each is twice as fine and half as strong as the one before.
     """
     total = np.zeros((size, size), np.float32)
     for octave in range(octaves):
@@ -64,21 +64,21 @@ def blot(
     roughness: float,
     turn: float = 0.0,
 ) -> Plane:
-    """Distance from an irregular ellipse around the origin of `x, y`: 0 in the middle, 1 on its edge.
+    """Return the distance from an irregular ellipse around the origin of `x, y`: 0 in the middle, 1 on its edge.
 
     Args:
-        rng: Where the irregularity comes from.
+        rng: Generator of the irregularity.
         x: Horizontal distance from the middle.
         y: Vertical distance from the middle.
         radius: Half axes in image coordinates.
-        roughness: How far the edge wanders, as a share of the radius; about 0.1 to 0.4.
+        roughness: Deviation of the edge, as a share of the radius; about 0.1 to 0.4.
         turn: Angle of the first axis in radians.
     """
     along = (x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))) * np.float32(1.0 / radius[0])
     aside = (y * np.float32(np.cos(turn)) - x * np.float32(np.sin(turn))) * np.float32(1.0 / radius[1])
     distance = np.sqrt(along * along + aside * aside)
-    # The outline is a sum of waves around the middle, which favours no direction as a lattice of noise would. Powers
-    # of the unit pointer give all the waves without an arc tangent for each pixel.
+    # The outline is a sum of waves around the middle. A lattice of noise would favour some directions. Powers of the
+    # unit pointer give all waves without an arc tangent for each pixel.
     pointer = ((along + 1j * aside) / np.maximum(distance, 1e-6)).astype(np.complex64)
     outline = np.zeros_like(distance)
     wave = pointer
@@ -86,24 +86,24 @@ def blot(
         wave = wave * pointer
         cosine, sine = rng.normal(0.0, 1.6 / order**1.5, 2)
         outline += wave.real * np.float32(cosine) + wave.imag * np.float32(sine)
-    # Bounded, so that an unlucky draw neither swallows the blot nor doubles it.
+    # Bounded, so that no draw makes the blot vanish or doubles it.
     return np.asarray(distance / (1.0 + np.float32(roughness) * np.clip(outline, -1.6, 1.6)), dtype=np.float32)
 
 
 def stroke(size: int, points: Points, half_width: npt.ArrayLike, softness: float = 0.0) -> Plane:
-    """Coverage, 0 to 1, of a line through `points`, anti-aliased.
+    """Return the coverage, 0 to 1, of an anti-aliased line through `points`.
 
     Args:
         size: Side of the plane in pixels.
-        points: `(K, 2)`, the corners of the line in image coordinates.
-        half_width: Half the line's width in image coordinates, one value or one for each corner.
+        points: `(K, 2)` corners of the line in image coordinates.
+        half_width: Half the width of the line in image coordinates, one value or one per corner.
         softness: Width of the blurred edge in image coordinates; never less than one pixel.
     """
     cover = np.zeros((size, size), np.float32)
     pixel = 2.0 / size
     edge = max(pixel, softness)
     widths = np.broadcast_to(np.asarray(half_width, dtype=np.float64), (len(points),))
-    # Each segment only touches the window around it, which keeps a line of many corners cheap.
+    # Each segment changes only the window around it, so a line with many corners stays cheap.
     for (x0, y0), (x1, y1), w0, w1 in zip(points[:-1], points[1:], widths[:-1], widths[1:], strict=True):
         reach = max(w0, w1) + edge
         left, right = (int(np.clip(value, 0, size)) for value in _span(x0, x1, reach, pixel))
@@ -122,7 +122,7 @@ def stroke(size: int, points: Points, half_width: npt.ArrayLike, softness: float
 
 
 def _span(start: float, stop: float, reach: float, pixel: float) -> tuple[float, float]:
-    """First and one-past-last pixel of a stretch of image coordinates."""
+    """Return the first and the one-past-last pixel of a stretch of image coordinates."""
     low, high = min(start, stop) - reach, max(start, stop) + reach
     return np.floor((low + 1.0) / pixel), np.ceil((high + 1.0) / pixel)
 
@@ -130,14 +130,14 @@ def _span(start: float, stop: float, reach: float, pixel: float) -> tuple[float,
 def wander(
     rng: np.random.Generator, start: tuple[float, float], heading: float, length: float, turn: float, corners: int
 ) -> Points:
-    """A line that keeps changing its mind: `(corners, 2)` from `start`, `length` long along the way.
+    """Return a line that changes its direction at random: `(corners, 2)` from `start`, `length` long along the way.
 
     Args:
-        rng: Where the changes of direction come from.
+        rng: Generator of the changes of direction.
         start: First corner in image coordinates.
         heading: First direction in radians.
         length: Length along the line in image coordinates.
-        turn: Deviation of the change of direction at each corner in radians; small is a curl, large is jagged.
+        turn: Standard deviation of the turn at each corner in radians; small for a curl, large for a jagged line.
         corners: Number of corners, at least 2.
     """
     headings = heading + np.cumsum(rng.normal(0.0, turn, corners - 1))
@@ -147,7 +147,7 @@ def wander(
 
 
 def shifted(plane: Plane, dx: float, dy: float) -> Plane:
-    """The plane moved by `(dx, dy)` in image coordinates to the nearest pixel, as a shadow is; zeros come in."""
+    """Move a plane by `(dx, dy)` in image coordinates, to the nearest pixel; zeros come in. Used for shadows."""
     size = plane.shape[0]
     right, down = round(dx * size / 2), round(dy * size / 2)
     moved = np.zeros_like(plane)
@@ -158,5 +158,5 @@ def shifted(plane: Plane, dx: float, dy: float) -> Plane:
 
 
 def blend(scene: Scene, paint: npt.ArrayLike, alpha: Plane) -> Scene:
-    """Lays `paint` (`(3,)` or `(S, S, 3)`) over the scene with the opacity `alpha`, 0 to 1."""
+    """Lay `paint` (`(3,)` or `(S, S, 3)`) over the scene with the opacity `alpha`, 0 to 1."""
     return scene + (np.asarray(paint, dtype=np.float32) - scene) * alpha[..., None]

@@ -1,4 +1,4 @@
-"""The inspection station: how light and camera differ a little from image to image."""
+"""The inspection station. Its light and camera vary a little from image to image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from padim_edge.sample.field import Scene, grid
 __all__ = ["Light", "choose_light", "expose"]
 
 _MIDDLE_AZIMUTH = -2.25
-"""The lamp hangs at the upper left, as it does by convention."""
+"""Mean direction of the lamp in radians: the upper left, as is the convention."""
 
 
 @dataclass(frozen=True)
@@ -20,21 +20,21 @@ class Light:
     """Lamp and camera during one image."""
 
     azimuth: float
-    """Direction that the lamp shines from, in radians in image coordinates."""
+    """Direction of the lamp, in radians in image coordinates."""
     level: float
     """Brightness, about 0.95 to 1.05."""
     slope: float
-    """How much brighter the lamp's side is than the middle, 0 to 0.1."""
+    """Brightness of the lamp's side relative to the middle, minus 1; 0 to 0.1."""
     warmth: float
-    """Red gain minus 1, and 1 minus blue gain; about -0.03 to 0.03."""
+    """Gain of red minus 1, and 1 minus the gain of blue; about -0.03 to 0.03."""
     blur: float
-    """Deviation of the lens blur in pixels of an image 320 pixels wide, 0.45 to 0.8."""
+    """Standard deviation of the lens blur, in pixels of an image 320 pixels wide; 0.45 to 0.8."""
     noise: float
-    """Deviation of the sensor noise, as a share of the full range, 0.006 to 0.011."""
+    """Standard deviation of the sensor noise, as a share of the full range; 0.006 to 0.011."""
 
 
 def choose_light(rng: np.random.Generator) -> Light:
-    """Draws the lamp and camera of one image."""
+    """Choose lamp and camera of one image at random."""
     return Light(
         azimuth=_MIDDLE_AZIMUTH + float(rng.uniform(-0.05, 0.05)),
         level=float(rng.uniform(0.95, 1.05)),
@@ -46,12 +46,12 @@ def choose_light(rng: np.random.Generator) -> Light:
 
 
 def expose(scene: Scene, light: Light, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Takes the image: `(S, S, 3)` linear light in, `(S, S, 3)` uint8 RGB out.
+    """Take the image: `(S, S, 3)` linear light in, `(S, S, 3)` uint8 RGB out.
 
     Args:
-        scene: What stands before the camera.
+        scene: The scene before the camera.
         light: Lamp and camera.
-        rng: Where the sensor noise comes from. How much is drawn depends on the size only, never on the scene.
+        rng: Generator of the sensor noise. The number of values drawn depends on the size only, never on the scene.
     """
     size = scene.shape[0]
     x, y = grid(size)
@@ -59,9 +59,8 @@ def expose(scene: Scene, light: Light, rng: np.random.Generator) -> npt.NDArray[
     level = np.float32(light.level) * (1.0 + np.float32(light.slope) * nearer - 0.07 * (x * x + y * y))
     gains = np.array([1.0 + light.warmth, 1.0, 1.0 - light.warmth], dtype=np.float32)
     lit = _blurred(scene, light.blur * size / 320.0) * level[..., None] * gains
-    # The square root stands in for the display curve. It also turns the growth of shot noise with brightness into one
-    # constant deviation, so the noise can be added after it. Most of it is shared by the channels, as after
-    # demosaicing.
+    # The square root stands in for the display curve. After it, shot noise has the same deviation at every brightness,
+    # so the noise is added after it. Most of the noise is common to all channels, as after demosaicing.
     shared = rng.standard_normal((size, size, 1), dtype=np.float32)
     single = rng.standard_normal((size, size, 3), dtype=np.float32)
     grain = (shared + np.float32(0.6) * single) * np.float32(light.noise)
@@ -70,7 +69,7 @@ def expose(scene: Scene, light: Light, rng: np.random.Generator) -> npt.NDArray[
 
 
 def _blurred(scene: Scene, sigma: float) -> Scene:
-    """Gaussian blur along both sides with a kernel of at most 2 * 3 + 1 taps; edges repeat."""
+    """Blur along both sides with a Gaussian kernel of at most 2 * 3 + 1 taps; edges repeat."""
     radius = int(min(3, max(1, round(2.5 * sigma))))
     taps = np.exp(-0.5 * (np.arange(radius + 1) / max(sigma, 0.2)) ** 2)
     taps = (taps / (2.0 * taps.sum() - taps[0])).astype(np.float32)

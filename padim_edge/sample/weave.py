@@ -1,4 +1,4 @@
-"""The texture class: twill cloth, pale warp threads over and under blue weft threads, close up."""
+"""The texture class: a close view of twill cloth, pale warp threads over and under blue weft threads."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from padim_edge.sample.light import Light
 __all__ = ["TABLE", "THREADS", "WARP", "WEFT", "Cloth", "lay", "shade"]
 
 THREADS = 24
-"""Threads along each side of the image; one is `2 / THREADS` wide in image coordinates."""
+"""Number of threads along each side of the image; one is `2 / THREADS` wide in image coordinates."""
 WARP = np.array([0.66, 0.60, 0.49], dtype=np.float32)
 """Reflectance of the threads that run down the image: raw cotton."""
 WEFT = np.array([0.105, 0.175, 0.285], dtype=np.float32)
 """Reflectance of the threads that run across: dyed blue."""
 TABLE = np.array([0.012, 0.012, 0.013], dtype=np.float32)
-"""Reflectance of what lies under the cloth."""
+"""Reflectance of the table under the cloth."""
 
 _SPARE = 6
-"""Threads that the tables hold beyond each border, for cloth that is laid off the middle or pushed aside."""
+"""Number of threads in the tables beyond each border, for cloth that is laid off the middle or pushed aside."""
 _REPEAT = 4
-"""Crossings after which the twill repeats: two over, two under, one further on each thread."""
+"""Number of crossings after which the twill repeats: two over, two under, shifted by one on each thread."""
 _CRIMP = 0.42
-"""How far a thread swings up and down, in thread widths."""
+"""Height by which a thread swings up and down, in thread widths."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ class Cloth:
     down: Plane
     """`(S, S)`, position across the weft threads, likewise."""
     swing: Plane
-    """`(S, S)`, factor on the over and under: 1 is right, -1 exchanges over and under, 0 lies flat."""
+    """`(S, S)`, factor on the swing: 1 is right, -1 exchanges over and under, 0 is flat."""
     warp: Plane
-    """`(S, S)`, 0 to 1: how much of the warp thread is there."""
+    """`(S, S)`, share of the warp thread that is present, 0 to 1."""
     weft: Plane
-    """`(S, S)`, 0 to 1: how much of the weft thread is there."""
+    """`(S, S)`, share of the weft thread that is present, 0 to 1."""
     tone: Plane
-    """`(S, S)`, factor about 1: uneven dye and brushing."""
+    """`(S, S)`, factor about 1 for uneven dye and brushing."""
     grain: Plane
-    """`(S, S)`, about 0 with deviation 1: single fibres."""
+    """`(S, S)`, single fibres; mean about 0, standard deviation about 1."""
     threads: npt.NDArray[np.float32]
-    """`(2, THREADS + 2 * _SPARE, 3)`, for each warp and weft thread: half width, brightness, phase of the twist."""
+    """`(2, THREADS + 2 * _SPARE, 3)`, half width, brightness and phase of the twist of each warp and weft thread."""
 
     @property
     def size(self) -> int:
@@ -57,7 +57,7 @@ class Cloth:
 
 
 def lay(rng: np.random.Generator, size: int) -> Cloth:
-    """Lays a new piece of the same cloth under the camera, a little shifted, turned and uneven."""
+    """Lay a new piece of the same cloth under the camera, a little shifted, turned and uneven."""
     phase = rng.uniform(0.0, _REPEAT, 2)
     turn = float(np.deg2rad(rng.uniform(-1.2, 1.2)))
     pitch = THREADS / 2 * float(rng.uniform(0.99, 1.01))
@@ -89,7 +89,7 @@ def lay(rng: np.random.Generator, size: int) -> Cloth:
 
 
 def shade(cloth: Cloth, light: Light) -> Scene:
-    """Draws the cloth: at each point the higher thread hides the lower one.
+    """Draw the cloth. At each point, the higher thread hides the lower one.
 
     A thread is a rounded ridge whose middle line swings up where it goes over and down where it goes under. The lamp
     stands low, so the flank that faces it is bright and the valleys between threads are dark.
@@ -105,7 +105,7 @@ def shade(cloth: Cloth, light: Light) -> Scene:
     sharpness = np.float32(cloth.size / THREADS * 0.55)
     on_top = np.clip(0.5 + (warp_height - weft_height) * sharpness, 0.0, 1.0)
     gap = np.abs(warp_height - weft_height)
-    # Where a thread dives under another it lies in that one's shadow.
+    # Where a thread dives under another, it lies in its shadow.
     crevice = 0.55 + 0.45 * np.minimum(gap * 2.2, 1.0)
     brightness = cloth.tone * crevice
     warp_shade, weft_shade = warp_shade * brightness * on_top, weft_shade * brightness * (1.0 - on_top)
@@ -117,14 +117,14 @@ def shade(cloth: Cloth, light: Light) -> Scene:
 def _thread(
     cloth: Cloth, direction: int, number: Plane, aside: Plane, along: Plane, lamp: tuple[float, float]
 ) -> tuple[Plane, Plane]:
-    """Height and brightness of the warp (`direction` 0) or the weft (1).
+    """Return height and brightness of the warp (`direction` 0) or the weft (1).
 
     Args:
         cloth: The cloth.
         direction: 0 for the threads that run down, 1 for those that run across.
-        number: `(S, S)`, which thread.
+        number: `(S, S)`, number of the thread.
         aside: `(S, S)`, distance from the thread's middle line in thread widths, -0.5 to 0.5.
-        along: `(S, S)`, way along the thread in thread widths, counted from where its repeat begins.
+        along: `(S, S)`, position along the thread in thread widths, from the start of its repeat.
         lamp: Direction of the lamp as (aside, along).
     """
     table = cloth.threads[direction]
@@ -134,7 +134,7 @@ def _thread(
     roundness = np.sqrt(np.maximum(1.0 - flank * flank, 0.0))
     angle = along * np.float32(2.0 * np.pi / _REPEAT)
     wave = np.sin(angle)
-    # A sine that is cut flat: the thread runs level over the two threads that it covers.
+    # A clipped sine: the thread runs level over the two threads that it covers.
     level = np.clip(1.5 * wave, -1.0, 1.0) * cloth.swing
     incline = np.where(np.abs(wave) < 2.0 / 3.0, np.cos(angle), 0.0) * cloth.swing
     height = np.float32(_CRIMP) * level + 0.40 * roundness - 0.40

@@ -1,7 +1,7 @@
-"""What can be wrong with a cloth: one function for each kind of defect.
+"""Defects of a cloth: one function for each kind.
 
-Each takes `ease`, 0 to 1: 1 is a defect that nobody overlooks, 0 is one that needs a second look.
-A cover is `(S, S)` float32, 0 to 1: how much of each pixel the defect changed.
+Each takes `ease`, 0 to 1: a defect of 1 is obvious, one of 0 needs a second look.
+A cover is `(S, S)` float32, 0 to 1: the share of each pixel that the defect changed.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from padim_edge.sample.weave import THREADS, WARP, WEFT, Cloth
 __all__ = ["FAULTS", "MARKS", "Fault", "Mark"]
 
 Fault: TypeAlias = Callable[[Cloth, float, np.random.Generator], tuple[Cloth, Plane]]
-"""Changes the cloth before it is drawn; gives the changed cloth and the cover."""
+"""Function that changes the cloth before it is drawn. Returns the changed cloth and the cover."""
 
 Mark: TypeAlias = Callable[[Scene, Light, float, np.random.Generator], tuple[Scene, Plane]]
-"""Changes the drawn cloth; gives the new scene and the cover."""
+"""Function that changes the drawn cloth. Returns the new scene and the cover."""
 
 _PITCH = 2.0 / THREADS
 """Width of a thread in image coordinates."""
 
 
 def _between(low: float, high: float, share: float) -> float:
-    """The value that lies `share` of the way from `low` to `high`."""
+    """Return the value at `share` of the way from `low` to `high`."""
     return low + (high - low) * share
 
 
 def _somewhere(rng: np.random.Generator, reach: float) -> tuple[float, float]:
-    """A point at most `reach` from the middle along each side."""
+    """Choose a point at random, at most `reach` from the middle along each side."""
     px, py = rng.uniform(-reach, reach, 2)
     return float(px), float(py)
 
 
 def _crossing(cloth: Cloth, point: tuple[float, float]) -> tuple[int, int]:
-    """The numbers of the warp and weft thread that cross at a point of the image."""
+    """Return the numbers of the warp and the weft thread that cross at a point of the image."""
     column, row = (int(np.clip((value + 1.0) / 2.0 * cloth.size, 0, cloth.size - 1)) for value in point)
     return int(np.floor(cloth.across[row, column])), int(np.floor(cloth.down[row, column]))
 
 
 def _cut_thread(cloth: Cloth, ease: float, rng: np.random.Generator) -> tuple[Cloth, Plane]:
-    """One warp thread is missing over some crossings; its ends are frayed and its neighbours lean into the gap."""
+    """Cut one warp thread over some crossings. Its ends are frayed, and its neighbours lean into the gap."""
     column, row = _crossing(cloth, _somewhere(rng, 0.6))
     half = _between(1.6, 4.2, ease)
     fray = 0.25 * cloud(rng, cloth.size, 110)
@@ -68,14 +68,14 @@ def _cut_thread(cloth: Cloth, ease: float, rng: np.random.Generator) -> tuple[Cl
 
 
 def _hole(cloth: Cloth, ease: float, rng: np.random.Generator) -> tuple[Cloth, Plane]:
-    """Both threads are gone and the cloth around is pushed aside; the dark table shows through."""
+    """Tear a hole: both threads are gone, the cloth around is pushed aside, and the dark table shows through."""
     px, py = _somewhere(rng, 0.7)
     radius = _between(0.055, 0.125, ease) * float(rng.uniform(0.9, 1.1))
     x, y = grid(cloth.size)
     x, y = x - np.float32(px), y - np.float32(py)
     shape = (radius, radius * float(rng.uniform(0.65, 1.0)))
     distance = blot(rng, x, y, shape, 0.22, float(rng.uniform(0.0, np.pi)))
-    # Warp and weft do not break at the same places: where one ends early, the other still reaches into the hole.
+    # Warp and weft break at different places. Where one ends early, the other still reaches into the hole.
     fray = 0.14 * cloud(rng, cloth.size, 80)
     gone_warp, gone_weft = ramp(distance + fray, 1.02, 0.92), ramp(distance - fray, 1.06, 0.96)
     around = ramp(distance, 1.5, 1.0)
@@ -91,7 +91,7 @@ def _hole(cloth: Cloth, ease: float, rng: np.random.Generator) -> tuple[Cloth, P
 
 
 def _misweave(cloth: Cloth, ease: float, rng: np.random.Generator) -> tuple[Cloth, Plane]:
-    """Over and under are exchanged in a block of crossings, or one thread floats over many of them."""
+    """Exchange over and under in a block of crossings, or let one thread float over many of them."""
     column, row = _crossing(cloth, _somewhere(rng, 0.55))
     if rng.random() < 0.5:
         wide, high = 1.0, 2.0 * round(_between(2.0, 4.0, ease))
@@ -105,7 +105,7 @@ def _misweave(cloth: Cloth, ease: float, rng: np.random.Generator) -> tuple[Clot
 
 
 def _foreign_fibre(scene: Scene, light: Light, ease: float, rng: np.random.Generator) -> tuple[Scene, Plane]:
-    """A hair or a coloured fibre lies on the cloth in a loose curl and throws a thin shadow."""
+    """Lay a hair or a coloured fibre on the cloth, in a loose curl with a thin shadow."""
     size = scene.shape[0]
     colours = np.array([(0.50, 0.035, 0.03), (0.02, 0.018, 0.016), (0.62, 0.52, 0.10), (0.03, 0.22, 0.09)])
     colour = colours[int(rng.integers(len(colours)))].astype(np.float32)
@@ -125,7 +125,7 @@ def _foreign_fibre(scene: Scene, light: Light, ease: float, rng: np.random.Gener
 
 
 def _knot(scene: Scene, light: Light, ease: float, rng: np.random.Generator) -> tuple[Scene, Plane]:
-    """A lump of yarn stands up from the cloth: twisted, lit on the side of the lamp, with a shadow on the other."""
+    """Raise a twisted lump of yarn from the cloth, lit on the side of the lamp, with a shadow on the other."""
     px, py = _somewhere(rng, 0.75)
     size = scene.shape[0]
     yarn = (WARP if rng.random() < 0.5 else WEFT) * np.float32(1.1)
@@ -151,7 +151,7 @@ def _knot(scene: Scene, light: Light, ease: float, rng: np.random.Generator) -> 
 
 
 def _stain(scene: Scene, light: Light, ease: float, rng: np.random.Generator) -> tuple[Scene, Plane]:
-    """Oil, coffee or ink has soaked in: darker, with a soft rim where it dried; the weave still shows."""
+    """Soak the cloth with oil, coffee or ink: darker, with a soft rim where it dried; the weave still shows."""
     del light
     px, py = _somewhere(rng, 0.6)
     size = scene.shape[0]

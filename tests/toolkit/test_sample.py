@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from padim_edge import sample
+from padim_edge.sample import draw
 from padim_edge_artifact.errors import PadimEdgeError
 
 KINDS = [(name, defect) for name in sample.CLASSES for defect in sample.DEFECTS[name]]
@@ -26,25 +27,68 @@ FEW = 10
 """Pixels beyond the mask that may differ by more, where such a shift of a tenth of a pixel meets a hard edge."""
 
 
+def forget() -> None:
+    """Let the next call draw again instead of taking a drawn image."""
+    draw._kept.cache_clear()
+
+
 @pytest.mark.parametrize("class_name", sample.CLASSES)
 def test_the_same_call_draws_the_same_image(class_name: str) -> None:
-    np.testing.assert_array_equal(
-        sample.draw_good(class_name, 3, seed=1, size=SMALL), sample.draw_good(class_name, 3, seed=1, size=SMALL)
-    )
+    first = sample.draw_good(class_name, 3, seed=1, size=SMALL)
+    forget()
+    np.testing.assert_array_equal(first, sample.draw_good(class_name, 3, seed=1, size=SMALL))
 
 
 @pytest.mark.parametrize(("class_name", "defect"), KINDS)
 def test_the_same_call_draws_the_same_defect(class_name: str, defect: str) -> None:
-    first, again = (sample.draw_defect(class_name, defect, 2, size=SMALL) for _ in range(2))
+    first = sample.draw_defect(class_name, defect, 2, size=SMALL)
+    forget()
+    again = sample.draw_defect(class_name, defect, 2, size=SMALL)
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
 
 
+def test_an_image_is_drawn_once_and_every_caller_gets_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = 0
+
+    def counting(*arguments: object, **keywords: object) -> object:
+        nonlocal drawn
+        drawn += 1
+        return plain(*arguments, **keywords)
+
+    plain = draw._draw
+    monkeypatch.setattr(draw, "_draw", counting)
+    forget()
+    for _ in range(2):
+        pixels = sample.draw_good("weave", 0, size=SMALL)
+        flawed, mask = sample.draw_defect("weave", "hole", 0, size=SMALL)
+        assert pixels.any()
+        assert flawed.any()
+        assert not mask.all()
+        pixels[:] = flawed[:] = 0
+        mask[:] = True
+    assert drawn == 2
+
+
+def test_drawn_images_take_little_memory() -> None:
+    """The figure that the documentation names, and no image beyond the size that it holds for."""
+    side = draw._LARGEST_KEPT
+    assert draw._kept.cache_info().maxsize * side * side * 4 <= 132e6
+    whole = sum(len(sample.images(name)) for name in sample.CLASSES)
+    assert whole <= draw._kept.cache_info().maxsize
+    before = draw._kept.cache_info()
+    sample.draw_good("weave", 10_000, size=side + 1)
+    assert draw._kept.cache_info() == before
+
+
 def test_an_image_does_not_depend_on_the_ones_drawn_before_it() -> None:
-    short = list(sample.images("weave", size=SMALL, train=1, test_good=1, per_defect=1))
-    long = {image.path: image for image in sample.images("weave", size=SMALL, train=2, per_defect=2)}
-    for image in short:
-        np.testing.assert_array_equal(image.pixels, long[image.path].pixels)
+    short = {
+        image.path: image.pixels for image in sample.images("weave", size=SMALL, train=1, test_good=1, per_defect=1)
+    }
+    forget()
+    long = {image.path: image.pixels for image in sample.images("weave", size=SMALL, train=2, per_defect=2)}
+    for path, pixels in short.items():
+        np.testing.assert_array_equal(pixels, long[path])
 
 
 @pytest.mark.parametrize("class_name", sample.CLASSES)
@@ -111,6 +155,14 @@ def test_bottles_stand_at_the_same_place() -> None:
         np.testing.assert_allclose(middle, 0.5, atol=0.022)
 
 
+def test_listing_the_sample_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draw, "_draw", None)
+    (image,) = sample.images("bottle", train=1, test_good=0, per_defect=0)
+    assert str(image.path) == "train/good/000.png"
+    with pytest.raises(TypeError):
+        sample.draw_good("bottle", 10_000, size=SMALL)
+
+
 def test_images_come_in_the_order_of_the_layout() -> None:
     drawn = list(sample.images("bottle", size=SMALL, train=2, test_good=1, per_defect=1))
     assert [str(image.path) for image in drawn] == [
@@ -141,6 +193,7 @@ def test_written_files_are_the_drawn_images(tmp_path: Path) -> None:
 
 def test_writing_again_gives_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("one", "two"):
+        forget()
         sample.write(sample.images("bottle", size=64, train=1, test_good=0, per_defect=0), tmp_path / folder)
     one, two = ((tmp_path / folder / "bottle/train/good/000.png").read_bytes() for folder in ("one", "two"))
     assert one == two
