@@ -82,12 +82,13 @@ import resource
 import sys
 from pathlib import Path
 sys.path += sys.argv[2:]
-from test_kept import SOME
-from padim_edge_artifact import PadimEdgeError, kept
+from drawn_statistics import SOME
+from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact.kept import write_kept
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
 try:
-    kept.save(Path(sys.argv[1]), SOME)
+    write_kept(Path(sys.argv[1]), SOME)
 except PadimEdgeError as error:
     print(error)
 """

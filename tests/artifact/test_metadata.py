@@ -15,24 +15,33 @@ from hypothesis import strategies as st
 from padim_edge_artifact import ArtifactError, Metadata, Preprocessing
 from padim_edge_artifact.calibration import Calibration
 from padim_edge_artifact.metadata import Backbone, Digests, Reduction, SelfTest, from_json, to_json
+from padim_edge_artifact.method import PRECISIONS, REDUCTIONS, TARGETS, Method, Precision
 from padim_edge_artifact.names import FORMAT_VERSION
 from padim_edge_artifact.preprocessing import INTERPOLATIONS
-from padim_edge_model.comparable import Reference
+from padim_edge_artifact.reference import Reference
 
 SMALL = Metadata(
     class_name="bottle",
     created_by="padim-edge 0.1.0",
-    preset="edge",
-    preprocessing=Preprocessing((256, 320), (224, 240), "bilinear"),
-    backbone=Backbone("toy", ("a", "b"), (4, 8), "drawn", "0f", "Apache-2.0"),
-    reduction=Reduction("random", 2, 7, (1, 5), None),
-    pooling=3,
-    ridge=0.01,
-    sigma=4.0,
+    method=Method(
+        "edge",
+        Preprocessing((256, 320), (224, 240), "bilinear"),
+        "toy",
+        ("a", "b"),
+        "random",
+        dims=2,
+        seed=7,
+        shares=(0.25, 0.75),
+        pooling=3,
+        pool_patches=True,
+        ridge=0.01,
+        sigma=4.0,
+        precision=Precision("fp16", "cpu", 64),
+    ),
+    backbone=Backbone((4, 8), "drawn", "0f", "Apache-2.0"),
+    reduction=Reduction((1, 5), None),
     grid=(56, 60),
     images=209,
-    precision="fp32",
-    target="cpu",
     threshold=12.5,
     threshold_rule="largest score",
     false_alarm_rate=0.01,
@@ -42,28 +51,26 @@ SMALL = Metadata(
     roi=(1, 2),
     digests=Digests("ab", "cd", "bottle.onnx.data", 4096),
     self_test=SelfTest(3.25, (1.0, 2.0), 0.001),
-    pool_patches=True,
-    rank=64,
-    diagonal=False,
     revision=2,
     parent="ef",
     statistics="fa",
 )
 
 SMALL_JSON = (
-    '{"backbone":{"channels":[4,8],"layers":["a","b"],"licence":"Apache-2.0","name":"toy","weights":"drawn",'
-    '"weights_digest":"0f"},"calibration":{"images":2,"scores":[9.0,12.5]},'
-    '"class_name":"bottle","created_by":"padim-edge 0.1.0","diagonal":false,'
+    '{"backbone":{"channels":[4,8],"licence":"Apache-2.0","weights":"drawn","weights_digest":"0f"},'
+    '"calibration":{"images":2,"scores":[9.0,12.5]},"class_name":"bottle","created_by":"padim-edge 0.1.0",'
     '"digests":{"data":"cd","data_bytes":4096,"data_file":"bottle.onnx.data","model":"ab"},'
-    '"extrapolated":true,"false_alarm_rate":0.01,"format_version":1,'
-    '"grid":[56,60],"parent":"ef","images":209,"pool_patches":true,"pooling":3,"precision":"fp32","preprocessing":{"camera":null,"crop":[224,240],'
-    '"interpolation":"bilinear","resize":[256,320]},"preset":"edge","rank":64,"reduction":{"channels":[1,5],"dims":2,'
-    '"kind":"random","seed":7,"stage_dims":null},'
-    '"reference":{"brightness":[90.5,110.0],"contrast":[20.0,30.0],"mean":"AA==","shift":2},"revision":2,"ridge":0.01,'
-    '"roi":[1,2],"self_test":{"map_samples":[1.0,2.0],"score":3.25,'
-    '"tolerance":0.001},"sigma":4.0,"statistics":"fa","target":"cpu","threshold":12.5,"threshold_rule":"largest score"}'
+    '"extrapolated":true,"false_alarm_rate":0.01,"format_version":2,"grid":[56,60],"images":209,'
+    '"method":{"backbone":"toy","dims":2,"layers":["a","b"],"pool_patches":true,"pooling":3,'
+    '"precision":{"diagonal":false,"name":"fp16","rank":64,"target":"cpu"},'
+    '"preprocessing":{"camera":null,"crop":[224,240],"interpolation":"bilinear","resize":[256,320]},"preset":"edge",'
+    '"reduction":"random","ridge":0.01,"seed":7,"shares":[0.25,0.75],"sigma":4.0},"parent":"ef",'
+    '"reduction":{"channels":[1,5],"stage_dims":null},'
+    '"reference":{"brightness":[90.5,110.0],"contrast":[20.0,30.0],"mean":"AA==","shift":2},"revision":2,'
+    '"roi":[1,2],"self_test":{"map_samples":[1.0,2.0],"score":3.25,"tolerance":0.001},"statistics":"fa",'
+    '"threshold":12.5,"threshold_rule":"largest score"}'
 )
-"""What format version 1 is: files in the field hold exactly this. Change it only together with FORMAT_VERSION."""
+"""What format version 2 is: files in the field hold exactly this. Change it only together with FORMAT_VERSION."""
 
 Path = tuple[str | int, ...]
 
@@ -83,21 +90,43 @@ def preprocessings(draw: st.DrawFn) -> Preprocessing:
     return Preprocessing((height, width), crop, draw(st.sampled_from(INTERPOLATIONS)))
 
 
+@st.composite
+def precisions(draw: st.DrawFn) -> Precision:
+    rank = draw(st.none() | st.integers(1, 2**53))
+    diagonal = rank is None and draw(st.booleans())
+    return Precision(draw(st.sampled_from(PRECISIONS)), draw(st.sampled_from(TARGETS)), rank, diagonal)
+
+
+@st.composite
+def methods(draw: st.DrawFn) -> Method:
+    layers = draw(st.lists(st.text(min_size=1, max_size=9), min_size=1, max_size=5))
+    positive = st.floats(0, exclude_min=True, allow_infinity=False)
+    return Method(
+        draw(texts),
+        draw(preprocessings()),
+        draw(texts),
+        tuple(layers),
+        draw(st.sampled_from(REDUCTIONS)),
+        dims=draw(st.integers(1, 2**53)),
+        seed=draw(st.integers(0, 2**53)),
+        shares=draw(st.none() | st.tuples(*[positive] * len(layers))),
+        pooling=2 * draw(st.integers(0, 99)) + 1,
+        pool_patches=draw(st.booleans()),
+        ridge=draw(positive),
+        sigma=draw(st.floats(0, allow_infinity=False)),
+        precision=draw(precisions()),
+    )
+
+
 metadatas = st.builds(
     Metadata,
     class_name=texts,
     created_by=texts,
-    preset=texts,
-    preprocessing=preprocessings(),
-    backbone=st.builds(Backbone, texts, several(texts), several(whole), texts, texts, texts),
-    reduction=st.builds(Reduction, texts, whole, whole, st.none() | several(whole), st.none() | several(whole)),
-    pooling=whole,
-    ridge=reals,
-    sigma=reals,
+    method=methods(),
+    backbone=st.builds(Backbone, several(whole), texts, texts, texts),
+    reduction=st.builds(Reduction, st.none() | several(whole), st.none() | several(whole)),
     grid=st.tuples(whole, whole),
     images=whole,
-    precision=texts,
-    target=texts,
     threshold=reals,
     threshold_rule=texts,
     false_alarm_rate=reals,
@@ -107,9 +136,6 @@ metadatas = st.builds(
     roi=st.none() | several(whole),
     digests=st.builds(Digests, texts, st.none() | texts, st.none() | texts, whole),
     self_test=st.builds(SelfTest, reals, several(reals), reals),
-    pool_patches=st.booleans(),
-    rank=st.none() | whole,
-    diagonal=st.booleans(),
     revision=whole,
     parent=st.none() | texts,
     statistics=st.none() | texts,
@@ -138,18 +164,14 @@ def changed(path: Path, value: Any) -> str:
 
 EVERY = list(paths(json.loads(SMALL_JSON)))
 FIELDS = [path for path in EVERY if isinstance(path[-1], str) and path != ("format_version",)]
-LATER = {
-    "pool_patches": False,
-    "rank": None,
-    "diagonal": False,
-    "revision": 1,
-    "parent": None,
-    "statistics": None,
+OPTIONAL = {
+    *(("method", "preprocessing", key) for key in ("crop", "interpolation", "camera")),
+    ("method", "precision"),
+    *(("method", "precision", key) for key in ("name", "target", "rank", "diagonal")),
+    *((key,) for key in ("revision", "parent", "statistics")),
 }
-"""Fields of format version 1 that its first files do not have, and what they then are."""
-OPTIONAL = {*(("preprocessing", key) for key in ("crop", "interpolation", "camera")), *((key,) for key in LATER)}
 """They have defaults."""
-TRUTHS = {("extrapolated",), ("pool_patches",), ("diagonal",)}
+TRUTHS = {("extrapolated",), ("method", "pool_patches"), ("method", "precision", "diagonal")}
 
 
 @settings(deadline=None)
@@ -164,7 +186,7 @@ def test_the_same_metadata_always_gives_the_same_text(metadata: Metadata) -> Non
     assert to_json(from_json(to_json(metadata))) == to_json(metadata)
 
 
-def test_the_text_of_format_version_1_never_changes() -> None:
+def test_the_text_of_format_version_2_never_changes() -> None:
     assert to_json(SMALL) == SMALL_JSON
     assert from_json(SMALL_JSON) == SMALL
 
@@ -174,23 +196,26 @@ def test_unknown_fields_are_ignored_so_that_a_version_can_gain_some() -> None:
     assert from_json(changed(("backbone", "news"), 1)) == SMALL
 
 
-def test_files_from_before_the_later_fields_are_read() -> None:
+def test_fields_with_a_default_may_be_missing() -> None:
     content = json.loads(SMALL_JSON)
-    for key in LATER:
+    for key in ("revision", "parent", "statistics"):
         del content[key]
-    assert from_json(json.dumps(content)) == dataclasses.replace(SMALL, **LATER)
+    del content["method"]["precision"]
+    expected = dataclasses.replace(SMALL, method=dataclasses.replace(SMALL.method, precision=Precision()))
+    assert from_json(json.dumps(content)) == dataclasses.replace(expected, revision=1, parent=None, statistics=None)
 
 
 @pytest.mark.parametrize(
-    ("later", "words"),
+    ("form", "words"),
     [
-        ({"rank": None}, "fp16 for cpu"),
+        ({}, "fp16 for cpu"),
         ({"rank": 32}, "fp16 for cpu, rank 32"),
-        ({"rank": None, "diagonal": True}, "fp16 for cpu, variances only"),
+        ({"diagonal": True}, "fp16 for cpu, variances only"),
     ],
 )
-def test_the_numbers_say_precision_target_and_form(later: dict[str, Any], words: str) -> None:
-    assert dataclasses.replace(SMALL, precision="fp16", **later).numbers == words
+def test_the_precision_says_name_target_and_form(form: dict[str, Any], words: str) -> None:
+    method = dataclasses.replace(SMALL.method, precision=Precision("fp16", **form))
+    assert str(dataclasses.replace(SMALL, method=method).precision) == words
 
 
 @pytest.mark.parametrize("path", FIELDS, ids=lambda path: ".".join(map(str, path)))
@@ -209,6 +234,8 @@ def test_a_value_of_the_wrong_type_is_named(path: Path, wrong: Any) -> None:
     """An object where a number stands, a truth value where a count stands, a list where a name stands."""
     if path in TRUTHS and wrong is True:
         wrong = "true"  # where a truth value is right
+    if path == ("method", "precision") and wrong == {"a": 1}:
+        wrong = "fp16"  # where an object is right, and all of its fields have defaults
     with pytest.raises(ArtifactError) as caught:
         from_json(changed(path, wrong))
     name = next(key for key in reversed(path) if isinstance(key, str))
@@ -231,10 +258,13 @@ def test_a_value_of_the_wrong_type_is_named(path: Path, wrong: Any) -> None:
         (("grid",), [56, 60, 1]),
         (("calibration",), None),
         (("extrapolated",), 1),
-        (("pool_patches",), 0),
-        (("diagonal",), None),
-        (("rank",), 2.5),
-        (("rank",), True),
+        (("method", "pool_patches"), 0),
+        (("method", "precision", "diagonal"), None),
+        (("method", "precision", "rank"), 2.5),
+        (("method", "precision", "rank"), True),
+        (("method", "dims"), 2.0),
+        (("method", "layers"), "a"),
+        (("method", "shares"), [0.25, "0.75"]),
         (("calibration", "scores"), None),
         (("digests", "data"), 0),
     ],
@@ -244,13 +274,31 @@ def test_near_misses_are_refused(path: Path, wrong: object) -> None:
         from_json(changed(path, wrong))
 
 
-@pytest.mark.parametrize("version", [0, FORMAT_VERSION + 1, "1", None, [1], ...])
+@pytest.mark.parametrize("version", [0, FORMAT_VERSION - 1, FORMAT_VERSION + 1, "2", None, [2], ...])
 def test_another_format_version_is_refused_and_both_are_named(version: object) -> None:
     with pytest.raises(ArtifactError) as caught:
         from_json(changed(("format_version",), version))
     shown = None if version is ... else version
     assert f"format version {shown!r}" in str(caught.value)
     assert f"version {FORMAT_VERSION}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("method", "reduction"), "lda", "there is no reduction 'lda'"),
+        (("method", "dims"), 0, "dims is 0"),
+        (("method", "shares"), [1.0], "shares is (1.0,)"),
+        (("method", "precision", "name"), "fp8", "there is no precision 'fp8'"),
+        (("method", "precision", "diagonal"), True, "exclude each other"),
+        (("method", "preprocessing", "resize"), [0, 320], "expected positive ones"),
+    ],
+)
+def test_a_method_that_cannot_be_is_refused_and_its_place_is_named(path: Path, value: object, words: str) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        from_json(changed(path, value))
+    assert f"{'.'.join(('metadata', *map(str, path[:-1])))} cannot be used" in str(caught.value)
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "1", '"text"', "[" * 100_000, SMALL_JSON[:-1]])

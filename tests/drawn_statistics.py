@@ -1,0 +1,63 @@
+"""Statistics with drawn numbers, complete with a recipe: what tests of statistics files share. Needs numpy only."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from padim_edge_artifact import Preprocessing, Statistics
+from padim_edge_artifact.kept import CodesRecord, Kept, PartRecord, Progress, Recipe
+from padim_edge_artifact.metadata import Backbone, Reduction
+from padim_edge_artifact.method import Method, Precision
+from padim_edge_artifact.reference import Seen
+
+__all__ = ["METHOD", "RECIPE", "SOME", "symmetric", "with_method"]
+
+_RANDOM = np.random.default_rng(0)
+
+
+def symmetric(patches: int, dims: int) -> np.ndarray:
+    """Drawn symmetric matrices `(patches, dims, dims)`."""
+    half = _RANDOM.standard_normal((patches, dims, dims))
+    return half + half.transpose(0, 2, 1)
+
+
+METHOD = Method(
+    "edge",
+    Preprocessing((16, 24)),
+    "builtin",
+    ("a", "b"),
+    "random",
+    dims=3,
+    seed=0,
+    shares=None,
+    pooling=3,
+    pool_patches=False,
+    ridge=0.003,
+    sigma=4.0,
+    precision=Precision("int8"),
+)
+RECIPE = Recipe(
+    class_name="bottle",
+    created_by="padim-edge 0",
+    method=METHOD,
+    backbone=Backbone((2, 3), "drawn", "0" * 64, "Apache-2.0"),
+    reduction=Reduction((0, 2, 4), None),
+    parts=(
+        PartRecord("part0", 1, (2, 3), CodesRecord("part0_codes", (0.25,), (7,))),
+        PartRecord("part1", 2, (1, 1), None),
+    ),
+)
+SOME = Kept(
+    RECIPE,
+    b"a graph",
+    Statistics(7, _RANDOM.standard_normal((6, 3)), symmetric(6, 3), (2, 3)),
+    Seen(7, _RANDOM.random((2, 3)), (10.0, 20.5), (1.0, 2.0), 1),
+    Progress(9, "of these", (("b.png", "b.png is torn"),)),
+)
+
+
+def with_method(**changes: object) -> Recipe:
+    """RECIPE with other fields of its method."""
+    return dataclasses.replace(RECIPE, method=dataclasses.replace(METHOD, **changes))  # type: ignore[arg-type]
