@@ -22,6 +22,9 @@ __all__ = ["Evaluation", "Scored", "mean", "summary"]
 _WORST = 6
 """Number of misses and of false alarms that a report shows with their images."""
 
+_REPORTED = ("false_alarm_rate", "miss_rate", *METRICS[:-2])
+"""Metrics in the order of the report: first what a user of the threshold meets."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -178,7 +181,7 @@ class Evaluation:
         curve = self.pixel.curve
         return ClassReport(
             class_name=self.class_name,
-            metrics=self.metrics,
+            metrics={name: self.metrics[name] for name in _REPORTED},
             reasons=self.reasons,
             kinds=self._kind_rows(),
             calibration=np.array(metadata.calibration.scores),
@@ -277,10 +280,11 @@ def _facts(detector: Detector, model: str) -> dict[str, str]:
         "Made by": metadata.created_by,
         "Preset": method.preset,
         "Precision": str(metadata.precision),
-        "Backbone": f"{method.backbone}, {metadata.backbone.weights}",
+        "Backbone": method.backbone,
+        "Weights": metadata.backbone.weights,
         "Embedding": f"{method.dims} dimensions, {method.reduction}",
-        "Input": f"{height} x {width} pixels (height x width)",
-        "Good images": str(metadata.images),
+        "Input, height x width": f"{height} x {width} pixels",
+        "Good images fitted on": str(metadata.images),
         "Threshold set with": f"{metadata.calibration.images} {metadata.threshold_rule}",
         "Device": detector.device,
     }

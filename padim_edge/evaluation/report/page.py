@@ -170,11 +170,11 @@ class _Metric:
 
 _METRICS = {
     "image_auroc": _Metric("Image AUROC", "chance that an anomalous image scores higher than a good one"),
-    "image_ap": _Metric("Average precision", "mean precision over all anomalous images, sorted by score"),
+    "image_ap": _Metric("Image AP", "average precision when images are sorted by score"),
     "best_f1": _Metric("Best F1", "best balance of hits and false alarms that any threshold reaches here"),
     "best_f1_threshold": _Metric("Best-F1 threshold", "threshold with the best F1", "number"),
     "pixel_auroc": _Metric("Pixel AUROC", "chance that a defective pixel has a higher value than a good one"),
-    "pro": _Metric("PRO", "mean share of each defect that is found, while at most 30 % of the good pixels are marked"),
+    "pro": _Metric("PRO", "share of each defect's area found, mean up to a false-positive rate of 30 %"),
     "false_alarm_rate": _Metric("False alarms", "share of good images above the threshold", "percent"),
     "miss_rate": _Metric("Misses", "share of anomalous images not above the threshold", "percent"),
 }
@@ -297,7 +297,7 @@ def _histogram(number: int, report: ClassReport) -> Markup | None:
         above = int((scores > report.threshold).sum())
         return plots.Strip(_short(label), f"{above} of {len(scores)} above", role, scores)
 
-    strips = [strip("good, training", "calibration", report.calibration)] if len(report.calibration) else []
+    strips = [strip("good, calibration", "calibration", report.calibration)] if len(report.calibration) else []
     strips += [
         strip("good, test" if kind == GOOD else kind, "good" if kind == GOOD else "defect", scores)
         for kind, scores in report.scores.items()

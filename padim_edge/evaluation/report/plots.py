@@ -49,7 +49,7 @@ class Strip:
     label: str
     """Name of the row."""
     note: str
-    """Text behind the label."""
+    """Text at the other end of the row."""
     role: str
     """Role that sets the colour: `calibration`, `good` or `defect`."""
     scores: npt.NDArray[np.floating]
@@ -99,10 +99,13 @@ def histogram(strips: Sequence[Strip], threshold: float, *, label: str, salt: st
             if len(scores):
                 heights = base + 0.56 * counts / counts.max()
                 axes.stairs(heights, edges, baseline=base, fill=True, color=_ROLES[strip.role], linewidth=0.5)
-            slot = f"slot{i}slot"
-            texts[slot] = escape(strip.label) + Markup(' <tspan class="note">{}</tspan>').format(strip.note)
-            axes.text(0, base + 0.66, slot, transform=axes.get_yaxis_transform(), color=_INK, clip_on=False)
-        axes.axvline(threshold, color=_INK, linewidth=1.4, dashes=(4, 3))
+            # The line spares the texts above the bars.
+            axes.plot([threshold] * 2, [base, base + 0.6], color=_INK, linewidth=1.4, dashes=(4, 2), clip_on=False)
+            for text, x, end, colour in ((strip.label, 0.0, "left", _INK), (strip.note, 0.99, "right", _MUTED)):
+                slot = f"slot{i}{end}"
+                texts[slot] = escape(text)
+                place = axes.get_yaxis_transform()
+                axes.text(x, base + 0.68, slot, transform=place, ha=end, color=colour, clip_on=False)
         share = float(axes.transAxes.inverted().transform(axes.transData.transform((threshold, 0)))[0])
         axes.annotate(
             label,
@@ -113,8 +116,7 @@ def histogram(strips: Sequence[Strip], threshold: float, *, label: str, salt: st
             color=_INK,
         )
         svg = _svg(figure)
-    for slot, text in texts.items():
-        svg = svg.replace(slot, text)
+    svg = re.sub(r"slot\d+(?:left|right)", lambda found: texts[found[0]], svg)
     return Markup(svg)  # noqa: S704 - matplotlib's own text, and the labels are escaped above
 
 
