@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from padim_edge_runtime.devices import providers, tensorrt
+from padim_edge_runtime.devices import engines, providers, tensorrt
 
 __all__ = ["FakeOnnxruntime", "FakeSession", "install", "with_tensorrt"]
 
@@ -134,8 +134,8 @@ def install(patch: pytest.MonkeyPatch, *arguments: Any, **keywords: Any) -> Fake
 def with_tensorrt(patch: pytest.MonkeyPatch, cache: Path) -> FakeOnnxruntime:
     """The same with TensorRT 10.9 and a GPU of compute capability 8.9, and the user's cache in this folder."""
     patch.setattr(tensorrt, "version", lambda: "10.9.0")
-    patch.setattr(tensorrt, "_capability", lambda: "8.9")
-    patch.delenv(tensorrt.CACHE_VARIABLE, raising=False)
+    patch.setattr(engines, "_capability", lambda: "8.9")
+    patch.delenv(engines.CACHE_VARIABLE, raising=False)
     patch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     patch.setenv("XDG_CACHE_HOME", str(cache))
     return install(patch, "tensorrt cuda cpu", "tensorrt cuda cpu", assigned={"tensorrt": 40}, computes=True)

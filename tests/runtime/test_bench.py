@@ -9,7 +9,9 @@ import golden
 import pytest
 from commands import run
 
-from padim_edge_runtime.bench.measure import FEWEST, bench, footprint, sensors
+from padim_edge_runtime.bench import sensors
+from padim_edge_runtime.bench.measure import FEWEST, Workload, bench
+from padim_edge_runtime.memory import resident
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_its_figures_fit_together(model: Path) -> None:
     parts: list[int] = []
-    found = bench(model, "cpu", batches=(1, 3), seconds=0.2, progress=parts.append)
+    found = bench(model, "cpu", Workload((1, 3), 0.2), progress=parts.append)
     assert (found.device, found.model, found.refused) == ("cpu", model.name, ())
     assert found.calls >= FEWEST
     assert 0 < found.p50_ms <= found.p95_ms <= found.p99_ms
@@ -27,8 +29,8 @@ def test_its_figures_fit_together(model: Path) -> None:
     assert [each.batch for each in found.throughput] == [1, 3]
     for each in found.throughput:
         assert each.rate == pytest.approx(1e3 * each.batch / each.milliseconds, rel=0.05)
-    assert len(parts) == 4
-    assert (found.memory is None) == (footprint.resident("self") is None)
+    assert len(parts) == Workload((1, 3)).parts == 4
+    assert (found.memory is None) == (resident() is None)
 
 
 def test_the_command_prints_a_table_and_json(model: Path) -> None:
@@ -139,7 +141,7 @@ def test_heat_and_power_stand_in_the_result(model: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sensors, "temperatures", lambda: {"cpu": next(degrees)})
     monkeypatch.setattr(sensors, "power", lambda: {"VDD_IN": 5.0})
     monkeypatch.setattr(sensors, "energy", lambda: {"package-0": next(joules)})
-    found = bench(model, "cpu", batches=(), seconds=0.1)
+    found = bench(model, "cpu", Workload((), 0.1))
     assert found.celsius == {"cpu": (40.0, 45.0)}
     assert found.watts["VDD_IN"] == 5.0
     assert found.watts["package-0"] > 0

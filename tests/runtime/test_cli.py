@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import drawn_images
 import golden as files
-import images
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from padim_edge_artifact import read_metadata
-from padim_edge_runtime.cli import app
+from padim_edge_runtime.cli import app, program
 
 KEYS = ["path", "score", "p_value", "threshold", "anomalous", "regions", "width", "height", "milliseconds"]
 """Of one object of `infer --json`, in this order; scripts in the field rely on them. More may follow."""
@@ -64,9 +64,9 @@ def parts(tmp_path: Path) -> Path:
     """Two good parts and a defective one, in a tree."""
     folder = tmp_path / "parts"
     (folder / "line 1").mkdir(parents=True)
-    images.good(60, (90, 120)).save(folder / "a.png")
-    images.good(61).save(folder / "line 1" / "b.JPG")
-    images.defective(62, (100, 140))[0].save(folder / "line 1" / "c.bmp")
+    drawn_images.good(60, (90, 120)).save(folder / "a.png")
+    drawn_images.good(61).save(folder / "line 1" / "b.JPG")
+    drawn_images.defective(62, (100, 140))[0].save(folder / "line 1" / "c.bmp")
     return folder
 
 
@@ -83,6 +83,7 @@ def test_json_lines_have_the_promised_keys_and_types(run: Run, golden: Path, par
         assert each["milliseconds"] > 0
         assert each["notes"] == []
     assert [each["anomalous"] for each in found] == [False, False, True]
+    assert [each["verdict"] for each in found] == ["good", "good", "anomalous"]
     assert [(each["width"], each["height"]) for each in found] == [(120, 90), (96, 96), (140, 100)]
     (line,) = stderr.splitlines()
     assert "3 images: 1 anomalous" in line
@@ -91,7 +92,7 @@ def test_json_lines_have_the_promised_keys_and_types(run: Run, golden: Path, par
 
 @pytest.mark.parametrize("model", [files.WHOLE, files.CROPPED], ids=["whole frame", "cropped"])
 def test_regions_stand_where_the_defect_is_in_the_image_as_given(run: Run, model: Path, tmp_path: Path) -> None:
-    image, (x, y, w, h) = images.defective(62, (200, 280))
+    image, (x, y, w, h) = drawn_images.defective(62, (200, 280))
     image.save(tmp_path / "c.png")
     (found,) = objects(run("infer", model, tmp_path / "c.png", "--json")[0])
     region = found["regions"][0]
@@ -135,7 +136,7 @@ def test_a_threshold_may_be_given(run: Run, golden: Path, parts: Path) -> None:
 @pytest.mark.parametrize("threshold", ["nan", "inf", "-inf", "-1"])
 def test_a_threshold_that_is_no_distance_is_refused(run: Run, golden: Path, parts: Path, threshold: str) -> None:
     sentence = refused(run("infer", golden, parts, "--json", f"--threshold={threshold}", code=1))
-    assert f"--threshold is {float(threshold)}" in sentence
+    assert f"the threshold is {float(threshold)}, expected a distance of 0 or more" in sentence
 
 
 def test_one_unreadable_image_does_not_stop_the_others(run: Run, golden: Path, parts: Path) -> None:
@@ -144,7 +145,8 @@ def test_one_unreadable_image_does_not_stop_the_others(run: Run, golden: Path, p
     stdout, stderr = run("infer", golden, parts, "--json", code=1)
     found = objects(stdout)
     assert [Path(each["path"]).name for each in found] == ["a.png", "b broken.png", "b.JPG", "c.bmp"]
-    assert list(found[1]) == ["path", "error"]
+    assert list(found[1]) == ["path", "error", "verdict"]
+    assert found[1]["verdict"] == "unreadable"
     assert "b broken.png cannot be decoded" in found[1]["error"]
     assert "1 unreadable" in stderr
 
@@ -168,7 +170,7 @@ def test_only_unreadable_images(run: Run, golden: Path, tmp_path: Path) -> None:
 
 
 def test_what_was_changed_in_an_image_is_told(run: Run, golden: Path, tmp_path: Path) -> None:
-    images.good(1).convert("RGBA").save(tmp_path / "a.png")
+    drawn_images.good(1).convert("RGBA").save(tmp_path / "a.png")
     stdout, stderr = run("infer", golden, tmp_path / "a.png", "--json")
     assert objects(stdout)[0]["notes"] == ["transparency was dropped"]
     assert "a.png: transparency was dropped" in stderr
@@ -201,7 +203,7 @@ def test_a_table_is_replaced_whole_or_not_at_all(
 
     table = tmp_path / "table.csv"
     table.write_text("old")
-    monkeypatch.setattr("padim_edge_runtime.judge.judge", interrupted)
+    monkeypatch.setattr("padim_edge_runtime.pipeline.inspect_many", interrupted)
     assert "interrupted" in refused(run("infer", golden, parts, "--csv", table, code=1))
     assert table.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "table.csv"]
@@ -227,7 +229,7 @@ def test_heatmaps_never_overwrite_each_other(run: Run, golden: Path, tmp_path: P
     names = (one / "a.png", one / "a.bmp", one / "a.tif", one / "a-2.png", two / "a.png")
     for i, path in enumerate(names):
         path.parent.mkdir(parents=True, exist_ok=True)
-        images.good(i, (40 + i, 50)).save(path)
+        drawn_images.good(i, (40 + i, 50)).save(path)
     run("infer", golden, one, two, two / "a.png", "--heatmaps", tmp_path / "heat")
     written = [path for path in (tmp_path / "heat").rglob("*") if path.is_file()]
     assert len(written) == 6
@@ -293,7 +295,12 @@ def test_inspect_prints_the_metadata(run: Run, golden_data: Path) -> None:
     assert found["class_name"] == metadata.class_name
     assert found["threshold"] == metadata.threshold
     assert found["digests"]["model"] == metadata.digests.model
-    assert found["preprocessing"] == {"resize": [72, 80], "crop": [64, 48], "interpolation": "bilinear", "camera": None}
+    assert found["method"]["preprocessing"] == {
+        "resize": [72, 80],
+        "crop": [64, 48],
+        "interpolation": "bilinear",
+        "camera": None,
+    }
     stdout, stderr = run("inspect", golden_data)
     for shown in ("disc", "toy stage1, stage2, stage3", "72x80", "64x48", "Apache-2.0", "golden_data.onnx.data"):
         assert shown in stdout
@@ -350,7 +357,6 @@ def test_a_broken_toolkit_does_not_take_infer_down(
     run: Run, golden: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its commands are missing, and a line says so."""
-    from padim_edge_runtime import cli
 
     class Entry:
         value = "padim_edge.cli:register"
@@ -359,9 +365,9 @@ def test_a_broken_toolkit_does_not_take_infer_down(
             raise ImportError("libtorch.so is missing")
 
     told: list[str] = []
-    monkeypatch.setattr(cli, "entry_points", lambda **_: [Entry()])
-    monkeypatch.setattr(cli, "warn", told.append)
-    cli._add_toolkit()
+    monkeypatch.setattr(program, "entry_points", lambda **_: [Entry()])
+    monkeypatch.setattr(program, "warn", told.append)
+    program._add_commands_of_others()
     assert told == [
         "the commands of padim_edge.cli:register are missing (libtorch.so is missing); install padim-edge again"
     ]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import images
+import drawn_images
 import pytest
 
 
@@ -20,7 +20,7 @@ def spawn(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
 
 
 def test_names_that_do_not_fit_the_terminals_encoding_are_printed_somehow(golden: Path, tmp_path: Path) -> None:
-    images.good(1).save(tmp_path / "图片.png")
+    drawn_images.good(1).save(tmp_path / "图片.png")
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1:strict", "PYTHONUTF8": "0"}
     stdout, stderr = spawn("infer", golden, tmp_path, "--device", "cpu", env=environment).communicate(timeout=60)
     assert b"\\u56fe\\u7247.png" in stdout
@@ -31,7 +31,7 @@ def test_names_that_are_no_text_are_judged_and_tabled(golden: Path, tmp_path: Pa
     if sys.platform != "linux":
         pytest.skip("only Linux has names that are no text")
     raw = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
-    images.good(1).save(buffer := io.BytesIO(), "PNG")
+    drawn_images.good(1).save(buffer := io.BytesIO(), "PNG")
     raw.write_bytes(buffer.getvalue())
     arguments = ("infer", golden, raw, "--device", "cpu", "--csv", tmp_path / "t.csv", "--heatmaps", tmp_path / "heat")
     process = spawn(*arguments)
@@ -48,7 +48,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(golden: Path, tmp_path: Path, t
     folder = tmp_path / "many"
     folder.mkdir()
     for i in range(3):
-        images.good(i).save(folder / f"{i}.png")
+        drawn_images.good(i).save(folder / f"{i}.png")
     process = spawn("infer", golden, folder, "--device", "cpu", *(("--csv", tmp_path / "t.csv") if table else ()))
     assert process.stdout
     assert process.stderr

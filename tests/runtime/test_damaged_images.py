@@ -10,7 +10,7 @@ import time
 import zlib
 from pathlib import Path
 
-import images
+import drawn_images
 import numpy as np
 import pytest
 from PIL import Image
@@ -43,7 +43,7 @@ def refusal(path: Path) -> str:
 
 def encoded(kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    images.good(1, (48, 64)).save(buffer, kind, **options)
+    drawn_images.good(1, (48, 64)).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -122,7 +122,7 @@ def test_a_svg_and_an_onnx_are_no_images(tmp_path: Path, golden: Path) -> None:
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".tif", ".webp"])
 def test_animations_and_many_pages_are_refused(tmp_path: Path, suffix: str) -> None:
     """Which of the frames should be judged?"""
-    frames = [images.good(i, (48, 64)) for i in range(3)]
+    frames = [drawn_images.good(i, (48, 64)) for i in range(3)]
     path = tmp_path / f"a{suffix}"
     frames[0].save(path, save_all=True, append_images=frames[1:])
     assert "has 3 frames, expected a single image" in refusal(path)
@@ -154,15 +154,15 @@ def bmp_header(side: int) -> bytes:
 
 BOMBS = {"bomb.png": png_header(60_000), "bomb.bmp": bmp_header(60_000)}
 
-PEAK = r"""
-import re, sys
+PEAK = """
+import sys
 from pathlib import Path
-from padim_edge_runtime import ImageError, images
+from padim_edge_runtime import ImageError, image_files
+from padim_edge_runtime.memory import peak_memory
 try:
     image_files.read(Path(sys.argv[1]))
 except ImageError as error:
-    # Not ru_maxrss: a child inherits the peak of the process that forked it.
-    print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
+    print(peak_memory() // 2**20)
     print(error)
 """
 

@@ -15,11 +15,15 @@ from types import SimpleNamespace
 import pytest
 from commands import run
 
-from padim_edge_runtime.doctor import installer, jetson, trial
+from padim_edge_runtime import memory
+from padim_edge_runtime.devices.driver import Driver
+from padim_edge_runtime.devices.tiny import tiny_model
+from padim_edge_runtime.doctor import installer, jetson
 from padim_edge_runtime.doctor import look as doctor
 from padim_edge_runtime.doctor.findings import FAILED, FINE, NOTE, Finding, Report, guarded
 from padim_edge_runtime.doctor.look import distributions, examine
-from padim_edge_runtime.doctor.trial import Trial, tiny_model, tried
+from padim_edge_runtime.doctor.trial import Trial, tried
+from padim_edge_runtime.memory import Available
 
 HERE = Trial("1.31.1", "onnxruntime", ("CPUExecutionProvider",), ("cpu",), {}, None)
 
@@ -136,14 +140,14 @@ def test_what_is_named_and_does_not_load_is_told_with_its_reason() -> None:
     assert found["device cuda"].verdict == NOTE
     assert "named by onnxruntime, but not usable: it is out of order" in found["device cuda"].value
     # With a GPU, something is wrong; TensorRT need not be there.
-    found = by_name(list(doctor._devices(dataclasses.replace(half, capabilities=("8.9",)), None)))
+    found = by_name(list(doctor._devices(dataclasses.replace(half, driver=Driver(("8.9",))), None)))
     assert found["device cuda"].verdict == FAILED
     assert found["device tensorrt"].verdict == NOTE
 
 
 def test_a_gpu_that_the_cpu_package_cannot_use_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "distributions", lambda: {"onnxruntime": "1.31.1"})
-    with_gpu = dataclasses.replace(HERE, capabilities=("8.9",))
+    with_gpu = dataclasses.replace(HERE, driver=Driver(("8.9",)))
     found = by_name(list(doctor._devices(with_gpu, None)))["device cuda"]
     assert found.verdict == NOTE
     assert re.search(r"uninstall -y onnxruntime\b.*, then .*padim-edge-runtime\[gpu\]", str(found.cure))
@@ -168,7 +172,7 @@ if "driver" not in sys.argv: say(step="driver"); os.abort()
     found = tried()
     assert (found.usable, found.ended, found.failure) == (("cpu",), ("cuda",), None)
     assert found.refused == {"tensorrt": "not here", "cuda": "trying it ended the interpreter with signal 6"}
-    assert (found.missing, found.capabilities) == (("libcuda.so.1",), ())
+    assert (found.missing, found.driver) == (("libcuda.so.1",), Driver())
     cuda = by_name(list(doctor._devices(found, None)))["device cuda"]
     assert (cuda.verdict, cuda.cure) == (FAILED, "use --device cpu, not auto")
 
@@ -271,12 +275,35 @@ def test_telemetry_that_was_switched_on_is_told(monkeypatch: pytest.MonkeyPatch)
     assert found.verdict == FINE
 
 
-def test_little_memory_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal: 1000000 kB\nMemAvailable: 100000 kB\n")
-    assert doctor._memory_mb(tmp_path / "meminfo") == (1000, 100)
-    assert doctor._memory_mb(tmp_path / "none") == (None, None)
-    monkeypatch.setattr(doctor, "_memory_mb", lambda: (1000.0, 100.0))
-    assert by_name(list(doctor._machine()))["memory"].verdict == NOTE
+@pytest.mark.parametrize(
+    ("there", "value", "verdict"),
+    [
+        (Available(10**9, 10**8), "100 MB free of 1000", NOTE),
+        (Available(4 * 10**9, 2 * 10**9), "2000 MB free of 4000", FINE),
+        (None, "this system does not say", NOTE),
+    ],
+)
+def test_little_memory_is_a_note(
+    monkeypatch: pytest.MonkeyPatch, there: Available | None, value: str, verdict: str
+) -> None:
+    monkeypatch.setattr(memory, "of_machine", lambda: there)
+    found = by_name(list(doctor._machine()))["memory"]
+    assert (found.value, found.verdict) == (value, verdict)
+    assert (found.cure is not None) == (there is not None and verdict == NOTE)
+
+
+def test_what_no_model_of_ours_has_run_on_is_not_promised() -> None:
+    """CUDA, TensorRT and Jetsons: a device that works is told, with the remark that it is untested."""
+    listed = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+    everything = Trial("1.31.1", "onnxruntime-gpu", listed, ("tensorrt", "cuda", "cpu"), {}, None)
+    found = by_name(list(doctor._devices(everything, None)))
+    assert found["device cpu"].value == "usable, tried out"
+    for device in ("tensorrt", "cuda"):
+        assert found[f"device {device}"].verdict == NOTE
+        assert "has not been tested on it yet, so run padim-edge verify" in found[f"device {device}"].value
+    (board,) = doctor._jetson(jetson.Jetson("NVIDIA Jetson Orin NX", "36.4.3", "6"), everything)
+    assert "has not been tested on it yet" in board.value
+    assert Report(tuple(found.values()), everything.usable).healthy
 
 
 def test_nothing_usable_ends_with_exit_code_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,4 +326,3 @@ def test_a_guard_keeps_what_was_found_apart() -> None:
     first, second = guarded("x", half)
     assert first == Finding("a", "b")
     assert (second.name, second.value) == ("x", "could not be looked at (RuntimeError: c)")
-    assert trial.SECONDS >= 60

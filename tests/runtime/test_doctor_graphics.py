@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from padim_edge_runtime.doctor import elf, graphics, jetson
+from padim_edge_runtime.devices.driver import Driver, Load, driver
+from padim_edge_runtime.doctor import elf, graphics, jetson, libraries
 from padim_edge_runtime.doctor.findings import FAILED, FINE, NOTE, Finding
+from padim_edge_runtime.doctor.trial import Trial
 
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:
     return {each.name: each for each in findings}
 
 
-def missing(*names: str) -> graphics.Load:
+def missing(*names: str) -> Load:
     def load(name: str) -> object:
         if name in names:
             raise OSError(f"{name}: cannot open shared object file")
@@ -56,7 +58,7 @@ def shared_library(names: tuple[str, ...]) -> bytes:
 
 
 def test_needed_libraries_are_read_from_the_file(providers: Path) -> None:
-    assert graphics.libraries(providers) == {
+    assert libraries.libraries(providers) == {
         "cuda": ("libcublasLt.so.13", "libcurand.so.10", "libcuda.so.1"),
         "tensorrt": ("libnvinfer.so.10", "libcudnn.so.9"),
     }
@@ -75,18 +77,28 @@ def test_the_file_reader_agrees_with_a_real_library() -> None:
     assert any(name.startswith("libc.so") for name in elf.needed(path))
 
 
+def trial(lacking: tuple[str, ...] | None, devices: tuple[str, ...] = (), knows: int | None = None) -> Trial:
+    """What was tried out, on a machine with these GPUs whose driver knows this CUDA."""
+    driver = Driver(devices, knows)
+    return Trial("1.31.1", "onnxruntime-gpu", (), ("cpu",), {}, None, missing=lacking, driver=driver)
+
+
 def looked_at(
-    providers: Path, *lacking: str, devices: tuple[str, ...] = (), board: jetson.Jetson | None = None, **more: object
+    providers: Path,
+    *lacking: str,
+    devices: tuple[str, ...] = (),
+    board: jetson.Jetson | None = None,
+    knows: int | None = None,
+    packages: tuple[str, ...] = ("onnxruntime-gpu",),
+    machine: str = "x86_64",
 ) -> dict[str, Finding]:
-    how = {"found": ("onnxruntime-gpu",), **more}
-    return by_name(
-        list(graphics.examine("1.31.1", "x86_64", board, lacking=lacking, devices=devices, folder=providers, **how))
-    )
+    found = trial(lacking, devices, knows)
+    return by_name(list(graphics.examine(found, machine, board, found=packages, folder=providers)))
 
 
 def test_missing_libraries_are_those_that_do_not_load(providers: Path) -> None:
-    assert graphics.missing(missing("libcuda.so.1", "libcudnn.so.9"), providers) == ["libcuda.so.1", "libcudnn.so.9"]
-    assert graphics.missing(missing(), providers) == []
+    assert libraries.missing(missing("libcuda.so.1", "libcudnn.so.9"), providers) == ["libcuda.so.1", "libcudnn.so.9"]
+    assert libraries.missing(missing(), providers) == []
 
 
 def test_missing_libraries_are_named_with_what_brings_them(providers: Path) -> None:
@@ -101,12 +113,11 @@ def test_missing_libraries_are_named_with_what_brings_them(providers: Path) -> N
     assert looked_at(providers, *lacking)["libraries for cuda"].verdict == NOTE
     assert looked_at(providers)["libraries for cuda"].verdict == FINE
     # One that was built from source must not be overwritten.
-    own = looked_at(providers, "libcurand.so.10", found=())["libraries for cuda"]
+    own = looked_at(providers, "libcurand.so.10", packages=())["libraries for cuda"]
     assert own.cure == "install CUDA 13 and cuDNN 9"
     # Nobody has looked.
-    assert "libraries for cuda" not in by_name(
-        list(graphics.examine("1.31.1", "x86_64", None, lacking=None, devices=(), folder=providers))
-    )
+    nobody = by_name(list(graphics.examine(trial(None), "x86_64", None, folder=providers)))
+    assert "libraries for cuda" not in nobody
 
 
 def test_libraries_that_packages_brought_are_found_and_told(tmp_path: Path) -> None:
@@ -159,19 +170,7 @@ def test_an_old_driver_is_told(providers: Path) -> None:
     ],
 )
 def test_a_gpu_without_kernels_is_told(providers: Path, machine: str, capability: str, lacking: bool) -> None:
-    found = by_name(
-        list(
-            graphics.examine(
-                "1.31.1",
-                machine,
-                None,
-                lacking=(),
-                devices=(capability,),
-                found=("onnxruntime-gpu",),
-                folder=providers,
-            )
-        )
-    )
+    found = looked_at(providers, devices=(capability,), machine=machine)
     assert ("kernels" in found) == lacking
     if lacking:
         assert capability in found["kernels"].value
@@ -179,7 +178,7 @@ def test_a_gpu_without_kernels_is_told(providers: Path, machine: str, capability
 
 
 def test_the_driver_is_asked_for_capabilities() -> None:
-    class Driver:
+    class Library:
         def cuDriverGetVersion(self, version: object) -> int:  # noqa: N802  NVIDIA's name
             ctypes.cast(version, ctypes.POINTER(ctypes.c_int))[0] = 13020  # type: ignore[arg-type]
             return 0
@@ -196,6 +195,5 @@ def test_the_driver_is_asked_for_capabilities() -> None:
             ctypes.cast(value, ctypes.POINTER(ctypes.c_int))[0] = answer  # type: ignore[arg-type]
             return 0
 
-    assert graphics.driver(lambda _: Driver()) == (("9.0", "8.6"), 13)
-    assert graphics.driver(missing("libcuda.so.1")) == ((), None)
-    assert graphics.capabilities(lambda _: Driver()) == ("9.0", "8.6")
+    assert driver(lambda _: Library()) == Driver(("9.0", "8.6"), 13)
+    assert driver(missing("libcuda.so.1")) == Driver((), None)

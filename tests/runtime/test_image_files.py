@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import images
+import drawn_images
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -96,7 +96,7 @@ def test_a_palettes_transparency_is_dropped_and_noted(tmp_path: Path, transparen
 def test_an_alpha_channel_is_dropped_and_noted(tmp_path: Path, mode: str, suffix: str) -> None:
     """The colours stand as they are stored; nothing is blended with a ground that nobody chose."""
     image = Image.fromarray(smooth()).convert(mode)
-    image.putalpha(Image.fromarray(images.noise(0, SIZE)[..., 0]))
+    image.putalpha(Image.fromarray(drawn_images.noise(0, SIZE)[..., 0]))
     image.save(tmp_path / f"a{suffix}")
     pixels, notes = read(tmp_path / f"a{suffix}")
     stored = np.asarray(image)
@@ -240,7 +240,7 @@ sides = st.integers(8, 90)
 def test_a_crop_is_the_uncropped_frame_cut(
     width: int, height: int, rows: int, columns: int, data: st.DataObject, interpolation: str
 ) -> None:
-    image = Image.fromarray(images.noise(0, (height, width)))
+    image = Image.fromarray(drawn_images.noise(0, (height, width)))
     crop = (data.draw(st.integers(1, rows)), data.draw(st.integers(1, columns)))
     cut = Preprocessing((rows, columns), crop, interpolation)
     whole = image_files.prepare(image, Preprocessing((rows, columns), None, interpolation))
@@ -260,7 +260,7 @@ def test_an_image_of_one_colour_keeps_it(width: int, height: int, level: int) ->
 
 
 def test_an_image_of_the_frames_size_is_not_touched() -> None:
-    pixels = images.noise(1, (40, 50))
+    pixels = drawn_images.noise(1, (40, 50))
     assert np.array_equal(image_files.prepare(Image.fromarray(pixels), Preprocessing((40, 50))), pixels)
 
 
@@ -287,7 +287,44 @@ def test_the_judged_box_is_where_the_frames_pixels_come_from() -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_the_order_of_the_two_axes_is_ours_and_not_pillows(size: tuple[int, int], mode: str) -> None:
     """Pillow 13 shrinks tall images vertically first, older ones never; the frame must be the same on both."""
-    image = Image.fromarray(images.noise(3, size)).convert(mode)
+    image = Image.fromarray(drawn_images.noise(3, size)).convert(mode)
     wide = image.resize((40, size[0]), Image.Resampling.BICUBIC)
     wanted = np.asarray(wide.resize((40, 30), Image.Resampling.BICUBIC).convert("RGB"))
     np.testing.assert_array_equal(image_files.prepare(image, Preprocessing((30, 40))), wanted)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(
+    "size", [(300, 200), (64, 64), (31, 97), (1000, 33)], ids=["smaller", "the same", "larger", "both"]
+)
+def test_grey_images_give_the_same_frame_whether_kept_grey_or_not(
+    tmp_path: Path, size: tuple[int, int], interpolation: str
+) -> None:
+    """Models are fitted on the one and run on the other."""
+    noise = drawn_images.noise(5, size)[..., 0]
+    Image.fromarray(noise).save(tmp_path / "8.png")
+    Image.fromarray(noise.astype(np.uint16) * 200).save(tmp_path / "16.png")
+    Image.fromarray(noise).save(tmp_path / "8.jpg")
+    turned = Image.fromarray(noise)
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    for preprocessing in (
+        Preprocessing((64, 64), None, interpolation),
+        Preprocessing((72, 80), (64, 48), interpolation),
+    ):
+        for path in tmp_path.iterdir():
+            kept, usual = image_files.read(path, keep_grey=True), image_files.read(path)
+            assert kept.image.mode == "L"
+            assert usual.image.mode == "RGB"
+            assert kept.image.size == usual.image.size == (size if "turned" in path.name else size[::-1])
+            assert kept.notes == usual.notes
+            frame = image_files.prepare(usual.image, preprocessing)
+            assert np.array_equal(image_files.prepare(kept.image, preprocessing), frame), path
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "1"])
+def test_images_of_other_modes_become_rgb_also_where_grey_is_kept(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "a.tif"
+    drawn_images.good(1).convert(mode).save(path)
+    assert image_files.read(path, keep_grey=True).image.mode == "RGB"

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import golden as files
 import drawn_images
+import golden as files
 import pytest
 import wheels
 from wheels import ENVIRONMENT, ROOT, uv

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import images
+import drawn_images
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,12 +28,15 @@ def bump(size: tuple[int, int], peak: float) -> np.ndarray:
 @pytest.mark.parametrize("size", [(8, 8), (8, 300), (300, 8), (63, 65), (480, 640)])
 @pytest.mark.parametrize("anomalous", [False, True])
 def test_any_size_is_kept_also_the_smallest(size: tuple[int, int], anomalous: bool) -> None:
-    image = Image.fromarray(images.noise(0, size))
-    assert draw(image, bump(size, 30), anomalous=anomalous).shape == (*size, 3)
+    image = Image.fromarray(drawn_images.noise(0, size))
+    shown = draw(image, bump(size, 30), anomalous=anomalous)
+    assert shown.shape == (*size, 3)
+    middle = shown[size[0] // 2, size[1] // 2]
+    assert (middle == 255).all() or middle[0] > middle[2], "an outline, or warm"
 
 
 def test_far_below_the_threshold_the_image_shows_unchanged_but_for_the_caption() -> None:
-    image = images.good(0, (200, 300))
+    image = drawn_images.good(0, (200, 300))
     shown = draw(image, np.full((200, 300), THRESHOLD * 0.45))
     changed = (shown != np.asarray(image)).any(axis=-1)
     rows, columns = np.nonzero(changed)
@@ -92,13 +95,43 @@ def test_what_the_model_did_not_see_is_darkened() -> None:
 
 
 def test_the_image_itself_is_left_alone() -> None:
-    image = images.good(0)
+    image = drawn_images.good(0)
     before = np.array(image)
     draw(image, bump((96, 96), 30))
     assert np.array_equal(np.asarray(image), before)
 
 
-def test_a_threshold_of_zero_can_be_drawn() -> None:
+def test_a_threshold_of_zero_shows_every_distance_in_the_warmest_colour() -> None:
     """`--threshold 0` is a way to see every region."""
-    image = images.good(0)
-    overlay(image, bump((96, 96), 30).astype(np.float32), 0.0, anomalous=True, score=30)
+    image = Image.new("RGB", (96, 96), (100, 100, 100))
+    image_map = np.zeros((96, 96), np.float32)
+    image_map[10:30, 10:30] = 0.01
+    shown = np.asarray(overlay(image, image_map, 0.0, anomalous=True, score=0.01))
+    assert np.array_equal(shown[20, 20], [190, 25, 40]), "a quarter of the image under three quarters of red"
+    assert np.array_equal(shown[50, 50], [100, 100, 100])
+
+
+def test_boxes_are_drawn_as_corners_that_leave_their_sides_open() -> None:
+    image = Image.new("RGB", (100, 100), (90, 90, 90))
+    nothing = np.zeros((100, 100), np.float32)
+    plain = np.asarray(overlay(image, nothing, THRESHOLD, anomalous=True, score=1))
+    boxed = np.asarray(overlay(image, nothing, THRESHOLD, anomalous=True, score=1, boxes=[(20, 10, 40, 24)]))
+    rows, columns = np.nonzero((plain != boxed).any(axis=-1))
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (20, 59, 10, 33)
+    assert (boxed[10, 20:27] == 255).all()
+    assert (boxed[10, 53:60] == 255).all()
+    assert (boxed[10, 28:52] == 90).all(), "open in the middle of the upper side"
+    assert (boxed[10:17, 20] == 255).all()
+    assert (boxed[18:26, 20] == 90).all(), "and of the left one"
+
+
+def test_the_caption_says_the_verdict_by_its_ground_too() -> None:
+    image = Image.new("RGB", (400, 300), (90, 90, 90))
+    nothing = np.zeros((300, 400))
+    good, bad = (draw(image, nothing, anomalous=anomalous)[299, 1].tolist() for anomalous in (False, True))
+    assert (good, bad) == ([25, 95, 45], [170, 0, 15])
+
+
+def test_a_tiny_image_has_no_room_for_a_caption() -> None:
+    image = Image.new("RGB", (20, 20), (90, 90, 90))
+    assert np.array_equal(draw(image, np.zeros((20, 20))), np.asarray(image))

@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-import images
+import drawn_images
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -132,7 +132,7 @@ def test_a_run_over_nothing_is_told_without_dividing_by_it(seconds: float) -> No
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "parts").mkdir()
     for i in range(9):
-        images.good(i).save(tmp_path / "parts" / f"{i}.png")
+        drawn_images.good(i).save(tmp_path / "parts" / f"{i}.png")
     (tmp_path / "parts" / "broken.png").write_bytes(b"")
     return tmp_path / "parts"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import commands
+import drawn_images
 import fake_onnxruntime
-import images
 import pytest
 
 from padim_edge_artifact import ArtifactError, DeviceError
@@ -268,7 +268,7 @@ def test_infer_stops_with_one_sentence_where_the_device_fails_in_mid_run(
     golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for i in range(4):
-        images.good(i).save(tmp_path / f"{i}.png")
+        drawn_images.good(i).save(tmp_path / f"{i}.png")
     load = Detector.load
 
     def failing(*arguments: Any, **keywords: Any) -> Detector:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import images
+import drawn_images
 import pytest
 
 TOOLKIT = (
@@ -19,12 +19,16 @@ TOOLKIT = (
     "sklearn",
     "scipy",
     "safetensors",
+    "threadpoolctl",
     "padim_edge_export",
 )
 """What a workstation has and a device has not."""
 
 HEAVY = ("numpy", "PIL", "onnxruntime", "rich.progress", *TOOLKIT)
 """What `padim-edge --help` can do without; numpy alone takes longer than all the rest."""
+
+IMPORT_SECONDS = 0.1
+"""Bound on `import padim_edge_runtime`, which imports nothing but its errors."""
 
 INFER = """
 import runpy, sys
@@ -68,7 +72,7 @@ def loaded(script: str, *arguments: object, cwd: Path, **environment: str) -> se
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    images.defective(1)[0].save(tmp_path / "part.png")
+    drawn_images.defective(1)[0].save(tmp_path / "part.png")
     return tmp_path / "part.png"
 
 
@@ -100,10 +104,34 @@ def test_importing_the_package_loads_no_numpy(tmp_path: Path) -> None:
     assert modules.isdisjoint(HEAVY)
 
 
+def test_importing_the_package_is_quick(tmp_path: Path) -> None:
+    """Processor time, so that other programs do not count; the best of some runs, since the first one compiles."""
+    script = "import time; start = time.process_time(); import padim_edge_runtime; print(time.process_time() - start)"
+    assert min(float(spawn(script, cwd=tmp_path)[0]) for _ in range(5)) < IMPORT_SECONDS
+
+
+INSPECT = """
+import json, sys
+from padim_edge_runtime import Detector
+inspection = Detector.load(sys.argv[1], "cpu").inspect(sys.argv[2])
+assert inspection.anomalous and inspection.overlay().size == (96, 96)
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_inspecting_from_python_loads_neither_a_command_line_nor_what_learns(
+    golden: Path, image: Path, tmp_path: Path
+) -> None:
+    modules = loaded(INSPECT, golden, image, cwd=tmp_path)
+    assert {"numpy", "PIL", "onnxruntime"} <= modules
+    assert modules.isdisjoint((*TOOLKIT, "typer", "rich", "padim_edge_learn", "padim_edge"))
+
+
 @pytest.mark.parametrize(
     "line",
     [
-        "from padim_edge_runtime import Detector, Result, PadimEdgeError, ArtifactError, DeviceError, ImageError",
+        "from padim_edge_runtime import Detector, Inspection, Unreadable, Result",
+        "from padim_edge_runtime import PadimEdgeError, ArtifactError, DeviceError, ImageError",
         "from padim_edge_artifact import Metadata, Preprocessing, Statistics, read_metadata, read_verified",
         "import padim_edge_runtime as p; assert all(hasattr(p, name) for name in p.__all__)",
         "import padim_edge_artifact as p; assert all(hasattr(p, name) for name in p.__all__)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import types
 from importlib import util
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 
 from padim_edge_artifact import DeviceError, Metadata, read_metadata
+from padim_edge_artifact.method import Precision
 from padim_edge_artifact.self_test import probe_image
 from padim_edge_runtime import Detector
-from padim_edge_runtime.devices import providers, tensorrt
+from padim_edge_runtime.devices import engines, providers, tensorrt
 from padim_edge_runtime.devices.tensorrt import Batches
+from padim_edge_runtime.devices.warm import warm
 
 KNOWN = {
     *("trt_engine_cache_enable", "trt_engine_cache_path", "trt_engine_cache_prefix"),
@@ -55,7 +58,7 @@ def frames(detector: Detector, count: int) -> np.ndarray:
     return np.repeat(probe_image(detector.metadata.size)[None], count, axis=0)
 
 
-def engines(root: Path) -> list[Path]:
+def built(root: Path) -> list[Path]:
     return sorted(path.relative_to(root) for path in root.rglob("*.engine"))
 
 
@@ -71,7 +74,8 @@ def test_profiles_are_of_the_input_and_reach_from_1_to_the_largest_batch(metadat
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_precision_is_the_graphs_for_every_model(metadata: Metadata, precision: str) -> None:
     """One of these options would make onnxruntime ask for a network whose types TensorRT may change."""
-    changed = dataclasses.replace(metadata, precision=precision, target="tensorrt")
+    method = dataclasses.replace(metadata.method, precision=Precision(precision, "tensorrt"))
+    changed = dataclasses.replace(metadata, method=method)
     found = tensorrt.options(changed, Batches(), Path("/e"), Path("/t"))
     assert not [name for name in found if name.endswith(("fp16_enable", "int8_enable", "bf16_enable"))]
     assert found == tensorrt.options(metadata, Batches(), Path("/e"), Path("/t"))
@@ -130,7 +134,7 @@ def test_a_key_names_all_that_an_engine_depends_on(metadata: Metadata) -> None:
 def test_engines_stand_beside_the_model_or_in_the_users_cache_or_where_the_variable_says(
     environment: dict[str, str], expected: tuple[str, ...]
 ) -> None:
-    assert tuple(map(str, tensorrt.roots(Path("/models/m.onnx"), environment))) == expected
+    assert tuple(map(str, engines.roots(Path("/models/m.onnx"), environment))) == expected
 
 
 @pytest.mark.parametrize(
@@ -193,7 +197,7 @@ def test_an_engine_is_built_once_beside_the_model_and_used_from_then_on(ort: Any
     assert len(told) == 1
     root = model.with_name(f"{model.name}.tensorrt")
     key = tensorrt.key(first.metadata, "10.9.0", "8.9")
-    assert engines(root) == [Path(key, "1-of-8", "TensorrtExecutionProvider_graph_123_sm89.engine")]
+    assert built(root) == [Path(key, "1-of-8", "TensorrtExecutionProvider_graph_123_sm89.engine")]
     assert (root / key / "1-of-8").stat().st_mode & 0o777 == 0o755
     assert not list(root.rglob(".building-*"))
     assert not (tmp_path / "cache").exists()
@@ -212,7 +216,7 @@ def test_other_batches_are_another_engine_and_neither_disturbs_the_other(ort: An
     for batches in (None, Batches(1, 32), None, Batches(1, 32), Batches(2, 32)):
         assert Detector.load(model, "tensorrt", batches=batches).largest == (batches or Batches()).largest
     assert sum(ort.builds.values()) == 3
-    assert len(engines(model.parent)) == 3
+    assert len(built(model.parent)) == 3
 
 
 @pytest.mark.usefixtures("ort")
@@ -226,11 +230,11 @@ def test_the_builders_timings_are_shared_by_all_models(model: Path) -> None:
 
 def test_a_changed_model_gets_an_engine_of_its_own_and_the_old_one_is_left_alone(ort: Any, model: Path) -> None:
     Detector.load(model, "tensorrt")
-    before = engines(model.parent)
+    before = built(model.parent)
     files.rewrite(model, model, lambda metadata: metadata.update(threshold=1.0))
     Detector.load(model, "tensorrt")
     assert sum(ort.builds.values()) == 2
-    assert set(before) < set(engines(model.parent))
+    assert set(before) < set(built(model.parent))
 
 
 def test_an_interrupted_build_leaves_nothing_that_is_taken_for_an_engine(
@@ -245,7 +249,7 @@ def test_an_interrupted_build_leaves_nothing_that_is_taken_for_an_engine(
     monkeypatch.setattr(ort, "_build", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Detector.load(model, "tensorrt")
-    assert engines(model.parent) == []
+    assert built(model.parent) == []
     assert not list(model.parent.rglob(".building-*"))
     monkeypatch.undo()
 
@@ -262,7 +266,7 @@ def test_a_process_that_was_slower_keeps_the_others_engine(
 
     monkeypatch.setattr(ort, "_build", beaten)
     Detector.load(model, "tensorrt")
-    assert len(engines(model.parent)) == 1
+    assert len(built(model.parent)) == 1
     Detector.load(model, "tensorrt")
     assert sum(ort.builds.values()) == 2
 
@@ -284,18 +288,18 @@ def test_where_the_models_folder_cannot_be_written_to_the_users_cache_is_taken(
 ) -> None:
     if readable:  # built before the disk became read-only, as in the image of a device
         Detector.load(model, "tensorrt")
-    monkeypatch.setattr(tensorrt, "_writable", lambda root: root is not None and root.name == "padim-edge")
+    monkeypatch.setattr(engines, "_writable", lambda root: root is not None and root.name == "padim-edge")
     Detector.load(model, "tensorrt")
-    assert len(engines(tmp_path / "cache")) == 1 - readable
-    assert len(engines(model.parent)) == readable
+    assert len(built(tmp_path / "cache")) == 1 - readable
+    assert len(built(model.parent)) == readable
 
 
 def test_what_was_warmed_last_is_found_in_the_users_cache_before_a_smaller_engine_beside_the_model(
     ort: Any, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Detector.load(model, "tensorrt")
-    monkeypatch.setattr(tensorrt, "_writable", lambda root: root is not None and root.name == "padim-edge")
-    tensorrt.warm(model, Batches(1, 32))
+    monkeypatch.setattr(engines, "_writable", lambda root: root is not None and root.name == "padim-edge")
+    warm(model, Batches(1, 32))
     assert Detector.load(model, "tensorrt").largest == 32
     assert sum(ort.builds.values()) == 2
 
@@ -307,7 +311,7 @@ def test_where_tensorrt_does_not_work_no_empty_folders_are_left(
     mine = tmp_path / "mine"
     mine.mkdir()
     for cache in ("", str(mine), str(tmp_path / "new")):
-        monkeypatch.setenv(tensorrt.CACHE_VARIABLE, cache)
+        monkeypatch.setenv(engines.CACHE_VARIABLE, cache)
         before = set(tmp_path.rglob("*"))
         assert Detector.load(model, "auto").device == "cpu"
         assert set(tmp_path.rglob("*")) == before
@@ -316,22 +320,22 @@ def test_where_tensorrt_does_not_work_no_empty_folders_are_left(
 def test_where_nothing_can_be_written_to_the_engine_is_built_every_time_and_that_is_told(
     ort: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt, "_writable", lambda _: False)
+    monkeypatch.setattr(engines, "_writable", lambda _: False)
     told: list[str] = []
     for _ in range(2):
         assert Detector.load(model, "tensorrt", tell=told.append).largest == 8
     assert ort.builds == {"not kept": 2}
     assert len(told) == 2
     assert "set PADIM_EDGE_CACHE" in told[0]
-    assert engines(tmp_path) == []
+    assert built(tmp_path) == []
 
 
 def test_a_variable_that_names_no_folder_is_refused(
     ort: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv(tensorrt.CACHE_VARIABLE, str(tmp_path / "file"))
-    monkeypatch.setattr(tensorrt, "_writable", lambda _: True)  # who is root may write anywhere
+    monkeypatch.setenv(engines.CACHE_VARIABLE, str(tmp_path / "file"))
+    monkeypatch.setattr(engines, "_writable", lambda _: True)  # who is root may write anywhere
     with pytest.raises(DeviceError, match=r"cannot be made for TensorRT's engine .* set PADIM_EDGE_CACHE"):
         Detector.load(model, "tensorrt")
     assert not ort.builds
@@ -341,12 +345,12 @@ def test_a_variable_that_names_no_folder_is_refused(
 @pytest.mark.parametrize("text", ["", "{}", "[1, 8]", '{"tuned": null, "largest": 8}'])
 def test_a_damaged_record_of_the_warmed_batches_counts_as_none(model: Path, text: str) -> None:
     detector = Detector.load(model, "tensorrt")
-    folder = tensorrt.find(model, detector.metadata).folder
+    folder = engines.find(model, detector.metadata).folder
     assert folder is not None
     (folder / "warmed.json").write_text(text)
-    assert tensorrt.find(model, detector.metadata).batches == Batches(1, 8)
+    assert engines.find(model, detector.metadata).batches == Batches(1, 8)
     (folder / "warmed.json").write_text(json.dumps({"tuned": 2, "largest": 4}))
-    assert tensorrt.find(model, detector.metadata).batches == Batches(2, 4)
+    assert engines.find(model, detector.metadata).batches == Batches(2, 4)
 
 
 def test_a_batch_beyond_the_engine_is_refused_before_it_runs(ort: Any, model: Path) -> None:
@@ -361,7 +365,7 @@ def test_a_batch_beyond_the_engine_is_refused_before_it_runs(ort: Any, model: Pa
 
 def test_int8_for_the_cpu_is_passed_over_by_auto_and_refused_by_name(ort: Any, model: Path) -> None:
     ort.assigned = {providers.DEVICES["cuda"]: 40}
-    files.rewrite(model, model, lambda metadata: metadata.update(precision="int8", target="cpu"))
+    files.rewrite(model, model, lambda metadata: metadata["method"]["precision"].update(name="int8", target="cpu"))
     with pytest.raises(DeviceError, match="export the model with --target tensorrt"):
         Detector.load(model, "tensorrt")
     detector = Detector.load(model, "auto")
@@ -379,6 +383,6 @@ def test_tensorrt_computes_float32_in_float32_unless_the_variable_says_otherwise
     if before is not None:
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", before)
     Detector.load(model, "tensorrt")
-    assert tensorrt.os.environ["NVIDIA_TF32_OVERRIDE"] == before or "0"
-    (engine,) = engines(model.parent)
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == (before or "0")
+    (engine,) = built(model.parent)
     assert ("tf32" in str(engine)) == (before == "1")

@@ -11,6 +11,7 @@ import pytest
 from commands import run
 
 from padim_edge_artifact import Metadata, PadimEdgeError, read_verified
+from padim_edge_artifact.method import Precision
 from padim_edge_runtime.devices.trtexec import calls
 
 
@@ -33,10 +34,15 @@ def test_both_forms_differ_by_one_word_that_only_ten_knows(metadata: Metadata) -
         assert word not in ten
 
 
+def in_int8(metadata: Metadata, target: str) -> Metadata:
+    method = dataclasses.replace(metadata.method, precision=Precision("int8", target))
+    return dataclasses.replace(metadata, method=method)
+
+
 def test_what_tensorrt_does_not_take_has_no_call(metadata: Metadata) -> None:
     with pytest.raises(PadimEdgeError, match="--target tensorrt"):
-        calls(Path("m.onnx"), dataclasses.replace(metadata, precision="int8", target="cpu"))
-    assert calls(Path("m.onnx"), dataclasses.replace(metadata, precision="int8", target="tensorrt"))
+        calls(Path("m.onnx"), in_int8(metadata, "cpu"))
+    assert calls(Path("m.onnx"), in_int8(metadata, "tensorrt"))
     with pytest.raises(PadimEdgeError, match="expected 1 or more"):
         calls(Path("m.onnx"), metadata, 0)
 

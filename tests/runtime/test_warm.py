@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import drawn_images
 import fake_onnxruntime
 import golden as files
-import images
 import pytest
 from commands import run
 
 from padim_edge_runtime import Detector
-from padim_edge_runtime.bench.measure import footprint
-from padim_edge_runtime.devices import tensorrt
+from padim_edge_runtime.bench import footprint
+from padim_edge_runtime.devices import engines, tensorrt
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_infer_verify_and_bench_use_what_was_warmed(
     assert Path(told["folder"]).is_dir()
     assert told["bytes"] > 0
     monkeypatch.setattr(footprint, "memory", lambda *_, **__: None)  # another process, without the fake
-    images.good(1).save(tmp_path / "a.png")
+    drawn_images.good(1).save(tmp_path / "a.png")
     _, stderr = run("infer", model, tmp_path / "a.png", "--device", "tensorrt")
     assert "on tensorrt" in stderr
     assert "builds an engine" not in stderr
@@ -76,7 +76,7 @@ def test_infer_verify_and_bench_use_what_was_warmed(
 
 
 def test_without_warming_the_first_use_builds_and_says_so(ort: Any, model: Path, tmp_path: Path) -> None:
-    images.good(1).save(tmp_path / "a.png")
+    drawn_images.good(1).save(tmp_path / "a.png")
     for device, expected in (("auto", True), ("tensorrt", False)):
         _, stderr = run("infer", model, tmp_path / "a.png", "--device", device)
         assert ("TensorRT builds an engine for batches of 1 to 8 now" in stderr) == expected
@@ -95,7 +95,7 @@ def test_bench_refuses_a_batch_beyond_the_engine_before_it_measures(ort: Any, mo
 def test_infer_tells_what_runs_elsewhere_where_it_is_asked(ort: Any, model: Path, tmp_path: Path) -> None:
     from padim_edge_runtime.devices.providers import DEVICES
 
-    images.good(1).save(tmp_path / "a.png")
+    drawn_images.good(1).save(tmp_path / "a.png")
     ort.assigned = {DEVICES["tensorrt"]: 38, DEVICES["cuda"]: 2}
     _, stderr = run("infer", model, tmp_path / "a.png", "--device", "tensorrt", "--verbose")
     assert "2 of 40 nodes on cuda (Conv)" in stderr
@@ -146,7 +146,7 @@ def test_a_model_or_a_cache_that_cannot_be_used_is_one_sentence(
     ort: Any, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "does not exist" in run("warm", model.with_name("none.onnx"), code=1)[1]
-    monkeypatch.setattr(tensorrt, "_writable", lambda _: False)
+    monkeypatch.setattr(engines, "_writable", lambda _: False)
     _, stderr = run("warm", model, code=1)
     assert "can be written to; set PADIM_EDGE_CACHE" in stderr
     assert not ort.builds
@@ -156,7 +156,7 @@ def test_an_engine_that_was_not_written_is_not_called_warm(
     ort: Any, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ort, "_build", lambda _: None)
-    assert "no engine came to stand in" in run("warm", model, code=1)[1]
+    assert "there is no engine in" in run("warm", model, code=1)[1]
     assert not list(model.parent.rglob("warmed.json"))
 
 

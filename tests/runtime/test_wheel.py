@@ -10,8 +10,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import drawn_images
 import golden as files
-import images
 import pytest
 import wheels
 from wheels import ENVIRONMENT, ROOT, uv
@@ -40,8 +40,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bench(tmp_path: Path) -> Path:
     """A neutral folder with a model, a good and a defective part."""
     files.copy(files.CROPPED, tmp_path)
-    images.good(70).save(tmp_path / "good.png")
-    images.defective(71)[0].save(tmp_path / "defective.png")
+    drawn_images.good(70).save(tmp_path / "good.png")
+    drawn_images.defective(71)[0].save(tmp_path / "defective.png")
     return tmp_path
 
 
@@ -95,7 +95,6 @@ def learner(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_device_learns_without_torch(learner: Path, environment: Path, tmp_path: Path) -> None:
     import small_models  # these two are the workstation's
-
     from padim_edge.build import build
 
     preset, images = small_models.small("edge"), small_models.weave(30)

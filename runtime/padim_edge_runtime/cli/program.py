@@ -87,6 +87,9 @@ def _add_commands() -> None:
     for panel, each in commands.items():
         for command in each:
             app.command(rich_help_panel=panel)(command)
+
+
+def _add_commands_of_others() -> None:
     for entry in entry_points(group=COMMAND_GROUP):
         try:
             entry.load()(app)
@@ -95,6 +98,7 @@ def _add_commands() -> None:
 
 
 _add_commands()
+_add_commands_of_others()
 
 
 def main() -> None:
