@@ -1,4 +1,4 @@
-"""Images for tests on a device, where the toolkit and its sample are not installed: a round part on a bench."""
+"""Images of a round part for tests on a device, where the toolkit and its sample are not installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SIDE = 96
 
 
 def good(number: int, size: tuple[int, int] = (_SIDE, _SIDE)) -> Image.Image:
-    """Good part `number`, `(height, width)` pixels: a disc with rings, a little moved, a little brighter or darker."""
+    """Draw good part `number`, `(height, width)` pixels: a disc with rings; place and brightness vary a little."""
     draw = np.random.default_rng(number)
     y, x = np.meshgrid(np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1]), indexing="ij")
     radius = np.hypot(y - draw.uniform(-0.02, 0.02), x - draw.uniform(-0.02, 0.02))
@@ -22,7 +22,7 @@ def good(number: int, size: tuple[int, int] = (_SIDE, _SIDE)) -> Image.Image:
 
 
 def defective(number: int, size: tuple[int, int] = (_SIDE, _SIDE)) -> tuple[Image.Image, tuple[int, int, int, int]]:
-    """The same part with a bright square on it, and the square's (x, y, width, height)."""
+    """Draw the same part with a bright square on it; return it and the (x, y, width, height) of the square."""
     pixels = np.array(good(number, size))
     box = (size[1] // 3, size[0] // 2, size[1] // 6, size[0] // 6)
     pixels[box[1] : box[1] + box[3], box[0] : box[0] + box[2]] = (250, 240, 20)
@@ -30,5 +30,5 @@ def defective(number: int, size: tuple[int, int] = (_SIDE, _SIDE)) -> tuple[Imag
 
 
 def noise(seed: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """`(height, width, 3)` uint8 of uniform noise: nothing in it is smooth, so nothing is hidden by smoothness."""
+    """Return uniform noise, `(height, width, 3)` uint8. No area is smooth, so no error can hide in one."""
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)

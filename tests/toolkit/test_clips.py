@@ -1,4 +1,4 @@
-"""Data sets of videos: which are found, what is said of damaged ones, and a model made of one."""
+"""Data sets of videos: which are found, what a user is told about damaged ones, and a model made from one."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from commands import run
 from PIL import Image
-from videos import SIZE, av, image, number_of, write
+from videos import SIZE, Encoding, av, image, number_of, write
 
 from padim_edge import datasets
 from padim_edge_artifact import ImageError, PadimEdgeError, read_verified
 
 FIRST = {"movflags": "+faststart"}
-"""The index of an MP4 before its frames, so that it is there where the end is not."""
+"""Option that puts the index of an MP4 before its frames, so that it survives when the end is missing."""
 
 
 def numbers(items: tuple[datasets.Item, ...]) -> list[int]:
@@ -88,16 +88,16 @@ def test_the_training_videos_of_shanghaitech_need_not_be_extracted(tmp_path: Pat
 def test_a_video_that_breaks_off_gives_what_is_there_and_a_note(
     tmp_path: Path, name: str, codec: str, container: dict[str, str], said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(tmp_path / name, codec, 40, container=container)
+    path = write(tmp_path / name, codec, 40, encoding=Encoding(container=container))
     assert datasets.from_folder(path, None).notes == ()
     dataset = datasets.from_folder(shorten(path, 0.7), None)
     found = numbers(dataset.good)
     assert 5 < len(found) < 40
     assert found[:5] == [0, 1, 2, 3, 4]
-    assert found == sorted(set(found))  # with gaps at the end, since B-frames lie behind what follows them
+    assert found == sorted(set(found))  # with gaps at the end, since a B-frame is stored behind a later frame
     (note,) = dataset.notes
     assert re.search(said, note)
-    assert capfd.readouterr() == ("", "")  # nor does FFmpeg speak
+    assert capfd.readouterr() == ("", "")  # FFmpeg prints nothing either
 
 
 def sound(path: Path) -> None:
@@ -118,7 +118,7 @@ NO_VIDEOS = {
     "text": (lambda path: path.write_text("no video\n" * 99), r"cannot be opened as a video \(Invalid data"),
     "without its end": (lambda path: shorten(write(path), 0.5), "cannot be opened as a video"),
     "without frames": (
-        lambda path: shorten(write(path, "libx264", container=FIRST), 0.1),
+        lambda path: shorten(write(path, "libx264", encoding=Encoding(container=FIRST)), 0.1),
         "no frame that can be decod",
     ),
     "image": (image_file, "is no video of a known kind; expected a whole"),
@@ -181,7 +181,7 @@ def test_pyav_is_imported_for_videos_only(tmp_path: Path) -> None:
 
 
 def test_a_model_is_made_of_what_is_there_of_a_video(tmp_path: Path) -> None:
-    path = shorten(write(tmp_path / "belt.mp4", "libx264", 40, container=FIRST), 0.8)
+    path = shorten(write(tmp_path / "belt.mp4", "libx264", 40, encoding=Encoding(container=FIRST)), 0.8)
     there = 0
     for item in datasets.from_folder(path, None).good:
         with contextlib.suppress(ImageError):

@@ -1,4 +1,4 @@
-"""Data sets as users have them."""
+"""Data sets as users have them, from folders and from the sample."""
 
 from __future__ import annotations
 

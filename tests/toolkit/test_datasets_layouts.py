@@ -16,14 +16,14 @@ from padim_edge_artifact import ImageError, PadimEdgeError
 
 
 def draw(path: Path, value: int = 90, size: tuple[int, int] = (12, 10)) -> Path:
-    """An image `(width, height)` in one grey, in a folder that is made where needed."""
+    """Save an image of `(width, height)` pixels in one grey; make its folder if it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", size, value).save(path)
     return path
 
 
 def mask(path: Path, value: int = 255) -> Path:
-    """A mask with one defective pixel, in column 3 of row 2."""
+    """Save a mask with one defective pixel, in column 3 of row 2."""
     draw(path, 0)
     with Image.open(path) as image:
         image.putpixel((3, 2), value)
@@ -76,7 +76,7 @@ def kinds(dataset: datasets.Dataset) -> list[str]:
 def test_a_root_and_a_class_folder_are_the_same_data_set(tmp_path: Path, make: Callable[[Path], None]) -> None:
     for name in ("02", "01 größe"):
         make(tmp_path / name)
-    draw(tmp_path / "preview.png")  # lies beside the classes and is none
+    draw(tmp_path / "preview.png")  # lies beside the classes and is no class
     (tmp_path / ".hidden" / "train" / "good").mkdir(parents=True)
     assert datasets.class_names(tmp_path) == ("01 größe", "02")
     assert datasets.class_names(tmp_path / "02") == ("02",)
@@ -163,13 +163,13 @@ def test_a_test_without_good_images_masks_or_anything_is_fine(tmp_path: Path) ->
 
 
 def test_the_first_layout_whose_sign_is_there_is_taken(tmp_path: Path) -> None:
-    """Adding the signs one by one, from the weakest to the clearest, changes the data set each time."""
+    """Signs are added one by one, from the weakest to the clearest. Each changes the data set."""
     found = []
     for make in (plain, video, visa, btad, mvtec):
         make(tmp_path / "part")
         found.append(Path(datasets.from_folder(tmp_path / "part", None).good[0].key).parent.as_posix())
     assert found == [".", "training/frames/01_001", "Data/Images/Normal", "train/ok", "train/good"]
-    assert len(LAYOUTS) == len(found) + 3  # and tables and videos, which are no folders, and folders of videos
+    assert len(LAYOUTS) == len(found) + 3  # the others are tables, videos, and folders of videos
 
 
 def test_an_empty_class_is_named_with_what_was_expected(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_whatever_its_mode_a_mask_is_defective_where_it_is_above_0(tmp_path: Pat
     values = {"LA": (1, 255), "PA": (1, 255), "RGB": (0, 0, 1), "RGBA": (0, 0, 1, 255), "CMYK": (0, 0, 0, 0)}
     background = {"LA": (0, 255), "PA": (0, 255), "RGBA": (0, 0, 0, 255), "CMYK": (0, 0, 0, 255)}
     image = Image.new(mode, (6, 4), background.get(mode, 0))
-    if mode in ("P", "PA"):  # the colours mislead: index 0 is white, index 1 is black
+    if mode in ("P", "PA"):  # the colours do not count: index 0 is white, index 1 is black
         image.putpalette([255, 255, 255, 0, 0, 0])
     image.putpixel((5, 1), values.get(mode, 1))
     image.save(tmp_path / f"m.{ending}")
@@ -252,6 +252,6 @@ def test_a_mask_is_turned_as_its_image_is(tmp_path: Path) -> None:
     image = Image.new("L", (6, 4))
     image.putpixel((5, 1), 255)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
     image.save(tmp_path / "m.png", exif=exif)
     assert np.argwhere(read_mask(tmp_path / "m.png")).tolist() == [[5, 2]]

@@ -66,7 +66,7 @@ def test_classes_and_splits(folder: Path) -> None:
     assert [(item.kind, item.mask) for item in screw.test] == [("good", None), ("1", None)]
     assert screw.test[0].key == "sub dir/b.png"
     assert screw.notes == ()
-    nut = datasets.from_folder(table, "nut")  # test images only: enough to evaluate with
+    nut = datasets.from_folder(table, "nut")  # only test images, which is enough to evaluate
     assert (len(nut.good), len(nut.test)) == (0, 1)
     with pytest.raises(PadimEdgeError, match="holds several classes; choose one of them with --class: nut, screw"):
         datasets.from_folder(table, None)

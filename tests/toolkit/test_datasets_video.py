@@ -13,7 +13,7 @@ from padim_edge import datasets
 from padim_edge_artifact import ImageError, PadimEdgeError
 
 SIZE = (12, 10)
-"""(width, height)."""
+"""(width, height) in pixels."""
 
 
 def frames(clip: Path, numbers: range) -> None:
@@ -29,7 +29,7 @@ def save(path: Path, values: np.ndarray) -> None:
 
 @pytest.fixture
 def campus(tmp_path: Path) -> Path:
-    """Two clips to fit on, two for the test, of which one has no pixel mask."""
+    """Make two clips to fit on and two to test. One of the test clips has no pixel mask."""
     folder = tmp_path / "campus"
     frames(folder / "training/frames/01_002", range(2))
     frames(folder / "training/frames/01_001", range(3))
@@ -44,7 +44,7 @@ def campus(tmp_path: Path) -> Path:
 
 
 def test_clips_are_sorted_by_name_and_frames_by_number(campus: Path) -> None:
-    """1000 comes after 999, or the frames would not be the masks' frames."""
+    """1000 comes after 999. Otherwise frames and masks would not belong together."""
     dataset = datasets.from_folder(campus, None)
     assert datasets.class_names(campus) == (dataset.class_name,) == ("campus",)
     assert [item.key.removeprefix("training/frames/") for item in dataset.good] == [

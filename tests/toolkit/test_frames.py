@@ -1,4 +1,4 @@
-"""A frame of a video is the same, however it is asked for."""
+"""A frame of a video is the same in whatever order frames are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from videos import SIZE, av, decoded, number_of, write
+from videos import SIZE, Encoding, av, decoded, number_of, write
 
 from padim_edge.datasets import frames
 from padim_edge.datasets.frames import FAR, OPEN, RECENT, Reader, scan
@@ -22,12 +22,12 @@ from padim_edge_runtime.prefetch import in_order
 COUNT = 60
 OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:scenecut=0:keyint=20:min-keyint=20"}
 REFRESHED = {"x264-params": "intra-refresh=1:keyint=20"}
-"""Keyframes that are none: the image builds up over 20 frames."""
+"""Encoder options for keyframes that are none: the image builds up over 20 frames."""
 
 
 def cut_by_a_list(path: Path) -> Path:
-    """An MP4 of which the first 17 frames are there and not to be shown."""
-    whole = write(path.with_name("whole.mp4"), "libx264", COUNT + 17, options=OPEN_GOP)
+    """Write an MP4 whose first 17 frames are stored but not shown."""
+    whole = write(path.with_name("whole.mp4"), "libx264", COUNT + 17, encoding=Encoding(options=OPEN_GOP))
     with (
         av.open(str(path), "w", container_options={"avoid_negative_ts": "disabled"}) as output,
         av.open(whole) as given,
@@ -43,21 +43,25 @@ def cut_by_a_list(path: Path) -> Path:
 
 
 KINDS: dict[str, Callable[[Path], Path]] = {
-    "h264.mp4": lambda path: write(path, "libx264", COUNT, options=OPEN_GOP),
-    "h264-uneven-late.mkv": lambda path: write(path, "libx264", COUNT, options=OPEN_GOP, uneven=True, start=7000),
-    "h264-refreshed.mkv": lambda path: write(path, "libx264", COUNT, options=REFRESHED, b_frames=0),
+    "h264.mp4": lambda path: write(path, "libx264", COUNT, encoding=Encoding(options=OPEN_GOP)),
+    "h264-uneven-late.mkv": lambda path: write(
+        path, "libx264", COUNT, encoding=Encoding(options=OPEN_GOP, uneven=True, start=7000)
+    ),
+    "h264-refreshed.mkv": lambda path: write(path, "libx264", COUNT, encoding=Encoding(options=REFRESHED, b_frames=0)),
     "h264.avi": lambda path: write(path, "libx264", COUNT),
-    "mpeg4-uneven.mov": lambda path: write(path, "mpeg4", COUNT, uneven=True, start=300),
+    "mpeg4-uneven.mov": lambda path: write(path, "mpeg4", COUNT, encoding=Encoding(uneven=True, start=300)),
     "mpeg4.avi": lambda path: write(path, "mpeg4", COUNT),
-    "mpeg4-intra.avi": lambda path: write(path, "mpeg4", COUNT, gop=1, b_frames=0),
-    "vp9.webm": lambda path: write(path, "libvpx-vp9", COUNT, options={"deadline": "realtime", "cpu-used": "8"}),
+    "mpeg4-intra.avi": lambda path: write(path, "mpeg4", COUNT, encoding=Encoding(gop=1, b_frames=0)),
+    "vp9.webm": lambda path: write(
+        path, "libvpx-vp9", COUNT, encoding=Encoding(options={"deadline": "realtime", "cpu-used": "8"})
+    ),
     "edited.mp4": cut_by_a_list,
 }
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.ndarray]]:
-    """A video and its frames, decoded from first to last."""
+    """Write a video; return it and its frames, decoded from first to last."""
     path = KINDS[request.param](tmp_path_factory.mktemp("videos") / request.param)
     expected = decoded(path)
     first = 17 if request.param == "edited.mp4" else 0
@@ -69,7 +73,7 @@ def test_a_frame_is_the_same_in_any_order(video: tuple[Path, list[np.ndarray]]) 
     path, expected = video
     clip = scan(path)
     assert (clip.count, clip.cut) == (COUNT, "")
-    reader = Reader()  # one for all examples: what was asked for before must not matter
+    reader = Reader()  # one for all examples: earlier reads must not matter
 
     @settings(deadline=None, max_examples=12)
     @given(st.lists(st.integers(0, COUNT - 1), max_size=12))
@@ -122,7 +126,7 @@ def test_reading_in_order_decodes_each_frame_once(
     monkeypatch.setattr(frames, "_decoded", counted)
     for number in range(clip.count):
         reader.read(clip, number)
-        reader.read(clip, max(0, number - RECENT + 1))  # as of a thread that is late
+        reader.read(clip, max(0, number - RECENT + 1))  # as a slower thread does
     assert count == COUNT
     (decoder,) = reader._decoders.values()
     assert decoder._opened is None  # closed when finished
@@ -134,12 +138,12 @@ def test_a_far_frame_is_leapt_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     reader.read(clip, FAR + 20)
     (decoder,) = reader._decoders.values()
     assert not decoder._whole
-    monkeypatch.setattr(frames, "_open", None)  # and the way goes on from there
+    monkeypatch.setattr(frames, "_open", None)  # it decodes on from there
     assert number_of(np.asarray(reader.read(clip, FAR + 30).image)) == FAR + 30
 
 
 def test_decoded_frames_are_freed_at_once(tmp_path: Path) -> None:
-    """PyAV's frames may hold themselves, which the garbage collector finds after hundreds of them."""
+    """PyAV's frames may refer to themselves. The garbage collector would find them only after hundreds."""
     clip, reader = scan(write(tmp_path / "a.mp4")), Reader()
 
     def kept() -> int:
@@ -182,9 +186,16 @@ def test_a_turned_or_mirrored_video_is_upright(tmp_path: Path, matrix: tuple[int
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "gray"])
 def test_black_and_white_stay_black_and_white(tmp_path: Path, pixels: str) -> None:
-    """Of 8 bits, video uses 16 to 235 or all."""
+    """Video uses the levels 16 to 235 of 8 bits, or all of them."""
     shown = [np.full((48, 64, 3), value, np.uint8) for value in (0, 255)]
-    clip = scan(write(tmp_path / "a.mkv", "ffv1" if pixels == "gray" else "libx264", frames=shown, pixels=pixels))
+    clip = scan(
+        write(
+            tmp_path / "a.mkv",
+            "ffv1" if pixels == "gray" else "libx264",
+            frames=shown,
+            encoding=Encoding(pixels=pixels),
+        )
+    )
     for number, value in enumerate((0, 255)):
         found = np.asarray(Reader().read(clip, number).image).astype(int)
         assert np.abs(found - value).max() <= 3
@@ -223,7 +234,7 @@ def test_of_a_damaged_video_the_same_frames_are_missing_in_any_order(tmp_path: P
 
 
 def test_what_is_missing_is_not_looked_for_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or half a video of zeros would be decoded again and again."""
+    """Otherwise half a video of zeros would be decoded again and again."""
     path = KINDS["h264.mp4"](tmp_path / "a.mp4")
     content = bytearray(path.read_bytes())
     start, stop = content.index(b"mdat"), content.index(b"moov")

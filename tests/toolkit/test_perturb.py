@@ -15,12 +15,12 @@ from padim_edge_runtime import image_files
 WIDTH, HEIGHT = 128, 96
 
 EDGE = 0.7
-"""Pixels by which the centre of a mark may lie apart in image and mask: nearest neighbours are off by up to a half in
-each direction, evenly, so that their mean is off by much less."""
+"""Largest distance in pixels between the centres of a mark in image and mask. Nearest neighbours are off by up to half
+a pixel in each direction, evenly, so their mean is off by much less."""
 
 
 def marked(name: str, kind: str = "crack", *, key: str = "") -> Item:
-    """Grey, with a white disc where the mask is; where, depends on the name."""
+    """Make a grey image with a white disc at the mask. The place of the disc depends on the name."""
     x, y = np.random.default_rng(list(name.encode())).uniform(0.3, 0.7, 2) * (WIDTH, HEIGHT)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     mask = np.hypot(rows - y, columns - x) < 9
@@ -52,7 +52,7 @@ def test_image_and_mask_move_together(rotate: float, crop: tuple[int, int] | Non
         assert mask.dtype == np.bool_
         assert mask.any()
         np.testing.assert_allclose(centre(mask), centre(grey > 157), atol=EDGE)
-        assert np.mean(mask != (grey > 157)) < 0.01  # of the disc's edge at most
+        assert np.mean(mask != (grey > 157)) < 0.01  # at most the edge of the disc
 
 
 def test_good_images_move_and_have_no_mask() -> None:
@@ -91,7 +91,7 @@ def test_nothing_asked_is_nothing_done() -> None:
 
 
 def test_angles_and_crops_cover_their_range() -> None:
-    """The disc's centre says where the crop was; the direction of a line, what the angle was."""
+    """The centre of the disc tells the place of the crop, and the direction of a line tells the angle."""
     many = tuple(Item(str(number), GOOD, marked("a").read, marked("a").mask) for number in range(60))
     offsets = [
         centre(item.mask()) for item in perturb.perturbed(Dataset("part", (), many), rotate=0, seed=0).test if item.mask
@@ -112,7 +112,7 @@ def test_angles_and_crops_cover_their_range() -> None:
 
 
 def test_the_corners_are_filled_with_what_is_there() -> None:
-    """An image of one colour stays so: no black corners."""
+    """An image of one colour keeps it everywhere: there are no black corners."""
     flat = Item("flat", GOOD, lambda: image_files.Decoded(Image.new("RGB", (50, 9), (200, 10, 90)), ()), None)
     for seed in range(4):
         (item,) = perturb.perturbed(Dataset("part", (flat,), ()), rotate=180, crop=None, seed=seed).good
@@ -139,7 +139,7 @@ def test_where_the_data_set_lies_does_not_matter() -> None:
 
 
 def test_the_numbers_stay_the_same_between_versions() -> None:
-    """Published figures of Rd-MVTec hold for a seed, so its crops must not change; checked by one."""
+    """Figures of Rd-MVTec belong to a seed, so the crops of a seed must not change. One of them is checked."""
     item = marked("a")
     after = perturb.perturbed(Dataset("part", (), (item,)), rotate=0, seed=0).test[0]
     assert item.mask is not None

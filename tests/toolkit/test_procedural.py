@@ -1,4 +1,4 @@
-"""The made-up images: what a training that is resumed or spread over processes relies on."""
+"""Procedural images, and the rules that a resumed training relies on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.append(str(Path(__file__).parents[2]))  # the tools are no distribution
+sys.path.append(str(Path(__file__).parents[2]))  # the tools are not installed
 
 from tools.builtin import procedural
 
 COUNT = 64
-"""Enough images to see what they are like together."""
+"""Number of images, enough for statistics over them."""
 
 
 @pytest.fixture(scope="module")

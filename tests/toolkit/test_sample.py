@@ -1,4 +1,4 @@
-"""The built-in sample: what a fit, a benchmark or a tutorial relies on when it trusts these images."""
+"""The built-in sample, and the rules that fits, benchmarks and tutorials rely on."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from padim_edge_artifact.errors import PadimEdgeError
 
 KINDS = [(name, defect) for name in sample.CLASSES for defect in sample.DEFECTS[name]]
 SMALL = 96
-"""Side of the images where the size does not matter: drawn in a few milliseconds."""
+"""Side in pixels of images in tests where the size does not matter. They are drawn in a few milliseconds."""
 LEAK = 6
-"""Pixels around a mask that may differ too: the lens blur reaches 3, the soft edge of a defect 2 or 3 more."""
+"""Width in pixels around a mask that may differ too. The lens blur reaches 3, the soft edge of a defect 2 or 3 more."""
 UNSEEN = 12
-"""Levels that may differ beyond that: where threads lean or glass bends aside, the shift fades but has no sharp end."""
+"""Difference in grey levels that is allowed beyond: where threads or glass bend aside, the shift fades out slowly."""
 FEW = 10
-"""Pixels beyond the mask that may differ by more, where such a shift of a tenth of a pixel meets a hard edge."""
+"""Number of pixels beyond that may differ more, where such a shift of a tenth of a pixel meets a hard edge."""
 
 
 def forget() -> None:
@@ -71,7 +71,7 @@ def test_an_image_is_drawn_once_and_every_caller_gets_its_own(monkeypatch: pytes
 
 
 def test_drawn_images_take_little_memory() -> None:
-    """The figure that the documentation names, and no image beyond the size that it holds for."""
+    """The limit that the documentation names holds, and larger images are not kept."""
     side = draw._LARGEST_KEPT
     assert draw._kept.cache_info().maxsize * side * side * 4 <= 132e6
     whole = sum(len(sample.images(name)) for name in sample.CLASSES)
@@ -104,7 +104,7 @@ def test_no_two_good_images_are_the_same(class_name: str) -> None:
 
 @pytest.mark.parametrize(("class_name", "defect"), KINDS)
 def test_a_defect_changes_its_mask_and_nothing_else(class_name: str, defect: str) -> None:
-    """The law of the masks, against the image of the same thing without the defect."""
+    """An image is compared with its twin without the defect."""
     for index in range(3):
         pixels, mask = sample.draw_defect(class_name, defect, index)
         twin = sample.draw_twin(class_name, defect, index)
@@ -112,7 +112,7 @@ def test_a_defect_changes_its_mask_and_nothing_else(class_name: str, defect: str
         beyond = change[~ndimage.binary_dilation(mask, iterations=LEAK)]
         assert (beyond > UNSEEN).sum() <= FEW
         assert beyond.mean() < 0.01
-        # Inside, a good half of the pixels differ by more than what noise would hide.
+        # Inside, most pixels differ by more than noise would hide.
         assert np.median(change[mask]) > 6
 
 
@@ -141,7 +141,7 @@ def test_a_larger_image_shows_the_same_defect_at_the_same_place(class_name: str,
 
 @pytest.mark.parametrize("class_name", sample.CLASSES)
 def test_a_class_looks_alike_from_image_to_image(class_name: str) -> None:
-    """Light may vary a little, or a fit would learn that everything is normal."""
+    """Light varies only a little. Otherwise a fit would learn that everything is normal."""
     means = [sample.draw_good(class_name, index, size=SMALL).mean(axis=(0, 1)) for index in range(20)]
     assert np.ptp(means, axis=0).max() < 40
 
@@ -187,7 +187,7 @@ def test_written_files_are_the_drawn_images(tmp_path: Path) -> None:
             with Image.open(path) as written:
                 assert written.mode == "L"
                 np.testing.assert_array_equal(np.asarray(written), np.where(image.mask, 255, 0))
-    # Nothing else is left behind, no unfinished file either.
+    # No other file is left behind, and no unfinished one.
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == expected
 
 
