@@ -1,42 +1,43 @@
-"""Good images that a program hands over: paths, arrays or PIL images."""
+"""Good images that a program hands over: paths, arrays or Pillow images."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from padim_edge.datasets.items import GOOD, UNDECODABLE, Dataset, Item, name_of
+from padim_edge.datasets.items import GOOD, Dataset, Item, name_of
 from padim_edge_artifact import ImageError, PadimEdgeError
 from padim_edge_runtime import image_files
 
 __all__ = ["Given", "from_images"]
 
-Given: TypeAlias = "str | os.PathLike[str] | npt.NDArray[np.uint8] | Image.Image"
-"""One image: the path of a file, a uint8 array (H, W, 3) in RGB or (H, W) in grey, or a PIL image."""
+Given: TypeAlias = "str | os.PathLike[str] | bytes | npt.NDArray[Any] | Image.Image"
+"""One image: path or bytes of a file, a uint8 array (H, W, 3) in RGB or (H, W) in grey, or a Pillow image."""
 
 _NAME = "images"
 """Name of the class where neither the user nor a folder gives one."""
-_SEVERAL = "expected paths, uint8 arrays of shape (H, W, 3) in RGB or (H, W) in grey, or PIL images"
-_ONE = "expected a path, a uint8 array of shape (H, W, 3) in RGB or (H, W) in grey, or a PIL image"
+_EXPECTED = "expected paths, uint8 arrays of shape (H, W, 3) in RGB or (H, W) in grey, or Pillow images"
+_CHANNELS = ((), (1,), (3,))
+"""Parts of an array's shape behind height and width that `image_files.decode` takes."""
 
 
 def from_images(images: Iterable[Given], class_name: str | None = None) -> Dataset:
     """Return a data set of these good images, in their order.
 
-    Everything stays in memory that is not a path, because a fit reads each image twice: H x W x 3 bytes for a colour
-    image, H x W for a grey one. 1000 colour images of 1920 x 1080 pixels take 6.2 GB. Paths cost no memory, since their
-    files are read when they are needed. Arrays in a list are not copied: do not change them before the fit is done.
-    Arrays that a generator yields are copied, because a camera may use its buffer again.
+    Everything but paths stays in memory, because a fit reads each image twice: H x W x 3 bytes for a colour image,
+    H x W for a grey one. 1000 colour images of 1920 x 1080 pixels take 6.2 GB. Paths cost no memory, since their files
+    are read when they are needed. Arrays in a list are not copied: do not change them before the export is done. Arrays
+    from a generator are copied, because a camera may use its buffer again.
 
     Args:
-        images: Paths of image files, arrays or PIL images, also mixed. A generator is consumed to its end.
+        images: Paths of image files, arrays or Pillow images, also mixed. A generator is consumed to its end.
         class_name: Name of the class. By default the name of the folder that holds the files, or `images`.
 
     Raises:
@@ -45,29 +46,26 @@ def from_images(images: Iterable[Given], class_name: str | None = None) -> Datas
     """
     found = list(_entries(images))
     if not found:
-        raise PadimEdgeError(f"there are no images, {_SEVERAL}; check the list or generator that was given")
-    paths = [entry for entry in found if isinstance(entry, Path)]
-    folder = _common_folder(paths)
+        raise PadimEdgeError(f"there are no images, {_EXPECTED}; check the list or generator that was given")
+    folder = _common_folder([entry for entry in found if isinstance(entry, Path)])
     good = tuple(entry if isinstance(entry, Item) else _of_file(entry, folder) for entry in found)
     return Dataset(class_name or (name_of(folder) if folder else "") or _NAME, good, ())
 
 
-def _entries(images: Iterable[Given]) -> Iterable[Path | Item]:
+def _entries(images: Iterable[Given]) -> Iterator[Path | Item]:
     """Yield the path of each file, and an item for every other image."""
     if _is_single(images) or not isinstance(images, Iterable):
-        raise PadimEdgeError(f"the images are {_described(images)}, {_SEVERAL}; put a single image into a list")
+        raise PadimEdgeError(f"the images are {_described(images)}, {_EXPECTED}; put a single image into a list")
     passing = not isinstance(images, (list, tuple, np.ndarray))
     for number, image in enumerate(images):
-        name = f"images[{number}]"
         if isinstance(image, (str, os.PathLike)):
             yield Path(image)
-        elif isinstance(image, Image.Image):
-            yield Item(name, GOOD, _reader_of_pil(image, name), None, name)
-        elif isinstance(image, np.ndarray) and image.dtype == np.uint8 and _is_image(image.shape):
-            kept = image.copy() if passing else image
-            yield Item(name, GOOD, partial(_read_array, kept, name), None, name)
-        else:
-            raise PadimEdgeError(f"{name} is {_described(image)}, {_ONE}; convert it first")
+            continue
+        name = f"images[{number}]"
+        _check_kind(image, name)
+        later = isinstance(image, np.ndarray) and not passing
+        read = partial(_decode, image, name) if later else _decoded_now(image, name)
+        yield Item(name, GOOD, read, None, name)
 
 
 def _is_single(images: object) -> bool:
@@ -77,50 +75,40 @@ def _is_single(images: object) -> bool:
     return isinstance(images, (Image.Image, bytes, bytearray))
 
 
-def _is_image(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+def _check_kind(image: object, name: str) -> None:
+    """Raise PadimEdgeError for an array of floats and the like, which is a mistake in the program, not a bad image."""
+    if isinstance(image, np.ndarray):
+        known = image.dtype in (np.uint8, np.uint16) and image.ndim in (2, 3) and image.shape[2:] in _CHANNELS
+    else:
+        known = isinstance(image, (Image.Image, bytes, bytearray))
+    if not known:
+        try:
+            image_files.decode(image)
+        except ImageError as error:  # it has the sentence
+            raise PadimEdgeError(f"{name}: {error}") from None
 
 
 def _described(found: object) -> str:
-    """Return words for a value: `a float32 array of shape (4, 5)`."""
+    """Return words for a value: `one array of shape (4, 5)`."""
     if isinstance(found, np.ndarray):
-        return f"{'an' if found.dtype.kind == 'i' else 'a'} {found.dtype} array of shape {found.shape}"
-    if found is None:
-        return "None"
-    name = type(found).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+        return f"one array of shape {found.shape}"
+    return f"{'an' if type(found).__name__[0].lower() in 'aeiou' else 'a'} {type(found).__name__}"
 
 
-def _read_array(pixels: npt.NDArray[np.uint8], name: str) -> image_files.Decoded:
-    height, width = pixels.shape[:2]
-    _check_size(width, height, name)
-    return image_files.Decoded(Image.fromarray(pixels).convert("RGB"), ())
-
-
-def _reader_of_pil(image: Image.Image, name: str) -> Callable[[], image_files.Decoded]:
-    """Decode the image now, which also closes its file, and return the function that hands it out."""
+def _decode(image: object, name: str) -> image_files.Decoded:
     try:
-        _check_size(*image.size, name)
-        if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
-            raise ImageError(f"{name} has {frames} frames, expected a single image; extract the frame to fit on")
-        decoded = image_files.upright_rgb(image, name, keep_grey=True)
+        return image_files.decode(image)
     except ImageError as error:
-        return partial(_fail, str(error))
-    except UNDECODABLE as error:
-        return partial(_fail, f"{name} cannot be decoded ({error}); expected a whole image, so save or copy it again")
+        raise ImageError(f"{name}: {error}") from error
+
+
+def _decoded_now(image: object, name: str) -> Callable[[], image_files.Decoded]:
+    """Decode an image, which also copies it or closes its file, and return the function that hands it out."""
+    try:
+        decoded = image_files.decode(image, keep_grey=True)
+    except ImageError as error:
+        return partial(_fail, f"{name}: {error}")
     return lambda: image_files.Decoded(decoded.image.convert("RGB"), decoded.notes)
-
-
-def _check_size(width: int, height: int, name: str) -> None:
-    """Raise ImageError where the image is too small, or too large."""
-    if min(width, height) < image_files.SMALLEST_SIDE:
-        raise ImageError(
-            f"{name} has {width}x{height} pixels, expected at least {image_files.SMALLEST_SIDE} a side; leave it out"
-        )
-    if width * height > image_files.LARGEST_AREA:
-        raise ImageError(
-            f"{name} has {width}x{height} pixels, expected at most {image_files.LARGEST_AREA}; cut or shrink it"
-        )
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -25,7 +25,7 @@ def from_source(source: Source, class_name: str | None = None) -> Dataset:
         source: One of:
 
             * a path: a data set's folder, a folder of good images, a CSV file or a video; see `from_folder`;
-            * good images: a list of paths, or any iterable of arrays or PIL images; see `from_images`;
+            * good images: a list of paths, or any iterable of arrays or Pillow images; see `from_images`;
             * `None`: the built-in sample;
             * a `Dataset`, which is returned as it is.
         class_name: The class to take where there are several. Where there is one, its name.
