@@ -1,4 +1,4 @@
-"""Teaching the built-in backbone, on a few tiny images: it learns, can be stopped, and writes what it learned."""
+"""Training of the built-in backbone on a few tiny images: it learns, can be resumed, and writes its weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLAN = train.Plan(steps=6, batch=4, size=32, rate=2e-3, seed=3, stem=8, widths=(
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ResNet-18 with drawn weights."""
+    """Save a ResNet-18 with random weights."""
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
     save_file(
         {key: value.contiguous() for key, value in small_models.trunk_of("resnet18").module.state_dict().items()}, path
@@ -110,7 +110,7 @@ def test_the_file_is_a_backbone_and_says_how_it_was_made(tmp_path: Path) -> None
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["plan"])["steps"] == PLAN.steps
-    trunk = backbones.load("builtin", str(path))
+    trunk = backbones.load_trunk("builtin", str(path))
     with torch.inference_mode():
         found = trunk.module(torch.ones(1, 3, 64, 64))
         for each, expected in zip(found.values(), network(torch.ones(1, 3, 64, 64)), strict=True):
@@ -119,7 +119,7 @@ def test_the_file_is_a_backbone_and_says_how_it_was_made(tmp_path: Path) -> None
 
 def test_the_untrained_weights_have_features_of_unit_size(tmp_path: Path) -> None:
     untrained.main(tmp_path / "untrained.safetensors")
-    module = backbones.load("builtin", str(tmp_path / "untrained.safetensors")).module
+    module = backbones.load_trunk("builtin", str(tmp_path / "untrained.safetensors")).module
     images = untrained.noise_images(4, 64)
     with torch.inference_mode():
         for feature in module(images).values():

@@ -1,1 +1,1 @@
-"""How the built-in weights came to be: procedurally drawn images and the training that used them."""
+"""Origin of the built-in weights: procedurally drawn images, and the training that used them."""

@@ -1,4 +1,4 @@
-"""Write the weights of the built-in backbone, with where they come from inside the file."""
+"""Write the weights of the built-in backbone, with their origin inside the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEACHER = "ResNet-18, torchvision IMAGENET1K_V1 (BSD-3-Clause), its stages layer
 
 
 def write(network: BuiltinBackbone, path: Path, plan: dict[str, Any]) -> None:
-    """A `.safetensors` file in float16, its metadata saying how it was made."""
+    """Write a `.safetensors` file in float16. Its metadata says how it was made."""
     state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
     assert all(torch.isfinite(value).all() for value in state.values())
     about = {

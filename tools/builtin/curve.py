@@ -1,10 +1,10 @@
-"""What does a wider or deeper built-in backbone cost and gain? Trains each design for a short while and judges it.
+"""Measure cost and gain of wider and deeper built-in backbones: train each design for a short while, and judge it.
 
     uv run python -m tools.builtin.curve --teacher FILE --work DIR --output benchmarks/results/builtin_curve.svg
 
-Accuracy: `tools.builtin.judge`, preset `edge`. Latency: of the fused graph, over ResNet-18's in the same run,
-sessions opened one after the other in turns. All designs get the same number of steps, fewer than the one that ships,
-so compare them with each other only.
+Accuracy comes from `tools.builtin.judge`, preset `edge`. Latency is that of the fused graph divided by ResNet-18's in
+the same run; the sessions are opened in turns, one at a time. All designs get the same number of steps, fewer than the
+design that ships, so compare them only with each other.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from pathlib import Path
 
 import numpy as np
 
+import padim_edge
 from padim_edge import datasets
-from padim_edge.build import build
-from padim_edge.presets import PRESETS
 from padim_edge_artifact import names
 from padim_edge_export import backbones
 from padim_edge_export.builtin import BuiltinBackbone
-from padim_edge_model.precision import Precision
 from padim_edge_runtime.devices.providers import open_session
 from tools.builtin import card, judge, train
 
 Design = tuple[int, tuple[int, int, int], tuple[int, int, int]]
+"""Channels of the stem, channels of the three stages, residual blocks of the three stages."""
 
 DESIGNS: dict[str, Design] = {
     "narrow": (16, (24, 48, 96), (2, 2, 2)),
@@ -46,29 +45,36 @@ DESIGNS: dict[str, Design] = {
 
 @dataclass(frozen=True)
 class Point:
-    """One design."""
+    """Figures of one design."""
 
     name: str
+    """Key of `DESIGNS`."""
     design: Design
+    """Its value in `DESIGNS`."""
     parameters: int
+    """Number of parameters."""
     steps: int
+    """Number of training steps."""
     latency: float
-    """Of its fused graph over that of ResNet-18, both `edge` in fp32."""
+    """Time of its fused graph divided by that of ResNet-18, both `edge` in fp32."""
     latency_int8: float
-    """In int8, over ResNet-18's in fp32."""
+    """Time of its fused graph in int8 divided by that of ResNet-18 in fp32."""
     image_auroc: float
-    """Mean over the held-out drawn classes."""
+    """Image AUROC, mean over the held-out drawn classes."""
     pixel_auroc: float
+    """Pixel AUROC, mean over the held-out drawn classes."""
 
 
 def main() -> None:
     """Parse the command line, train, judge, draw."""
     parser = argparse.ArgumentParser(prog="python -m tools.builtin.curve", description=__doc__.splitlines()[0])
     parser.add_argument("--teacher", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoints; made where missing")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoints; made if it does not exist")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--design", default=",".join(DESIGNS), help="comma-separated")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE.svg", help="a JSON file comes beside it")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE.svg", help="figure; a JSON file is written beside it"
+    )
     options = parser.parse_args()
     chosen = {name: DESIGNS[name] for name in options.design.split(",")}
     files = {}
@@ -83,9 +89,9 @@ def main() -> None:
     points = []
     for name, design in chosen.items():
         with built_as(design):
-            trunk = backbones.load("builtin", str(files[name]))
-            image, pixel = judge.judge(trunk, "edge").mean(axis=0)
-            count = sum(each.numel() for each in trunk.module.parameters())
+            image, pixel = judge.judge("builtin", str(files[name]), "edge").mean(axis=0)
+            module = backbones.load_trunk("builtin", str(files[name])).module
+            count = sum(each.numel() for each in module.parameters())
         point = Point(name, design, count, options.steps, *ratios[name], float(image), float(pixel))
         points.append(point)
         print(point, flush=True)
@@ -96,7 +102,7 @@ def main() -> None:
 
 @contextmanager
 def built_as(design: Design) -> Iterator[None]:
-    """Let `builtin` stand for another design."""
+    """Replace the network behind `builtin` by another design."""
     row = backbones.BACKBONES["builtin"]
     backbones.BACKBONES["builtin"] = dataclasses.replace(row, build=lambda: BuiltinBackbone(*design))
     try:
@@ -108,22 +114,23 @@ def built_as(design: Design) -> Iterator[None]:
 def latencies(
     designs: dict[str, Design], files: dict[str, Path], teacher: Path, turns: int = 6, calls: int = 40
 ) -> dict[str, tuple[float, float]]:
-    """fp32 and int8 of each design, over ResNet-18's fp32."""
-    sample = datasets.from_sample("bottle", test=False)
+    """Return the times of each design in fp32 and int8, divided by that of ResNet-18 in fp32."""
+    sample = datasets.from_sample("bottle")
     few = dataclasses.replace(sample, good=sample.good[:24])
     frame = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         models: dict[tuple[str, str], Path] = {}
 
-        def make(name: str, trunk: backbones.Trunk, precision: str) -> None:
-            models[name, precision] = Path(folder) / f"{name}-{precision}.onnx"
-            build(few, models[name, precision], PRESETS["edge"], trunk, precision=Precision(precision))
+        def make(name: str, backbone: str, weights: Path, precision: str) -> None:
+            method = padim_edge.preset("edge", backbone=backbone, precision=precision)
+            fitted = padim_edge.fit(few, method, weights=weights, progress=False)
+            models[name, precision] = fitted.export(Path(folder) / f"{name}-{precision}.onnx", progress=False).path
 
-        make("teacher", backbones.load("resnet18", str(teacher)), "fp32")
+        make("teacher", "resnet18", teacher, "fp32")
         for name, design in designs.items():
             with built_as(design):
                 for precision in ("fp32", "int8"):
-                    make(name, backbones.load("builtin", str(files[name])), precision)
+                    make(name, "builtin", files[name], precision)
         seconds: dict[tuple[str, str], list[float]] = {key: [] for key in models}
         for _ in range(turns):
             for key, path in models.items():
@@ -133,7 +140,7 @@ def latencies(
                     session.run([names.SCORE], {names.IMAGE: frame})
                     if i >= 15:
                         seconds[key].append(time.perf_counter() - start)
-                del session  # its threads would spin beside the next one's
+                del session  # its threads would disturb the next session
     floor = float(np.median(seconds["teacher", "fp32"]))
     return {
         name: (float(np.median(seconds[name, "fp32"])) / floor, float(np.median(seconds[name, "int8"])) / floor)
@@ -142,7 +149,7 @@ def latencies(
 
 
 def draw(points: list[Point], path: Path) -> None:
-    """Accuracy against latency."""
+    """Draw accuracy against latency."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -151,7 +158,7 @@ def draw(points: list[Point], path: Path) -> None:
         for point in points:
             axis.plot(point.latency, getattr(point, key), "o", color="tab:blue")
             axis.annotate(point.name, (point.latency, getattr(point, key)), (5, 4), textcoords="offset points")
-        axis.set_xlabel("latency over ResNet-18's, fused, fp32")
+        axis.set_xlabel("time / time of ResNet-18 (fused, fp32)")
         axis.set_ylabel(f"{title}, held-out drawn classes")
         axis.margins(0.18)
         axis.grid(alpha=0.3)

@@ -1,7 +1,7 @@
-"""Images that a program makes up, for teaching a small network without a single photograph.
+"""Procedurally drawn images, to teach a small network without a single photograph.
 
-An image is a scene - a surface, things on a ground, a heap of leaves, or a composite of those - under a random lamp
-and through a random camera. Each image has a generator of its own, so images can be drawn in any order.
+An image shows a surface, things on a ground, dead leaves, or a composite of those, under a random lamp and through a
+random camera. Each image has its own random generator, so images can be drawn in any order.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ __all__ = ["batch", "draw"]
 
 
 def batch(seed: int, start: int, count: int, size: int) -> npt.NDArray[np.uint8]:
-    """Draws the images `start` to `start + count - 1` of an endless row.
+    """Draw the images `start` to `start + count - 1` of an endless row.
 
     Args:
-        seed: Which row, 0 or more.
+        seed: Number of the row, 0 or more.
         start: Number of the first image, 0 or more.
-        count: How many images.
+        count: Number of images.
         size: Side of the images in pixels, even.
 
     Returns:
-        `(count, size, size, 3)` uint8, RGB. An image depends on its number, the seed and the size alone.
+        `(count, size, size, 3)` uint8, RGB. An image depends only on its number, the seed and the size.
     """
     images = np.empty((count, size, size, 3), np.uint8)
     for place in range(count):
@@ -53,7 +53,7 @@ def batch(seed: int, start: int, count: int, size: int) -> npt.NDArray[np.uint8]
 
 
 def draw(rng: np.random.Generator, size: int) -> npt.NDArray[np.uint8]:
-    """Draws one image, `(size, size, 3)` uint8 RGB; `size` is its side in pixels and even."""
+    """Draw one image, `(size, size, 3)` uint8 RGB; `size` is its side in pixels, even."""
     palette, lamp = choose_palette(rng), choose_lamp(rng)
     kind = float(rng.random())
     scene = _composite(rng, size, palette, lamp) if kind < 0.15 else _plain(rng, size, palette, lamp)
@@ -61,7 +61,7 @@ def draw(rng: np.random.Generator, size: int) -> npt.NDArray[np.uint8]:
 
 
 def _plain(rng: np.random.Generator, size: int, palette: Palette, lamp: Lamp) -> Scene:
-    """A scene of one kind."""
+    """Draw a scene of one kind."""
     kind = float(rng.random())
     if kind < 0.38:
         return _surface(rng, size, palette, lamp)
@@ -73,14 +73,14 @@ def _plain(rng: np.random.Generator, size: int, palette: Palette, lamp: Lamp) ->
 
 
 def _surface(rng: np.random.Generator, size: int, palette: Palette, lamp: Lamp) -> Scene:
-    """A textured surface that fills the image, flat or in relief, sometimes with a flaw or print."""
+    """Draw a textured surface that fills the image, flat or in relief, sometimes with a flaw or print."""
     u, v = view(rng, size)
     plane = texture(rng, u, v)
     kind = float(rng.random())
     if kind < 0.5:
         scene = tinted(rng, plane, palette)
     else:
-        # Relief: the texture gives the height, and sometimes another one the colour.
+        # Relief: the texture is the height, and sometimes another texture is the colour.
         albedo = paint(rng, size, palette) if chance(rng, 0.4) else tinted(rng, plane, palette)
         deep = softened(plane, between(rng, 1.5, 4.0)) if chance(rng, 0.5) else plane
         scene = lit(rng, albedo, deep * log_between(rng, 1.0, 12.0), lamp)
@@ -94,14 +94,14 @@ def _surface(rng: np.random.Generator, size: int, palette: Palette, lamp: Lamp) 
 
 
 def _leaves(rng: np.random.Generator, size: int, palette: Palette) -> Scene:
-    """Dead leaves: shapes of many sizes that cover one another, plain or with a texture on some of them."""
+    """Draw dead leaves: shapes of many sizes that cover one another, plain or some of them with a texture."""
     side = 2 * size
     ground = tuple(int(band * 255) for band in colour(rng, palette))
     canvas, layers = Image.new("RGB", (side, side), ground), Image.new("L", (side, side), 0)
     pen, layer = ImageDraw.Draw(canvas), ImageDraw.Draw(layers)
     count = int(log_between(rng, 15, 220))
     smallest = log_between(rng, 0.01, 0.1)
-    # Sizes by a power law between 3 and 1, as things in the world have at all distances.
+    # Sizes follow a power law with an exponent between 3 and 1, as things at all distances do.
     power = between(rng, 1.0, 3.0)
     forms = int(rng.integers(5))
     for _ in range(count):
@@ -140,7 +140,7 @@ def _leaves(rng: np.random.Generator, size: int, palette: Palette) -> Scene:
 
 
 def _mixed(rng: np.random.Generator, first: Scene, second: Scene) -> Scene:
-    """Two scenes side by side or through one another, with a hard or a soft border."""
+    """Mix two scenes, side by side or in patches, with a hard or a soft border."""
     size = first.shape[0]
     u, v = view(rng, size)
     kind = float(rng.random())
@@ -159,7 +159,7 @@ def _mixed(rng: np.random.Generator, first: Scene, second: Scene) -> Scene:
 
 
 def _composite(rng: np.random.Generator, size: int, palette: Palette, lamp: Lamp) -> Scene:
-    """Two scenes in one, or one bent out of shape."""
+    """Draw two scenes in one, or a distorted one."""
     scene = _plain(rng, size, palette, lamp)
     if chance(rng, 0.6):
         other = choose_palette(rng) if chance(rng, 0.6) else palette
@@ -170,7 +170,7 @@ def _composite(rng: np.random.Generator, size: int, palette: Palette, lamp: Lamp
 
 
 def _exposed(rng: np.random.Generator, scene: Scene) -> npt.NDArray[np.uint8]:
-    """Takes the image: light falls off, the lens blurs, the curve bends, the sensor adds noise."""
+    """Take the image: light falls off, the lens blurs, the tone curve bends, the sensor adds noise."""
     size = scene.shape[0]
     x, y = grid(size)
     if chance(rng, 0.3):
@@ -185,13 +185,13 @@ def _exposed(rng: np.random.Generator, scene: Scene) -> npt.NDArray[np.uint8]:
     if chance(rng, 0.5):
         scene = np.clip(scene, 0.0, 1.0) ** np.float32(log_between(rng, 0.55, 1.7))
     if chance(rng, 0.5):
-        # Whoever sets up a camera turns the exposure until the image fills most of the range.
+        # The exposure is set so that the image fills most of the range, as on a real camera.
         grey = scene.mean(axis=2, keepdims=True)
         seen = np.sort(grey[::4, ::4], axis=None)
         dark, bright = float(seen[len(seen) // 50]), float(seen[-1 - len(seen) // 50])
         gain = min(between(rng, 0.5, 1.0) / max(bright - dark, 1e-3), 8.0)
         rest = between(rng, 0.0, max(1.0 - gain * (bright - dark), 0.0))
-        # Colours grow less than brightness does, or else a trace of pink would become neon.
+        # Colours are amplified less than brightness, or a trace of pink would become neon.
         scene = (scene - grey) * min(gain, 1.3) + ((grey - dark) * gain + rest)
     elif chance(rng, 0.35):
         # Weak contrast, dim or bright.

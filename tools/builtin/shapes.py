@@ -1,8 +1,8 @@
-"""Bodies: outlines as planes of depth, put together from simple ones, and marks such as print and scratches.
+"""Bodies: outlines as planes of depth, made from simple outlines, and marks such as print and scratches.
 
-A depth plane is about the distance to the outline in units of the coordinates it was drawn at, positive inside. So a
-union is a maximum, a hole is a minimum with the negative, and bevels, rims and shadows all follow from one plane.
-A body fills about the square from -1 to 1.
+The depth is about the distance to the outline in units of the coordinates, positive inside. So a union is a maximum,
+and a hole is a minimum with the negative. Bevels, rims and shadows all follow from one plane. A body fills about the
+square from -1 to 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tools.builtin.surface import between, chance, log_between
 __all__ = ["Outline", "marks", "part", "scratches"]
 
 Outline: TypeAlias = Callable[[np.random.Generator, Plane, Plane], Plane]
-"""Generator and body coordinates in, depth out."""
+"""Function from generator and body coordinates to depth."""
 
 _ALPHABET = (
     "041024 0323,04001021120212 122304,2110010314 1423,0004142310 1000,20000424 0212,200004 0212,2110010314232212,"
@@ -28,7 +28,7 @@ _ALPHABET = (
     "04002021120212 1224,21100102222314 1403,0020 1014,0003142320,001420,0004122420,0024 2004,001220 1214,00200424,"
     "011014 0424,0110210424,002012231403,14100323,200002122314 1403,20010314231203,002014,1021120110 1223140312"
 )
-"""A plain alphabet and digits on a lattice of 3 by 5 points: strokes as runs of x and y digits."""
+"""A plain alphabet with digits on a lattice of 3 by 5 points: each stroke is a run of x and y digits."""
 
 _LETTERS = tuple(
     tuple(tuple((int(x), int(y)) for x, y in zip(run[::2], run[1::2], strict=True)) for run in letter.split())
@@ -37,12 +37,12 @@ _LETTERS = tuple(
 
 
 def part(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """Draws the depth of a random body: one outline or a few, with holes, slots, bites and attached parts."""
+    """Draw the depth of a random body: one outline or a few, with holes, slots, bites and attached parts."""
     if chance(rng, 0.2):
         u = np.abs(u)
     depth = _pick(rng)(rng, u, v)
     while chance(rng, 0.28):
-        # Another part sticks to the first one.
+        # Another part is attached to the first one.
         size = between(rng, 0.35, 0.8)
         angle = round(between(rng, 0.0, 4.0)) * (math.pi / 2)
         away = between(rng, 0.2, 0.8)
@@ -73,13 +73,13 @@ def part(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def _disc(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """A disc or an ellipse."""
+    """Draw a disc or an ellipse."""
     flat = 1.0 if chance(rng, 0.5) else between(rng, 0.3, 1.0)
     return (0.95 - np.sqrt(u * u + (v * (1.0 / flat)) ** 2)) * flat
 
 
 def _box(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """A box with sharp or round corners."""
+    """Draw a box with sharp or round corners."""
     width, height = between(rng, 0.5, 0.95), log_between(rng, 0.15, 0.95)
     corner = between(rng, 0.0, min(width, height)) if chance(rng, 0.6) else 0.01
     p, q = np.abs(u) - (width - corner), np.abs(v) - (height - corner)
@@ -88,7 +88,7 @@ def _box(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def _rod(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """A lathe's work seen from the side: pins, screws, bottles, pens, drills."""
+    """Draw a turned part seen from the side: a pin, screw, bottle, pen or drill."""
     along = u + v * between(rng, -0.3, 0.3) * float(chance(rng, 0.5))
     knots = int(between(rng, 2, 9))
     wide = log_between(rng, 0.06, 0.5)
@@ -103,7 +103,7 @@ def _rod(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
     table = np.interp(np.linspace(-1.5, 1.5, 384), places, widths).astype(np.float32)
     width = np.take(table, np.clip((u * (1.0 / 3.0) + 0.5) * 383, 0, 383).astype(np.intp))
     if chance(rng, 0.55):
-        # Teeth on one stretch, leaning as a thread does.
+        # Teeth on one stretch, slanted like a thread.
         turns, start, lean = between(rng, 6.0, 30.0), between(rng, -0.8, 0.2), between(rng, -1.2, 1.2)
         phase = along * turns + v * lean / wide
         teeth = np.abs((phase - np.floor(phase)) * 2.0 - 1.0)
@@ -113,7 +113,7 @@ def _rod(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def _capsule(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """A pill or a stick with round ends, straight or bent."""
+    """Draw a pill or a stick with round ends, straight or bent."""
     radius = log_between(rng, 0.08, 0.5)
     bend = between(rng, -0.6, 0.6) if chance(rng, 0.4) else 0.0
     q = v + (u * u - 0.4) * bend
@@ -122,7 +122,7 @@ def _capsule(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def _ring(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """A ring, an eye, a C-shaped clip."""
+    """Draw a ring, an eye or a C-shaped clip."""
     wall = log_between(rng, 0.05, 0.3)
     radius = np.sqrt(u * u + (v * between(rng, 1.0, 1.5)) ** 2)
     depth = wall - np.abs(radius - (0.95 - wall))
@@ -132,7 +132,7 @@ def _ring(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def _gear(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """A wheel with teeth, a star, a flower."""
+    """Draw a wheel with teeth, a star or a flower."""
     radius, count = np.sqrt(u * u + v * v), int(log_between(rng, 3, 40))
     phase = np.arctan2(v, u) * (count / (2.0 * math.pi))
     teeth = np.abs((phase - np.floor(phase)) * 2.0 - 1.0)
@@ -142,7 +142,7 @@ def _gear(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def _polygon(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """A nut's hexagon, a triangle, a stone with flat sides."""
+    """Draw the hexagon of a nut, a triangle, or a stone with flat sides."""
     sides = int(between(rng, 3, 9))
     regular = chance(rng, 0.5)
     depth = np.full_like(u, 1.0)
@@ -154,13 +154,13 @@ def _polygon(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def _lump(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """A nut, a potato, a splash: an irregular round body."""
+    """Draw an irregular round body: a nut, a potato, a splash."""
     flat = log_between(rng, 0.35, 1.0)
     return (1.0 - blot(rng, u, v, (0.8, 0.8 * flat), between(rng, 0.05, 0.45))) * (0.8 * flat)
 
 
 def _comb(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """A bar with legs: a chip, a plug, a brush, a comb."""
+    """Draw a bar with legs: a chip, a plug, a brush, a comb."""
     legs, bar = int(between(rng, 2, 12)), between(rng, 0.1, 0.5)
     pitch = 1.8 / legs
     p = (u + 0.9) * (1.0 / pitch)
@@ -173,7 +173,7 @@ def _comb(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def _bundle(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """Several discs side by side or overlapping: a cut cable, a cluster of drops, links."""
+    """Draw several discs side by side or overlapping: a cut cable, a cluster of drops, links."""
     depth = np.full_like(u, -1.0)
     for _ in range(int(between(rng, 2, 8))):
         radius = between(rng, 0.1, 0.45)
@@ -184,7 +184,7 @@ def _bundle(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def _crescent(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """A disc without another: a moon, a lens, a hook."""
+    """Draw a disc without another, or the part common to both: a moon, a lens, a hook."""
     away, radius = between(rng, 0.2, 0.9), between(rng, 0.5, 0.9)
     first = 0.9 - np.sqrt(u * u + v * v)
     second = radius - np.sqrt((u - away) ** 2 + v * v)
@@ -204,11 +204,11 @@ _OUTLINES: tuple[tuple[Outline, float], ...] = (
     (_bundle, 0.05),
     (_crescent, 0.03),
 )
-"""The outlines and how often each is taken."""
+"""Outlines, each with its probability."""
 
 
 def _pick(rng: np.random.Generator) -> Outline:
-    """Draws an outline by its share."""
+    """Choose an outline by its probability."""
     left = float(rng.random())
     for outline, share in _OUTLINES:
         left -= share
@@ -218,7 +218,7 @@ def _pick(rng: np.random.Generator) -> Outline:
 
 
 def marks(rng: np.random.Generator, size: int) -> Plane:
-    """Print: cover, `(size, size)` from 0 to 1, of rows of letters, signs, scales, codes or frames, at any angle."""
+    """Draw print and return its cover, `(size, size)` from 0 to 1: letters, scales, codes or frames, at any angle."""
     canvas = Image.new("L", (2 * size, 2 * size), 0)
     pen = ImageDraw.Draw(canvas)
     kind = float(rng.random())
@@ -234,7 +234,7 @@ def marks(rng: np.random.Generator, size: int) -> Plane:
 
 
 def _write(rng: np.random.Generator, pen: ImageDraw.ImageDraw, side: int) -> None:
-    """Rows of letters; `side` is the side of the canvas in pixels."""
+    """Write rows of letters; `side` is the side of the canvas in pixels."""
     height = log_between(rng, 0.06, 0.45) * side if chance(rng, 0.8) else log_between(rng, 0.4, 0.9) * side
     width, lean = height * between(rng, 0.4, 0.8), between(rng, -0.3, 0.3) if chance(rng, 0.3) else 0.0
     angle = between(rng, -math.pi, math.pi) if chance(rng, 0.5) else between(rng, -0.1, 0.1)
@@ -257,7 +257,7 @@ def _write(rng: np.random.Generator, pen: ImageDraw.ImageDraw, side: int) -> Non
 
 
 def _code(rng: np.random.Generator, pen: ImageDraw.ImageDraw, side: int) -> None:
-    """A bar code or a code of squares."""
+    """Draw a bar code or a code of squares."""
     left, top, extent = between(rng, 0.05, 0.5) * side, between(rng, 0.05, 0.5) * side, between(rng, 0.25, 0.6) * side
     count = int(log_between(rng, 6, 24))
     step = extent / count
@@ -270,7 +270,7 @@ def _code(rng: np.random.Generator, pen: ImageDraw.ImageDraw, side: int) -> None
 
 
 def _scale(rng: np.random.Generator, pen: ImageDraw.ImageDraw, side: int) -> None:
-    """Ticks of a ruler or a dial, or frames and crossing lines."""
+    """Draw ticks of a ruler or a dial, or crossing frames."""
     thick = max(1, int(log_between(rng, 0.004, 0.02) * side))
     middle = (between(rng, 0.3, 0.7) * side, between(rng, 0.3, 0.7) * side)
     count, outer = int(log_between(rng, 4, 50)), between(rng, 0.15, 0.45) * side
@@ -296,7 +296,7 @@ def _scale(rng: np.random.Generator, pen: ImageDraw.ImageDraw, side: int) -> Non
 
 
 def scribble(rng: np.random.Generator, pen: ImageDraw.ImageDraw, side: int) -> None:
-    """Wandering lines of changing direction: wires, threads, cracks, handwriting."""
+    """Draw lines that change their direction at random: wires, threads, cracks, handwriting."""
     thick = max(1, int(log_between(rng, 0.004, 0.04) * side))
     turn, corners = log_between(rng, 0.02, 0.9), int(between(rng, 6, 40))
     for _ in range(int(log_between(rng, 1, 9))):
@@ -306,7 +306,7 @@ def scribble(rng: np.random.Generator, pen: ImageDraw.ImageDraw, side: int) -> N
 
 
 def scratches(rng: np.random.Generator, size: int) -> Plane:
-    """Cover, `(size, size)` from 0 to 1, of wandering lines."""
+    """Return the cover of random scratches, `(size, size)` from 0 to 1."""
     canvas = Image.new("L", (2 * size, 2 * size), 0)
     scribble(rng, ImageDraw.Draw(canvas), 2 * size)
     return np.asarray(canvas.reduce(2), dtype=np.float32) * np.float32(1.0 / 255.0)

@@ -1,7 +1,7 @@
-"""What all recipes share: random choices, palettes, lamps, views of the plane, relief and warps.
+"""Shared tools of all recipes: random choices, palettes, lamps, views of the plane, relief and warps.
 
 Planes and positions are those of `padim_edge.sample.field`: `(S, S)` float32, image coordinates from -1 to 1. A
-scene is `(S, S, 3)` float32 RGB as the screen shows it, 0 black and 1 white; nothing here is in linear light.
+scene is `(S, S, 3)` float32 RGB as a screen shows it, 0 black and 1 white. Nothing here is in linear light.
 """
 
 from __future__ import annotations
@@ -37,51 +37,54 @@ __all__ = [
 ]
 
 _SHADES = 256
-"""Entries of a table that turns a plane into colours."""
+"""Number of entries in a table that turns a plane into colours."""
 
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours that belong together in one image."""
+    """Range of the colours in one image."""
 
     hue: float
     """Middle hue, 0 to 1 around the colour circle."""
     spread: float
-    """Deviation of the hue, in turns of the colour circle."""
+    """Standard deviation of the hue, in turns of the colour circle."""
     saturation: float
-    """Most saturation, 0 to 1."""
+    """Highest saturation, 0 to 1."""
     low: float
-    """Least brightness, 0 to 1."""
+    """Lowest brightness, 0 to 1."""
     high: float
-    """Most brightness, 0 to 1."""
+    """Highest brightness, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Lamp:
-    """Where the light of one image comes from: a unit vector, x to the right, y downwards, z to the camera."""
+    """Direction of the light in one image, a unit vector."""
 
     x: float
+    """Component to the right."""
     y: float
+    """Component downwards."""
     z: float
+    """Component towards the camera."""
 
 
 def chance(rng: np.random.Generator, probability: float) -> bool:
-    """Is true with the given probability."""
+    """Return True with the given probability."""
     return bool(rng.random() < probability)
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number from `low` to `high`, every difference as likely."""
+    """Choose a number from `low` to `high`, uniformly."""
     return low + (high - low) * float(rng.random())
 
 
 def log_between(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number from `low` to `high`, every ratio as likely."""
+    """Choose a number from `low` to `high`, uniformly on a logarithmic scale."""
     return low * math.exp(math.log(high / low) * float(rng.random()))
 
 
 def choose_palette(rng: np.random.Generator) -> Palette:
-    """Draws a palette: a third almost grey, most of the others muted, some vivid."""
+    """Choose a palette: a third of them almost grey, most of the others muted, some vivid."""
     kind = float(rng.random())
     if kind < 0.35:
         saturation = between(rng, 0.0, 0.14)
@@ -91,7 +94,7 @@ def choose_palette(rng: np.random.Generator) -> Palette:
         saturation = between(rng, 0.5, 1.0)
     low = between(rng, 0.0, 0.45)
     return Palette(
-        # Browns, reds and yellows are more common than purples, on earth and in factories.
+        # Browns, reds and yellows are more common than purples, in nature and in factories.
         hue=float(rng.normal(0.08, 0.09)) % 1.0 if chance(rng, 0.4) else float(rng.random()),
         spread=between(rng, 0.0, 0.06) if chance(rng, 0.65) else between(rng, 0.1, 0.5),
         saturation=saturation,
@@ -101,26 +104,26 @@ def choose_palette(rng: np.random.Generator) -> Palette:
 
 
 def colour(rng: np.random.Generator, palette: Palette) -> npt.NDArray[np.float32]:
-    """Draws one colour of the palette, `(3,)` float32 RGB, 0 to 1."""
+    """Choose one colour of the palette, `(3,)` float32 RGB, 0 to 1."""
     hue = (palette.hue + palette.spread * float(rng.normal())) % 1.0
     saturation = palette.saturation * math.sqrt(float(rng.random()))
     return np.array(colorsys.hsv_to_rgb(hue, saturation, between(rng, palette.low, palette.high)), dtype=np.float32)
 
 
 def tinted(rng: np.random.Generator, plane: Plane, palette: Palette, contrast: float | None = None) -> Scene:
-    """Turns a plane of values from 0 to 1 into colours along a random path through the palette.
+    """Turn a plane of values from 0 to 1 into colours along a random path through the palette.
 
     Args:
-        rng: Where the path comes from.
+        rng: Generator of the path.
         plane: `(H, W)`, 0 to 1.
-        palette: Which colours may occur.
-        contrast: How far the colours are apart, 0 (one colour) to 1 (whatever the palette gives); random by default.
+        palette: Range of the colours.
+        contrast: Distance of the colours, 0 (one colour) to 1 (as far as the palette goes); random by default.
     """
     if contrast is None:
         contrast = 1.0 if chance(rng, 0.55) else log_between(rng, 0.06, 0.8)
     stops = 2 + int(rng.random() ** 2 * 4)
     colours = np.stack([colour(rng, palette) for _ in range(stops)])
-    # Half of the paths go from dark to light, as reflected light does; the others may turn back.
+    # Most paths go from dark to light, as reflected light does. The others may turn back.
     if chance(rng, 0.7):
         colours = colours[np.argsort(colours.sum(axis=1))]
         if chance(rng, 0.4):
@@ -136,20 +139,20 @@ def tinted(rng: np.random.Generator, plane: Plane, palette: Palette, contrast: f
 
 
 def view(rng: np.random.Generator, size: int, bent: float = 0.4) -> tuple[Plane, Plane]:
-    """Looks at the plane from somewhere: turned, moved, sometimes slanted, tilted or bent image coordinates.
+    """Return a view of the plane: turned, moved, sometimes slanted, tilted or bent image coordinates.
 
     Args:
-        rng: Where the view comes from.
+        rng: Generator of the view.
         size: Side of the image in pixels.
         bent: Probability of a smooth displacement.
 
     Returns:
-        Two planes `(size, size)`; lengths stay about those of image coordinates.
+        Two planes `(size, size)`. Lengths stay about those of image coordinates.
     """
     x, y = grid(size)
     angle = between(rng, -math.pi, math.pi)
     if chance(rng, 0.3):
-        # Machines like right angles.
+        # Machined parts often lie at right angles.
         angle = round(angle / (math.pi / 4)) * (math.pi / 4) + between(rng, -0.04, 0.04)
     cosine, sine = math.cos(angle), math.sin(angle)
     u = x * cosine + y * sine + between(rng, -1.0, 1.0)
@@ -168,18 +171,18 @@ def view(rng: np.random.Generator, size: int, bent: float = 0.4) -> tuple[Plane,
 
 
 def stretched(plane: Plane) -> Plane:
-    """Scales a plane so that it runs from 0 to 1."""
+    """Scale a plane to the range from 0 to 1."""
     low, high = float(plane.min()), float(plane.max())
     return (plane - low) * (1.0 / max(high - low, 1e-6))
 
 
 def resized(plane: Plane, size: int) -> Plane:
-    """The plane with another number of pixels along a side, interpolated smoothly."""
+    """Return a plane with another number of pixels along each side, with bicubic interpolation."""
     return np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def softened(plane: Plane, width: float) -> Plane:
-    """Blurs a plane roughly over `width` pixels; cheap, because it goes through a smaller plane."""
+    """Blur a plane roughly over `width` pixels. It is cheap, because it goes through a smaller plane."""
     height, breadth = plane.shape
     small = (max(2, round(breadth / max(width, 1.0))), max(2, round(height / max(width, 1.0))))
     reduced = Image.fromarray(plane).resize(small, Image.Resampling.BILINEAR)
@@ -187,17 +190,17 @@ def softened(plane: Plane, width: float) -> Plane:
 
 
 def choose_lamp(rng: np.random.Generator) -> Lamp:
-    """Draws a lamp at any side, from grazing to almost overhead."""
+    """Choose a lamp at any side, from grazing to almost overhead."""
     azimuth, elevation = between(rng, -math.pi, math.pi), between(rng, 0.3, 1.35)
     flat = math.cos(elevation)
     return Lamp(math.cos(azimuth) * flat, math.sin(azimuth) * flat, math.sin(elevation))
 
 
 def normals(height: Plane) -> tuple[Plane, Plane, Plane]:
-    """Unit normals of a relief: x, y and z planes.
+    """Return the unit normals of a relief: x, y and z planes.
 
     Args:
-        height: `(H, W)` height above the image in pixels, so that slopes do not depend on the size.
+        height: `(H, W)`, height above the image in pixels. Slopes then do not depend on the size.
     """
     down = np.empty_like(height)
     right = np.empty_like(height)
@@ -210,12 +213,12 @@ def normals(height: Plane) -> tuple[Plane, Plane, Plane]:
 
 
 def glints(normal: tuple[Plane, Plane, Plane], lamp: Lamp, power: float) -> tuple[Plane, Plane]:
-    """How matt and how glossy light comes back: two planes, 0 to 1; a level surface has a matt light of `lamp.z`.
+    """Return matt and glossy reflection, two planes from 0 to 1. A level surface has a matt light of `lamp.z`.
 
     Args:
         normal: From `normals`.
-        lamp: Where the light comes from.
-        power: How sharp the gloss is, about 4 (satin) to 100 (lacquer).
+        lamp: Direction of the light.
+        power: Sharpness of the gloss, about 4 (satin) to 100 (lacquer).
     """
     nx, ny, nz = normal
     matt = np.maximum(nx * lamp.x + ny * lamp.y + nz * lamp.z, 0.0)
@@ -225,7 +228,7 @@ def glints(normal: tuple[Plane, Plane, Plane], lamp: Lamp, power: float) -> tupl
 
 
 def mirrored(rng: np.random.Generator, normal: tuple[Plane, Plane, Plane]) -> Plane:
-    """What polished metal shows, 0 to 1: bright and dark bands of a random room, found by the slope."""
+    """Return the reflections of polished metal, 0 to 1: bright and dark bands of a random room, by the slope."""
     angle = between(rng, -math.pi, math.pi)
     slope = normal[0] * math.cos(angle) + normal[1] * math.sin(angle)
     knots = int(between(rng, 4, 12))
@@ -235,12 +238,12 @@ def mirrored(rng: np.random.Generator, normal: tuple[Plane, Plane, Plane]) -> Pl
 
 
 def warped(scene: Scene, right: Plane, down: Plane) -> Scene:
-    """Takes every pixel from somewhere else, between pixels linearly; edges repeat.
+    """Take every pixel from another place, with linear interpolation; edges repeat.
 
     Args:
         scene: `(S, S, 3)`.
-        right: `(S, S)`, how far to the right the pixel comes from, in pixels.
-        down: `(S, S)`, how far below.
+        right: `(S, S)`, distance to the right that the pixel comes from, in pixels.
+        down: `(S, S)`, distance below that it comes from, in pixels.
     """
     size = scene.shape[0]
     axis = np.arange(size, dtype=np.float32)

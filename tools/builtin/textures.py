@@ -1,8 +1,7 @@
-"""Textures: planes of values from 0 to 1 that go on for ever, drawn at given coordinates.
+"""Textures: endless planes of values from 0 to 1, drawn at given coordinates.
 
-Every recipe takes a generator and two planes of coordinates (from `surface.view`, or those of a body), and gives one
-plane of the same shape. Coordinates are in image coordinates; periods are chosen between about three pixels of a
-image and half an image.
+Every recipe takes a generator and two planes of coordinates (from `surface.view`, or those of a body). It returns one
+plane of the same shape. Coordinates are image coordinates. Periods are between about three pixels and half an image.
 """
 
 from __future__ import annotations
@@ -22,26 +21,26 @@ from tools.builtin.surface import between, chance, log_between, resized, softene
 __all__ = ["TEXTURES", "Texture", "bricks", "cells", "fibres", "lattice", "noise", "stripes", "texture", "wood"]
 
 Texture: TypeAlias = Callable[[np.random.Generator, Plane, Plane], Plane]
-"""Generator and coordinates in, values from 0 to 1 out."""
+"""Function from generator and coordinates to values from 0 to 1."""
 
 _TABLE = 64
-"""Side of the table of random numbers that cells are looked up in; patterns repeat after as many cells."""
+"""Side of the table of random numbers for cells. Patterns repeat after this number of cells."""
 
 
 def _period(rng: np.random.Generator, size: int) -> float:
-    """Draws a period in image coordinates: from three pixels to half the image, mostly fine."""
+    """Choose a period in image coordinates: from three pixels to half the image, mostly fine."""
     finest = 3.0 * 2.0 / size
     return log_between(rng, finest, 0.9) if chance(rng, 0.5) else log_between(rng, finest, 0.3)
 
 
 @functools.cache
 def _frequencies(size: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Frequencies along x and y of a real transform, in cycles per pixel: `(1, size // 2 + 1)` and `(size, 1)`."""
+    """Return the frequencies of a real transform in cycles per pixel: `(1, size // 2 + 1)` and `(size, 1)`."""
     return np.fft.rfftfreq(size).astype(np.float32)[None, :], np.fft.fftfreq(size).astype(np.float32)[:, None]
 
 
 def noise(rng: np.random.Generator, u: Plane, _v: Plane) -> Plane:
-    """Noise of a random spectrum, sometimes cut, folded or stepped; the coordinates only give its shape."""
+    """Draw noise of a random spectrum, sometimes cut, folded or stepped. Only the shape of the coordinates counts."""
     size = max(u.shape)
     fx, fy = _frequencies(size)
     squeeze = 1.0
@@ -79,10 +78,10 @@ def noise(rng: np.random.Generator, u: Plane, _v: Plane) -> Plane:
 
 
 def wave(rng: np.random.Generator, phase: Plane) -> Plane:
-    """A periodic profile of random form, 0 to 1.
+    """Draw a periodic profile of random form, 0 to 1.
 
     Args:
-        rng: Where the form comes from.
+        rng: Generator of the form.
         phase: Position in periods.
     """
     part = phase - np.floor(phase)
@@ -106,7 +105,7 @@ def wave(rng: np.random.Generator, phase: Plane) -> Plane:
 
 
 def stripes(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """Gratings, chirps, plaids, rings, spirals and rays."""
+    """Draw gratings, chirps, plaids, rings, spirals or rays."""
     period = _period(rng, u.shape[0])
     kind = float(rng.random())
     if kind < 0.35:
@@ -135,14 +134,14 @@ def stripes(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def _looked_up(table: npt.NDArray[np.float32], column: Plane, row: Plane) -> Plane:
-    """A random value for every cell of a lattice; `column` and `row` are whole numbers."""
+    """Look up a random value for every cell of a lattice; `column` and `row` are whole numbers."""
     mask = _TABLE - 1
     index = (row.astype(np.intp) & mask) * _TABLE + (column.astype(np.intp) & mask)
     return np.take(table, index)
 
 
 def lattice(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """Dots, holes, studs, tiles and checks on a square, staggered or hexagonal lattice, some cells unlike others."""
+    """Draw dots, holes, studs, tiles or checks on a square or staggered lattice; some cells differ."""
     period = max(_period(rng, u.shape[0]), 12.0 / u.shape[0])
     a, b = u * (1.0 / period), v * (1.0 / (period * log_between(rng, 0.6, 1.6)))
     row = np.floor(b)
@@ -184,7 +183,7 @@ def lattice(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def bricks(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """Bricks, boards and baskets: oblong cells with joints, each with its own level and grain."""
+    """Draw bricks, boards or baskets: oblong cells with joints, each with its own level and grain."""
     period = max(_period(rng, u.shape[0]), 16.0 / u.shape[0])
     long = between(rng, 1.0, 4.0)
     b = v * (1.0 / period)
@@ -208,7 +207,7 @@ def bricks(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def cells(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """Voronoi cells: pebbles, cracks, leather, foam, crystals, shards."""
+    """Draw Voronoi cells: pebbles, cracks, leather, foam, crystals, shards."""
     size = u.shape[0]
     period = max(_period(rng, size), 10.0 / size)
     smooth = period * size * 0.5 > 14.0 and min(u.shape) > 64 and u.shape[0] == u.shape[1]
@@ -256,7 +255,7 @@ def cells(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def fibres(rng: np.random.Generator, u: Plane, _v: Plane) -> Plane:
-    """Hairs, felt, grass, scratches and chips: many thin strokes over one another."""
+    """Draw hairs, felt, grass, scratches or chips: many thin strokes on top of one another."""
     size = max(u.shape)
     canvas = Image.new("L", (2 * size, 2 * size), int(rng.integers(256)))
     pen = ImageDraw.Draw(canvas)
@@ -280,7 +279,7 @@ def fibres(rng: np.random.Generator, u: Plane, _v: Plane) -> Plane:
 
 
 def wood(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """Growth rings cut lengthwise, marble, agate: bands that a strong smooth displacement bends."""
+    """Draw growth rings cut lengthwise, marble or agate: bands bent by a strong smooth displacement."""
     size = max(u.shape)
     stretch = log_between(rng, 0.03, 1.0)
     bend = cloud(rng, size, int(between(rng, 3, 6)), octaves=3)[: u.shape[0], : u.shape[1]]
@@ -289,7 +288,7 @@ def wood(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
     bands = wave(rng, (radius + bend * log_between(rng, 0.02, 0.3)) * (1.0 / period))
     if chance(rng, 0.6):
         grain = rng.standard_normal((size, size), dtype=np.float32)
-        # Pores follow the trunk, which lies along v; a thin strip of noise looked up by u gives them.
+        # Pores follow the trunk, which lies along v. They come from a thin strip of noise, looked up by u.
         column = np.clip((u * 0.25 + 0.5) * (size - 1), 0, size - 1).astype(np.intp)
         slow = np.clip((v * 0.06 + 0.5) * (size - 1), 0, size - 1).astype(np.intp)
         bands = bands * 0.75 + np.take(grain, slow * size + column) * between(rng, 0.02, 0.15) + 0.1
@@ -305,11 +304,11 @@ TEXTURES: tuple[tuple[Texture, float], ...] = (
     (fibres, 0.10),
     (wood, 0.07),
 )
-"""The recipes and how often each is taken."""
+"""Recipes, each with its probability."""
 
 
 def texture(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """Draws one of the textures, `(H, W)` from 0 to 1; some are a mix of two."""
+    """Draw one of the textures, `(H, W)` from 0 to 1; some are a mix of two."""
     plane = _pick(rng)(rng, u, v)
     if chance(rng, 0.2):
         other = _pick(rng)(rng, u, v)
@@ -326,7 +325,7 @@ def texture(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def _pick(rng: np.random.Generator) -> Texture:
-    """Draws a recipe by its share."""
+    """Choose a recipe by its probability."""
     left = float(rng.random())
     for recipe, share in TEXTURES:
         left -= share

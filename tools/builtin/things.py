@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +31,20 @@ from tools.builtin.textures import texture
 __all__ = ["flawed", "heap", "lit", "paint", "things"]
 
 
+@dataclass(frozen=True, eq=False)
+class _Body:
+    """Outline of a thing, as seen by the pixels of a window."""
+
+    depth: Plane
+    """`(H, W)`, distance to the outline in body coordinates, positive inside."""
+    place: tuple[Plane, Plane]
+    """Body coordinates of the pixels, each `(H, W)`."""
+    scale: float
+    """Number of pixels for a length of 1 in body coordinates."""
+
+
 def paint(rng: np.random.Generator, size: int, palette: Palette) -> Scene:
-    """A colour, with or without clouds or a weak pattern in it."""
+    """Paint an area in one colour, with or without clouds or a weak pattern."""
     base = np.broadcast_to(colour(rng, palette), (size, size, 3))
     kind = float(rng.random())
     if kind < 0.35:
@@ -46,13 +59,13 @@ def paint(rng: np.random.Generator, size: int, palette: Palette) -> Scene:
 
 
 def lit(rng: np.random.Generator, albedo: Scene, height: Plane, lamp: Lamp) -> Scene:
-    """Lights a relief.
+    """Light a relief.
 
     Args:
-        rng: Where gloss and contrast come from.
-        albedo: `(H, W, 3)`, the colours in flat light.
-        height: `(H, W)` in pixels.
-        lamp: Where the light comes from.
+        rng: Generator of gloss and contrast.
+        albedo: `(H, W, 3)`, colours in flat light.
+        height: `(H, W)`, height in pixels.
+        lamp: Direction of the light.
     """
     normal = normals(height)
     matt, gloss = glints(normal, lamp, log_between(rng, 4.0, 90.0))
@@ -69,12 +82,12 @@ def lit(rng: np.random.Generator, albedo: Scene, height: Plane, lamp: Lamp) -> S
 
 
 def things(rng: np.random.Generator, size: int, palette: Palette, lamp: Lamp) -> Scene:
-    """One thing, a few, or many of a kind on a ground."""
+    """Draw one thing, a few, or many of a kind on a ground."""
     kind = float(rng.random())
     ground = choose_palette(rng) if chance(rng, 0.4) else palette
     scene = paint(rng, size, ground)
     if chance(rng, 0.3):
-        # Light table or dark field: the ground is out of the way.
+        # Light table or dark field: the ground shows no pattern.
         scene = scene * between(rng, 0.0, 0.25) if chance(rng, 0.5) else 1.0 - (1.0 - scene) * between(rng, 0.0, 0.25)
     if kind < 0.5:
         centre = (between(rng, -0.15, 0.15), between(rng, -0.15, 0.15))
@@ -97,7 +110,7 @@ def things(rng: np.random.Generator, size: int, palette: Palette, lamp: Lamp) ->
 
 
 def flawed(rng: np.random.Generator, scene: Scene, palette: Palette) -> Scene:
-    """Adds a few local flaws: spots, scratches, dents, foreign matter."""
+    """Add a few local flaws: spots, scratches, dents, foreign matter."""
     size = scene.shape[0]
     x, y = grid(size)
     for _ in range(int(log_between(rng, 1, 4))):
@@ -124,7 +137,7 @@ def flawed(rng: np.random.Generator, scene: Scene, palette: Palette) -> Scene:
 
 
 def heap(rng: np.random.Generator, size: int, palette: Palette, lamp: Lamp) -> Scene:
-    """Many lit things over one another, large ones first: bulk goods, scrap, a crowded table."""
+    """Draw many lit things on top of one another, large ones first: bulk goods, scrap, a crowded table."""
     scene = tinted(rng, texture(rng, *view(rng, size)), palette)
     count = int(log_between(rng, 8, 26))
     largest, alike = between(rng, 0.3, 0.7), chance(rng, 0.5)
@@ -143,18 +156,18 @@ def _place(
     centre: tuple[float, float],
     reach: float,
 ) -> None:
-    """Puts one thing into the scene, in place.
+    """Put one thing into the scene, in place.
 
     Args:
-        rng: Where the thing comes from.
+        rng: Generator of the thing.
         scene: `(S, S, 3)`, changed where the thing and its shadow are.
-        palette: The thing's colours.
-        lamp: Where the light comes from.
+        palette: Colours of the thing.
+        lamp: Direction of the light.
         centre: Position in image coordinates.
-        reach: Half the thing's length in image coordinates.
+        reach: Half the length of the thing in image coordinates.
     """
     size = scene.shape[0]
-    # Everything happens in a window, which makes small things cheap.
+    # Only a window is drawn, so small things are cheap.
     margin = reach * 1.5
     left, right = (int(np.clip((centre[0] + way + 1.0) * size / 2, 0, size)) for way in (-margin, margin))
     top, bottom = (int(np.clip((centre[1] + way + 1.0) * size / 2, 0, size)) for way in (-margin, margin))
@@ -165,11 +178,11 @@ def _place(
     y = (y[top:bottom, left:right] - centre[1]) * (1.0 / reach)
     angle = between(rng, -math.pi, math.pi) if chance(rng, 0.75) else round(between(rng, -2.0, 2.0)) * (math.pi / 2)
     u, v = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
-    _lay(rng, scene[top:bottom, left:right], palette, lamp, part(rng, u, v), (u, v), reach * size / 2)
+    _lay(rng, scene[top:bottom, left:right], palette, lamp, _Body(part(rng, u, v), (u, v), reach * size / 2))
 
 
 def _row(rng: np.random.Generator, scene: Scene, palette: Palette, lamp: Lamp) -> None:
-    """Puts many equal things in rows into the scene, in place: pills in a blister, teeth of a zip, studs."""
+    """Put many equal things in rows into the scene, in place: pills in a blister, teeth of a zip, studs."""
     size = scene.shape[0]
     u, v = view(rng, size, bent=0.15)
     pitch = log_between(rng, 0.25, 0.9)
@@ -182,11 +195,11 @@ def _row(rng: np.random.Generator, scene: Scene, palette: Palette, lamp: Lamp) -
     if chance(rng, 0.65):
         q = q - row * aspect
     q = q * 2.3
-    _lay(rng, scene, palette, lamp, part(rng, p, q), (p, q), pitch / 2.3 * size / 2)
+    _lay(rng, scene, palette, lamp, _Body(part(rng, p, q), (p, q), pitch / 2.3 * size / 2))
 
 
 def _wires(rng: np.random.Generator, scene: Scene, palette: Palette, lamp: Lamp) -> None:
-    """Lays wires, hoses, ropes across the scene, in place: long bodies that bend, striped along their length or not."""
+    """Lay wires, hoses or ropes across the scene, in place: long bent bodies, some striped along their length."""
     size = scene.shape[0]
     for _ in range(int(log_between(rng, 1, 7))):
         u, v = view(rng, size, bent=0.7)
@@ -197,29 +210,21 @@ def _wires(rng: np.random.Generator, scene: Scene, palette: Palette, lamp: Lamp)
             # Strands twisted into a rope.
             phase = u * (1.0 / (width * between(rng, 0.5, 2.0))) + bent * (between(rng, -1.0, 1.0) / width)
             depth = np.minimum(depth, 0.15 + np.abs((phase - np.floor(phase)) * 2.0 - 1.0) * depth)
-        _lay(rng, scene, palette, lamp, depth, (u * (1.0 / width), bent * (1.0 / width)), width * size / 2)
+        place = (u * (1.0 / width), bent * (1.0 / width))
+        _lay(rng, scene, palette, lamp, _Body(depth, place, width * size / 2))
 
 
-def _lay(
-    rng: np.random.Generator,
-    scene: Scene,
-    palette: Palette,
-    lamp: Lamp,
-    depth: Plane,
-    place: tuple[Plane, Plane],
-    scale: float,
-) -> None:
-    """Lights a body and lays it with its shadow into the scene, in place.
+def _lay(rng: np.random.Generator, scene: Scene, palette: Palette, lamp: Lamp, thing: _Body) -> None:
+    """Light a body, and lay it with its shadow into the scene, in place.
 
     Args:
-        rng: Where material and shape of the surface come from.
-        scene: `(H, W, 3)`.
-        palette: The body's colours.
-        lamp: Where the light comes from.
-        depth: `(H, W)`, distance to the outline in body coordinates, positive inside.
-        place: The body coordinates of the pixels, each `(H, W)`.
-        scale: Pixels for a length of 1 in body coordinates.
+        rng: Generator of material and shape of the surface.
+        scene: `(H, W, 3)`, changed.
+        palette: Colours of the body.
+        lamp: Direction of the light.
+        thing: The body.
     """
+    depth, place, scale = thing.depth, thing.place, thing.scale
     cover = np.clip(depth * scale + 0.5, 0.0, 1.0)
     if chance(rng, 0.6):
         _shade_ground(rng, scene, lamp, cover, scale)
@@ -245,7 +250,7 @@ def _lay(
         else:
             body = first * (1.0 + (plane - 0.5) * log_between(rng, 0.1, 1.5))[..., None]
     elif kind < 0.62:
-        # Two colours: halves of a capsule, a band, a label.
+        # Two colours: the halves of a capsule, a band, a label.
         edge, band = between(rng, -0.4, 0.4), between(rng, 0.1, 0.6)
         across = place[0] if chance(rng, 0.7) else place[1]
         side = across - edge if chance(rng, 0.5) else band - np.abs(across - edge)
@@ -253,11 +258,11 @@ def _lay(
     if chance(rng, 0.88):
         body = lit(rng, body, height, lamp)
     if chance(rng, 0.2):
-        # A rim: dirt and wear, or an outline.
+        # A rim: dirt, wear or an outline.
         rim = 1.0 - ramp(np.abs(depth), 0.0, log_between(rng, 1.0, 5.0) / scale)
         body = blend(body, colour(rng, palette), rim * between(rng, 0.3, 1.0))
     if chance(rng, 0.12):
-        # Glass and foil let the ground through, least at the edge.
+        # Glass and foil show the ground, least at the edge.
         cover = cover * (1.0 - inside * between(rng, 0.3, 0.9))
     if chance(rng, 0.07):
         cover = softened(cover, log_between(rng, 2.0, 6.0))
@@ -265,14 +270,14 @@ def _lay(
 
 
 def _apart(rng: np.random.Generator, palette: Palette, scene: Scene) -> npt.NDArray[np.float32]:
-    """Draws a colour, `(3,)`, that mostly differs from what lies in the middle of the scene."""
+    """Choose a colour, `(3,)`, that in most cases differs from the middle of the scene."""
     ground = float(scene[scene.shape[0] // 2, scene.shape[1] // 2].mean())
     tries = [colour(rng, palette) for _ in range(3)]
     return max(tries, key=lambda each: abs(float(each.mean()) - ground)) if chance(rng, 0.7) else tries[0]
 
 
 def _shade_ground(rng: np.random.Generator, scene: Scene, lamp: Lamp, cover: Plane, scale: float) -> None:
-    """Darkens the ground beside a body, in place; `cover` is `(H, W)`, `scale` pixels of half the body."""
+    """Darken the ground beside a body, in place; `cover` is `(H, W)`, `scale` half the body in pixels."""
     away = scale * between(rng, 0.03, 0.3)
     right, down = round(-lamp.x * away), round(-lamp.y * away)
     height, width = cover.shape

@@ -2,9 +2,9 @@
 
     uv run python -m tools.builtin.train --teacher FILE --work DIR
 
-No photograph takes part. Seeded; the images of a step depend on the seed and the step alone, so a run that was
-stopped goes on from its last checkpoint in `--work` as if it had not been (up to the rounding of threads). Whatever the
-images teach is judged on drawn anomalies that it has not seen: `tools.builtin.judge`.
+No photograph is used. The images of a step depend only on the seed and the step. So a run that was stopped goes on from
+its last checkpoint in `--work`, with the same result up to the rounding of threads. The weights are judged on drawn
+anomalies that they have not seen: `tools.builtin.judge`.
 """
 
 from __future__ import annotations
@@ -28,46 +28,52 @@ from padim_edge_export.builtin import BuiltinBackbone, fold
 from tools.builtin import procedural
 
 CHECKPOINT = 200
-"""Steps between checkpoints."""
+"""Number of steps between checkpoints."""
 
 AHEAD = 6
-"""Batches drawn before they are needed."""
+"""Number of batches that are drawn before they are needed."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that the result depends on, but for the machine's rounding."""
+    """Everything that decides the result, except the rounding of the machine."""
 
     steps: int
+    """Number of training steps."""
     batch: int
+    """Number of images per step."""
     size: int
     """Side of the images in pixels."""
     rate: float
-    """Learning rate at its highest."""
+    """Highest learning rate."""
     seed: int
+    """Random seed of images and initial weights."""
     stem: int
+    """Number of channels of the stem."""
     widths: tuple[int, int, int]
+    """Number of channels of the three stages."""
     blocks: tuple[int, int, int]
+    """Number of residual blocks of the three stages."""
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """How a stage of the teacher is looked at: centred, each channel to unit variance, and also nearly whitened."""
+    """Normalisation of one stage of the teacher: mean 0 and unit variance per channel, and nearly whitened."""
 
     mean: torch.Tensor
-    """`(C, 1, 1)`."""
+    """Mean of each channel, `(C, 1, 1)`."""
     scale: torch.Tensor
-    """`(C, 1, 1)`."""
+    """1 / standard deviation of each channel, `(C, 1, 1)`."""
     whitening: torch.Tensor
-    """`(C, C, 1, 1)`, of the scaled channels; eigenvalues below a tenth of their mean are damped."""
+    """Whitening matrix of the scaled channels, `(C, C, 1, 1)`; eigenvalues below a tenth of their mean are damped."""
 
 
 def main() -> None:
     """Parse the command line, train, write."""
     parser = argparse.ArgumentParser(prog="python -m tools.builtin.train", description=__doc__.splitlines()[0])
     parser.add_argument("--teacher", type=Path, required=True, help="weights of ResNet-18 (IMAGENET1K_V1)")
-    parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoint; made where missing")
-    parser.add_argument("--output", type=Path, help="the weights file; <work>/builtin.safetensors unless given")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the checkpoint; made if it does not exist")
+    parser.add_argument("--output", type=Path, help="weights file; <work>/builtin.safetensors by default")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=128)
@@ -101,9 +107,9 @@ def _three(text: str) -> tuple[int, int, int]:
 
 
 def train(plan: Plan, teacher_file: Path, work: Path, device: str) -> BuiltinBackbone:
-    """The trained network, its normalisation folded in."""
+    """Train and return the network, with its normalisation folded into the convolutions."""
     torch.manual_seed(plan.seed)
-    teacher = backbones.load("resnet18", str(teacher_file))
+    teacher = backbones.load_trunk("resnet18", str(teacher_file))
     module = teacher.module.to(device, memory_format=torch.channels_last)
     network = BuiltinBackbone(plan.stem, plan.widths, plan.blocks, normalised=True)
     network = network.to(device, memory_format=torch.channels_last).train()
@@ -115,7 +121,7 @@ def train(plan: Plan, teacher_file: Path, work: Path, device: str) -> BuiltinBac
     if checkpoint.is_file():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         if saved["plan"] != json.dumps(asdict(plan)):
-            raise SystemExit(f"{checkpoint} is of another plan ({saved['plan']}); give another --work folder")
+            raise SystemExit(f"{checkpoint} belongs to another plan ({saved['plan']}); give another --work folder")
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
         schedule.load_state_dict(saved["schedule"])
@@ -139,7 +145,7 @@ def train(plan: Plan, teacher_file: Path, work: Path, device: str) -> BuiltinBac
             if step % 50 == 0:
                 history.append([step, *(round(float(loss.detach()), 4) for loss in losses)])
                 shown = " ".join(f"{each:.3f}" for each in history[-1][1:])
-                progress.update(bar, description=f"teaching, loss a stage {shown}")
+                progress.update(bar, description=f"teaching, loss per stage {shown}")
                 if not progress.console.is_terminal:
                     print(f"{time.strftime('%H:%M:%S')} step {step}: {shown}", flush=True)
             progress.advance(bar)
@@ -161,7 +167,7 @@ def train(plan: Plan, teacher_file: Path, work: Path, device: str) -> BuiltinBac
 
 
 class _Look:
-    """Images through the teacher."""
+    """The teacher, with the preparation of its images."""
 
     def __init__(self, module: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], device: str) -> None:
         self.module, self.device = module, device
@@ -169,16 +175,16 @@ class _Look:
         self.std = 255 * torch.tensor(std, device=device).view(3, 1, 1)
 
     def __call__(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """`(N, H, W, 3)` uint8 -> the normalised image, the teacher's stages."""
+        """Return the normalised images and the teacher's stages for `(N, H, W, 3)` uint8."""
         given = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
         x = ((given - self.mean) / self.std).to(memory_format=torch.channels_last)
-        # Rounding to bfloat16 is far below what the student misses, and it is two to three times faster.
+        # bfloat16 is faster, and its rounding is far smaller than the error of the student.
         with torch.no_grad(), torch.autocast(self.device, dtype=torch.bfloat16):
             features = [each.float() for each in self.module(x).values()]
         return x, features
 
     def targets(self, plan: Plan, batches: int = 20) -> list[Target]:
-        """From images of another seed than those of the training."""
+        """Measure the normalisation of each stage, on images of another seed than those of the training."""
         sums: list[list[torch.Tensor]] = []
         count = [0.0] * 3
         for i in range(batches):
@@ -206,11 +212,11 @@ class _Look:
 def _losses(
     outputs: tuple[torch.Tensor, ...], features: list[torch.Tensor], targets: list[Target]
 ) -> list[torch.Tensor]:
-    """Of each stage, about 1 for a network that says the same everywhere.
+    """Return the loss of each stage. It is about 1 for a network with the same output everywhere.
 
-    Relative to what the teacher sees in each image, or a few loud images would drown the smooth ones, which
-    inspection is about; and a quarter of it among nearly whitened channels, since PaDiM's distance divides by the
-    variance of every direction.
+    The error is relative to the teacher's response to each image. Otherwise a few strong images would outweigh the
+    smooth ones, which matter in inspection. A quarter of the loss is measured among nearly whitened channels, because
+    PaDiM's distance divides by the variance of every direction.
     """
     losses = []
     for output, feature, target in zip(outputs, features, targets, strict=True):
@@ -223,12 +229,13 @@ def _losses(
 
 
 def _relative(away: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Return the squared error divided by the energy of what is wanted, mean over the images."""
     error, energy = (each.square().mean(dim=(1, 2, 3)) for each in (away, wanted))
     return (error / (energy + 0.1)).mean()
 
 
 def _in_teachers_units(network: BuiltinBackbone, targets: list[Target]) -> None:
-    """The taps learn channels of mean 0 and variance 1; from now on they give the teacher's own."""
+    """Bring the taps from channels of mean 0 and variance 1 back to the teacher's own units."""
     with torch.no_grad():
         for tap, target in zip((network.tap1, network.tap2, network.tap3), targets, strict=True):
             assert tap.bias is not None
@@ -239,7 +246,7 @@ def _in_teachers_units(network: BuiltinBackbone, targets: list[Target]) -> None:
 
 
 class _drawn:  # noqa: N801  (used as a context, like open)
-    """The batches from `start` on, drawn in a process of their own."""
+    """Context of the batches from step `start` on, which a separate process draws."""
 
     def __init__(self, plan: Plan, start: int) -> None:
         self.plan, self.start = plan, start

@@ -1,10 +1,10 @@
-"""Weights of the built-in backbone without any training, for comparison: what teaching gains over mere convolutions.
+"""Write weights of the built-in backbone without any training, to measure what the training gains.
 
     uv run python -m tools.builtin.untrained FILE.safetensors
 
-Convolutions are drawn from He's normal distribution and then scaled, one after another, so that each gives unit
-variance on procedural noise images; the ridge of the presets is absolute and expects features of about that size.
-Stored as float16, as the file that ships.
+Convolutions are drawn from He's normal distribution. Then they are scaled one after another, to unit variance on
+procedural noise images, because the ridge of the presets is absolute and expects features of about that size. They are
+stored in float16, as in the file that ships.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SEED = 0
 
 
 def noise_images(count: int, size: int) -> torch.Tensor:
-    """`(count, 3, size, size)` normalised images with the 1/f amplitude spectrum of natural scenes."""
+    """Return normalised images with the 1/f amplitude spectrum of natural scenes, `(count, 3, size, size)`."""
     generator = np.random.default_rng(SEED)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.rfftfreq(size), indexing="ij"))
     spectrum = np.fft.rfft2(generator.standard_normal((count, 3, size, size))) / np.maximum(frequency, 1 / size)
@@ -33,7 +33,7 @@ def noise_images(count: int, size: int) -> torch.Tensor:
 
 
 def initialise(network: nn.Module, images: torch.Tensor) -> None:
-    """He initialisation, then unit variance behind each convolution."""
+    """Initialise a network by He's rule, then scale each convolution to unit variance."""
     generator = torch.Generator().manual_seed(SEED)
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     for convolution in convolutions:
