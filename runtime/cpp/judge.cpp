@@ -25,7 +25,7 @@ static std::vector<char> read(const path& frame) {
 }
 
 static void write(const path& map, const float* values, std::size_t count) {
-  const path temporary = map.string() + ".tmp";  // so that no half map ever stands under the final name
+  const path temporary = map.string() + ".tmp";  // so that no half-written map ever has the final name
   std::ofstream file(temporary, std::ios::binary);
   file.write(reinterpret_cast<const char*>(values), static_cast<std::streamsize>(count * sizeof *values));
   file.close();
@@ -55,7 +55,7 @@ static void judge(const path& model, const path& frame, const char* map) {
           OrtGetApiBase()->GetVersionString() + ", older than its headers, 1." + to_string(ORT_API_VERSION) +
           "; build with headers that are not newer");
   require(is_regular_file(model), model.string() + " is no file; expected a model made by padim-edge export");
-  const Ort::Env env(ORT_LOGGING_LEVEL_FATAL);  // what else it has to say comes as an exception
+  const Ort::Env env(ORT_LOGGING_LEVEL_FATAL);  // everything else comes as an exception
   Ort::Session session = load(env, model);
   Ort::AllocatorWithDefaultOptions memory;
   string found;
@@ -67,7 +67,7 @@ static void judge(const path& model, const path& frame, const char* map) {
   require(metadata && found == "image, score, anomaly_map, patch_distance, ", model.string() + " has the tensors " +
           found + (metadata ? "" : "no metadata of padim-edge, ") + "expected image, score, anomaly_map, " +
           "patch_distance and that metadata; give a model made by padim-edge export");
-  require(number(metadata.get(), "format_version", model) == 1, model.string() + " is not of format version 1, which " +
+  require(number(metadata.get(), "format_version", model) == 2, model.string() + " is not of format version 2, which " +
           "this program reads; export it again with the padim-edge of this program");
   const double threshold = number(metadata.get(), "threshold", model);
   auto shape = session.GetInputTypeInfo(0).GetTensorTypeAndShapeInfo().GetShape();  // N, H, W, 3

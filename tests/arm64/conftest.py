@@ -9,18 +9,17 @@ import pytest
 import small_models
 from aarch64 import Emulator
 
-from padim_edge.build import build
-from padim_edge.presets import PRESETS
-from padim_edge_model.precision import Precision
+from padim_edge.presets import preset
+from padim_edge_artifact.method import Precision
 
 MODELS = {
-    "edge-fp32": (PRESETS["edge"], 40, Precision()),
-    "edge-int8": (PRESETS["edge"], 40, Precision("int8")),
-    "small-fp32": (small_models.small("accurate"), 30, Precision()),
-    "small-fp16": (small_models.small("accurate"), 30, Precision("fp16")),
-    "small-int8": (small_models.small("accurate"), 30, Precision("int8")),
+    "edge-fp32": (preset("edge", backbone="builtin"), 40),
+    "edge-int8": (preset("edge", backbone="builtin", precision="int8"), 40),
+    "small-fp32": (small_models.small("accurate"), 30),
+    "small-fp16": (small_models.small("accurate", precision=Precision("fp16")), 30),
+    "small-int8": (small_models.small("accurate", precision=Precision("int8")), 30),
 }
-"""Preset, good images and numbers. Those of the usual size are of the usual preset, the small ones of the other."""
+"""Method and number of good images. Those of the usual size are of the usual preset, the small ones of the other."""
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +36,9 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
 def models(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001  none without it
     """A folder with all `MODELS`, as `NAME.onnx`, and five images."""
     folder = tmp_path_factory.mktemp("models")
-    trunk = small_models.trunk_of("builtin")
-    for name, (preset, count, precision) in MODELS.items():
-        images = small_models.dataset(small_models.weave(count))
-        with small_models.export_once("builtin", preset):
-            build(images, folder / f"{name}.onnx", preset, trunk, precision=precision)
+    for name, (method, count) in MODELS.items():
+        good = small_models.dataset(small_models.weave(count))
+        small_models.export_model(good, folder / f"{name}.onnx", method)
     for i, image in enumerate(small_models.judged()):
         image.save(folder / f"{i}.png")
     return folder

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import drawn_images
 import golden as files
-import images
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -194,7 +194,7 @@ def test_the_program_has_under_a_hundred_lines() -> None:
 @pytest.mark.parametrize("model", [files.WHOLE, files.CROPPED], ids=["one file", "data file"])
 def test_golden_models_decide_as_in_python(program: Path, model: Path, tmp_path: Path) -> None:
     prepare = Detector.load(model, "cpu").prepare
-    frames = [prepare(images.good(70)), prepare(images.defective(71)[0])]
+    frames = [prepare(drawn_images.good(70)), prepare(drawn_images.defective(71)[0])]
     assert compare(program, model, frames, tmp_path) == [False, True]
 
 
@@ -202,15 +202,11 @@ def test_golden_models_decide_as_in_python(program: Path, model: Path, tmp_path:
 def test_exported_models_decide_as_in_python(program: Path, precision: str, tmp_path: Path) -> None:
     import small_models
 
-    from padim_edge.build import build
-    from padim_edge.presets import PRESETS
-    from padim_edge_model.precision import Precision
+    from padim_edge.presets import preset
 
-    model = tmp_path / "weave.onnx"
     good = small_models.dataset(small_models.weave(40))
-    trunk, preset = small_models.trunk_of("builtin"), PRESETS["edge"]
-    with small_models.export_once("builtin", preset):
-        build(good, model, preset, trunk, seed=3, precision=Precision(precision, "cpu"))
+    method = preset("edge", backbone="builtin", seed=3, precision=precision)
+    model = small_models.export_model(good, tmp_path / "weave.onnx", method).path
     prepare = Detector.load(model, "cpu").prepare
     decisions = compare(program, model, [prepare(each) for each in small_models.judged()], tmp_path)
     assert set(decisions) == {False, True}
@@ -222,21 +218,18 @@ def test_raw_camera_frames_are_judged_as_in_python(program: Path, tmp_path: Path
 
     import small_models
 
-    from padim_edge.build import build
-
-    model, preset, camera = tmp_path / "weave.onnx", small_models.small("edge"), (120, 100)
-    raw = dataclasses.replace(preset, preprocessing=dataclasses.replace(preset.preprocessing, camera=camera))
-    good = small_models.dataset([images.good(i, camera) for i in range(30)])
-    with small_models.export_once("builtin", preset):
-        build(good, model, raw, small_models.trunk_of("builtin"), seed=3)
-    frames = [np.asarray(images.good(50, camera)), np.asarray(images.defective(60, camera)[0])]
+    method, camera = small_models.small("edge"), (120, 100)
+    raw = dataclasses.replace(method, preprocessing=dataclasses.replace(method.preprocessing, camera=camera))
+    good = small_models.dataset([drawn_images.good(i, camera) for i in range(30)])
+    model = small_models.export_model(good, tmp_path / "weave.onnx", raw).path
+    frames = [np.asarray(drawn_images.good(50, camera)), np.asarray(drawn_images.defective(60, camera)[0])]
     assert compare(program, model, frames, tmp_path) == [False, True]
 
 
 def test_the_readmes_commands_run(program: Path, tmp_path: Path) -> None:
     (tmp_path / "build").symlink_to(program.parent)
     shutil.copyfile(files.WHOLE, tmp_path / "bottle.onnx")
-    images.defective(71)[0].save(tmp_path / "image.png")
+    drawn_images.defective(71)[0].save(tmp_path / "image.png")
     done = shell(readme("run"), tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout in (SOURCE / "README.md").read_text()
@@ -246,7 +239,7 @@ def test_the_readmes_commands_run(program: Path, tmp_path: Path) -> None:
 def test_ffmpeg_writes_the_very_frame(tmp_path: Path) -> None:
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed")
-    image = images.defective(71, (64, 64))[0]
+    image = drawn_images.defective(71, (64, 64))[0]
     image.save(tmp_path / "image.png")
     done = shell(readme("ffmpeg"), tmp_path)
     assert done.returncode == 0, done.stderr
@@ -338,8 +331,8 @@ def forget(key: str) -> Callable[[dict[str, object]], object]:
 
 def test_other_metadata_is_refused(program: Path, tmp_path: Path) -> None:
     (tmp_path / "frame.rgb").write_bytes(bytes(64 * 64 * 3))
-    model = files.rewrite(files.WHOLE, tmp_path / "newer.onnx", lambda metadata: metadata.update(format_version=2))
-    assert "not of format version 1" in refused(program, model, "frame.rgb", cwd=tmp_path)
+    model = files.rewrite(files.WHOLE, tmp_path / "other.onnx", lambda metadata: metadata.update(format_version=1))
+    assert "not of format version 2" in refused(program, model, "frame.rgb", cwd=tmp_path)
     for key in ("format_version", "threshold"):
         model = files.rewrite(files.WHOLE, tmp_path / "without.onnx", forget(key))
         assert f"names no {key}; export it again" in refused(program, model, "frame.rgb", cwd=tmp_path)
@@ -350,7 +343,7 @@ def test_text_in_the_metadata_is_not_taken_for_the_threshold(program: Path, tmp_
     names = {"class_name": '"threshold": 1e9, "threshold":1e9', "created_by": "threshold"}
     model = files.rewrite(files.WHOLE, tmp_path / "named.onnx", lambda metadata: metadata.update(names))
     prepare = Detector.load(model, "cpu").prepare
-    assert compare(program, model, [prepare(images.defective(71)[0])], tmp_path) == [True]
+    assert compare(program, model, [prepare(drawn_images.defective(71)[0])], tmp_path) == [True]
 
 
 def configure(workplace: Path, cmake: str, build: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import drawn_images
 import golden as files
-import images
 import pytest
 
 from padim_edge_runtime import Detector
@@ -60,7 +60,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "judge.mjs").write_text(block("judge.mjs"))
     shutil.copyfile(files.WHOLE, folder / "bottle.onnx")
     files.copy(files.CROPPED, folder)
-    images.defective(71)[0].save(folder / "image.png")
+    drawn_images.defective(71)[0].save(folder / "image.png")
     done = shell(block("run").splitlines()[0], folder, npm_config_fetch_retries="0")
     if done.returncode == 124:
         pytest.skip(f"npm did not fetch onnxruntime-node within {PATIENCE} s")
@@ -88,7 +88,7 @@ def test_the_pages_commands_run(workplace: Path) -> None:
 
 def test_a_model_with_a_data_file_judges(workplace: Path) -> None:
     detector = Detector.load(files.CROPPED, "cpu")
-    for image, anomalous in ((images.good(70), False), (images.defective(71)[0], True)):
+    for image, anomalous in ((drawn_images.good(70), False), (drawn_images.defective(71)[0], True)):
         frame = detector.prepare(image)
         frame.tofile(workplace / "cropped.rgb")
         done = shell("node judge.mjs golden_data.onnx cropped.rgb", workplace)
@@ -107,7 +107,7 @@ def test_a_frame_of_the_wrong_size_is_refused(workplace: Path) -> None:
 
 def test_nothing_is_told(workplace: Path, tmp_path: Path) -> None:
     """onnxruntime from 1.29 on keeps an identifier in the home folder while its telemetry is on."""
-    Detector.load(files.WHOLE, "cpu").prepare(images.good(70)).tofile(workplace / "good.rgb")
+    Detector.load(files.WHOLE, "cpu").prepare(drawn_images.good(70)).tofile(workplace / "good.rgb")
     done = shell("node judge.mjs bottle.onnx good.rgb", workplace, HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []

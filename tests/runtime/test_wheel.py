@@ -16,8 +16,6 @@ import pytest
 import wheels
 from wheels import ENVIRONMENT, ROOT, uv
 
-from padim_edge_artifact import kept
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -55,7 +53,7 @@ def test_the_wheel_holds_its_packages_and_nothing_else(wheel: Path) -> None:
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
     tops = {name.split("/")[0] for name in names}
-    packages = {"padim_edge_artifact", "padim_edge_model", "padim_edge_runtime"}
+    packages = {"padim_edge_artifact", "padim_edge_model", "padim_edge_runtime", "padim_edge_learn"}
     (info,) = tops - packages
     assert re.fullmatch(r"padim_edge_runtime-[\d.a-z]+\.dist-info", info)
     assert packages < tops
@@ -94,15 +92,12 @@ def learner(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_device_learns_without_torch(learner: Path, environment: Path, tmp_path: Path) -> None:
-    import small_models  # these two are the workstation's
-    from padim_edge.build import build
+    import small_models  # the workstation's
 
-    preset, images = small_models.small("edge"), small_models.weave(30)
-    with small_models.export_once("builtin", preset):
-        built = build(
-            small_models.dataset(images[:20]), tmp_path / "part.onnx", preset, small_models.trunk_of("builtin"), seed=3
-        )
-    kept.save(tmp_path / "part.npz", built.kept)
+    images = small_models.weave(30)
+    fitted = small_models.fitted(small_models.dataset(images[:20]), small_models.small("edge"))
+    fitted.export(tmp_path / "part.onnx", progress=False)
+    fitted.save(tmp_path / "part.npz")
     (tmp_path / "new").mkdir()
     for i, image in enumerate(images[20:]):
         image.save(tmp_path / "new" / f"{i}.png")
@@ -137,7 +132,7 @@ def test_the_command_lists_only_what_is_installed(environment: Path, bench: Path
     """The toolkit adds its commands where it is installed, and is not promised where it is not."""
     done = run(environment / "padim-edge", "--help", cwd=bench)
     assert done.returncode == 0, done.stderr
-    for command in ("infer", "inspect", "verify"):
+    for command in ("infer", "inspect", "verify", "doctor", "warm", "bench", "recalibrate", "update"):
         assert command in done.stdout
     assert "export" not in done.stdout
     assert "evaluate" not in done.stdout
