@@ -2,37 +2,37 @@
 
     python -m benchmarks.ablation --data ../shared/data/mvtec_ad --weights FILE
 
-Every row is built and judged as a user's model is: exported, fitted, fused, run by onnxruntime. The sum of maps
-(PaDiM, Table I) is no model of ours; it adds up the maps of three models of one layer each.
+Every row is fitted, exported and evaluated as a user's model is. The sum of anomaly maps (PaDiM, Table I) is no model
+of ours; it adds up the maps of three models of one layer each.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks import report
-from padim_edge import datasets
 
 if TYPE_CHECKING:
     from padim_edge.datasets import Dataset
     from padim_edge.evaluation.evaluate import Evaluation
-    from padim_edge.presets import Preset
-    from padim_edge_export.backbones import Trunk
+    from padim_edge_artifact.method import Method
+
+BACKBONE = "resnet18"
 
 LAYERS = ("layer1", "layer2", "layer3")
+
 METRICS = ("image_auroc", "pixel_auroc", "pro")
+
 TIE = 0.002
 """Pixel AUROC by which the order of Table II may be missed and still count as kept."""
 
@@ -49,38 +49,51 @@ class Variant:
     """One row of a table."""
 
     group: str
+    """Key of `GROUPS`."""
     name: str
+    """Name of the row."""
     layers: tuple[str, ...] = LAYERS
+    """Layers of the backbone."""
     reduction: str = "random"
+    """Kind of reduction."""
     dims: int = 100
+    """Number of embedding dimensions."""
     ridge: float | None = None
-    """The preset's own unless given."""
+    """Number added to the diagonal of every covariance; `None` keeps the preset's."""
     images: int | None = None
-    """All unless given."""
+    """Number of good images; `None` takes all."""
     seeds: int = 1
-    """How many to take; a reduction that draws nothing takes one."""
+    """Number of random seeds; a reduction that draws nothing takes one."""
     summed: bool = False
-    """Add up the maps of a model a layer."""
+    """Whether the maps of one model per layer are added up."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One variant on one class with one seed."""
+    """Figures of one variant on one class with one seed."""
 
     group: str
+    """Key of `GROUPS`."""
     name: str
+    """Name of the variant."""
     class_name: str
+    """Name of the class."""
     seed: int
+    """Random seed of the reduction."""
     image_auroc: float | None
+    """Image AUROC; `None` where it is undefined, as the next two."""
     pixel_auroc: float | None
+    """Pixel AUROC."""
     pro: float | None
+    """PRO."""
     megabytes: float
+    """Size of the model files in MB."""
     seconds: float
-    """Of building and judging."""
+    """Duration of export and evaluation."""
 
 
 def variants(channels: tuple[int, ...], seeds: int) -> tuple[Variant, ...]:
-    """All rows, for a backbone with so many channels by layer."""
+    """Return all rows, for a backbone with so many channels in each layer."""
     total = sum(channels)
     rows = [
         Variant("layers", f"layer {i + 1}", (layer,), dims=count)
@@ -102,13 +115,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="MVTec AD")
     parser.add_argument("--class", dest="classes", type=report.names, default=("bottle", "screw"))
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="of ResNet-18; torchvision's unless given")
-    parser.add_argument("--preset", default="paper", help="whose other choices to keep")
-    parser.add_argument(
-        "--size", metavar="N|HxW", help="of the whole frame, for a quick look; the preset's unless given"
-    )
+    parser.add_argument("--weights", default="auto", metavar="FILE", help="ResNet-18's; torchvision's unless given")
+    parser.add_argument("--preset", default="paper", help="preset whose other options are kept")
+    parser.add_argument("--size", metavar="N|HxW", help="size of the whole frame, for a quick look")
     parser.add_argument("--group", type=report.names, default=tuple(GROUPS), help="comma-separated")
-    parser.add_argument("--seeds", type=int, default=3, help="of what is drawn at random")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds of what is drawn at random")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write ablation.json and ablation.md there")
     options = parser.parse_args()
     report.refuse_unknown(parser, (options.preset,))
@@ -125,32 +136,19 @@ def main() -> None:
         report.print_table(COLUMNS, rows)
     report.print_targets(targets)
     if options.output:
-        content = {
-            "benchmark": "ablation",
-            "environment": dataclasses.asdict(environment),
-            "settings": {"preset": options.preset, "seeds": options.seeds, "classes": options.classes},
-            "results": [dataclasses.asdict(each) for each in figures],
-            "targets": [target.to_json() for target in targets],
-        }
-        (options.output / "ablation.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        settings = {"preset": options.preset, "seeds": options.seeds, "classes": options.classes}
+        results = [dataclasses.asdict(each) for each in figures]
+        report.write_json(options.output / "ablation.json", "ablation", environment, settings, results, targets)
         page = markdown(tables, targets, report.header_lines(environment), options)
         (options.output / "ablation.md").write_text(page, encoding="utf-8")
 
 
 def run(options: argparse.Namespace) -> Iterator[Figures]:
-    """Every variant on every class."""
-    from padim_edge.presets import choose
+    """Build and evaluate every variant on every class."""
+    from padim_edge import datasets
+    from padim_edge_export.backbones import channels_of
 
-    weights = str(options.weights) if options.weights else "auto"
-
-    @cache
-    def trunk(layers: tuple[str, ...]) -> Trunk:
-        from padim_edge_export import backbones
-
-        return backbones.load("resnet18", weights, layers)
-
-    channels = trunk(LAYERS).description.channels
-    preset = choose(options.preset, size=options.size)
+    channels = tuple(channels_of(BACKBONE, LAYERS).values())
     done: dict[tuple[Any, ...], Figures] = {}
     for variant in variants(channels, options.seeds):
         if variant.group not in options.group:
@@ -163,29 +161,25 @@ def run(options: argparse.Namespace) -> Iterator[Figures]:
                 found = done.get(key)
                 if found is None:
                     print(f"{variant.group}: {variant.name}, {class_name}, seed {seed}", file=sys.stderr, flush=True)
-                    found = judge(variant, dataset, preset, trunk, seed)
+                    found = judge(variant, dataset, options, seed)
                     done[key] = found
                 yield dataclasses.replace(found, group=variant.group, name=variant.name)
 
 
-def judge(variant: Variant, dataset: Dataset, preset: Preset, trunk: Any, seed: int) -> Figures:
-    """Build one variant and judge it."""
+def judge(variant: Variant, dataset: Dataset, options: argparse.Namespace, seed: int) -> Figures:
+    """Build one variant and evaluate it."""
     start = time.perf_counter()
     if variant.images is not None:
         good = dataset.good[: variant.images]
-        # Of one image there is no covariance; given twice, it leaves the ridge alone, which is what "1" means here.
+        # One image has no covariance. Given twice, it leaves the ridge alone, which is what the row "1" means.
         dataset = dataclasses.replace(dataset, good=good * 2 if len(good) == 1 else good)
-    preset = dataclasses.replace(
-        preset,
-        reduction=variant.reduction,
-        ridge=preset.ridge if variant.ridge is None else variant.ridge,
-    )
     with tempfile.TemporaryDirectory() as folder:
         if variant.summed:
-            found, size = _summed(dataset, preset, trunk, Path(folder), seed)
+            methods = [_method(variant, options, seed, layers=(layer,)) for layer in LAYERS]
+            found, size = _summed(dataset, methods, options.weights, Path(folder))
         else:
-            chosen = dataclasses.replace(preset, dims=variant.dims)
-            found, size = _single(dataset, chosen, trunk(variant.layers), Path(folder), seed)
+            method = _method(variant, options, seed, layers=variant.layers)
+            found, size = _single(dataset, method, options.weights, Path(folder))
     values = {name: found.metrics[name] for name in METRICS}
     seconds = time.perf_counter() - start
     return Figures(
@@ -193,49 +187,56 @@ def judge(variant: Variant, dataset: Dataset, preset: Preset, trunk: Any, seed: 
     )
 
 
-def _single(dataset: Dataset, preset: Preset, trunk: Trunk, folder: Path, seed: int) -> tuple[Evaluation, int]:
-    from padim_edge.build import build
-    from padim_edge.evaluation.evaluate import evaluate
+def _method(variant: Variant, options: argparse.Namespace, seed: int, *, layers: tuple[str, ...]) -> Method:
+    import padim_edge
+    from padim_edge_export.backbones import channels_of
+
+    method = padim_edge.preset(
+        options.preset,
+        backbone=BACKBONE,
+        layers=layers,
+        reduction=variant.reduction,
+        dims=sum(channels_of(BACKBONE, layers).values()) if variant.summed else variant.dims,
+        size=options.size,
+        seed=seed,
+    )
+    return dataclasses.replace(method, ridge=method.ridge if variant.ridge is None else variant.ridge)
+
+
+def _single(dataset: Dataset, method: Method, weights: str, folder: Path) -> tuple[Evaluation, int]:
+    import padim_edge
+
+    fitted = padim_edge.fit(dataset, method, weights=weights, progress=False)
+    model = fitted.export(folder / "model.onnx", progress=False)
+    assert not model.unreadable
+    return padim_edge.evaluate(model, dataset, device="cpu", progress=False), model.bytes
+
+
+def _summed(dataset: Dataset, methods: Sequence[Method], weights: str, folder: Path) -> tuple[Evaluation, int]:
+    """Evaluate the sum of the maps of several models; the score is its maximum."""
+    import padim_edge
+    from benchmarks.judging import Float32, evaluate_judge
     from padim_edge_runtime import Detector
-
-    built = build(dataset, folder / "model.onnx", preset, trunk, seed=seed)
-    assert not built.unreadable
-    return evaluate(Detector.load(built.model, "cpu"), dataset), built.bytes
-
-
-def _summed(dataset: Dataset, preset: Preset, trunk: Any, folder: Path, seed: int) -> tuple[Evaluation, int]:
-    """Maps of three models, added up; the score is the maximum of that."""
-    from padim_edge.build import build
-    from padim_edge.evaluation.evaluate import Scored, conclude, load
-    from padim_edge.evaluation.metrics import pixel_metrics
-    from padim_edge_runtime import Detector
-    from padim_edge_runtime.regions import to_image
 
     detectors, size = [], 0
-    for layer in LAYERS:
-        single = trunk((layer,))
-        chosen = dataclasses.replace(preset, dims=single.description.channels[0])
-        built = build(dataset, folder / f"{layer}.onnx", chosen, single, seed=seed)
-        detectors.append(Detector.load(built.model, "cpu"))
-        size += built.bytes
-    scored: list[Scored] = []
-    frame = preset.preprocessing
+    for i, method in enumerate(methods):
+        fitted = padim_edge.fit(dataset, method, weights=weights, progress=False)
+        model = fitted.export(folder / f"{i}.onnx", progress=False)
+        detectors.append(Detector.load(model.path, "cpu"))
+        size += model.bytes
 
-    def maps() -> Iterator[tuple[Any, Any]]:
-        for each in load(dataset.test, (frame,), []):
-            total = np.sum([detector(each.frames[0]).anomaly_map[0] for detector in detectors], axis=0)
-            scored.append(Scored(each.item, float(total.max())))
-            yield to_image(total, frame, *each.size), each.truth
+    def judge_image(_: int, frame: np.ndarray[Any, np.dtype[np.uint8]]) -> tuple[float, Float32]:
+        total = np.sum([detector(frame).anomaly_map[0] for detector in detectors], axis=0)
+        return float(total.max()), total
 
-    pixel = pixel_metrics(maps())
-    return conclude(dataset.class_name, float("inf"), scored, pixel, []), size
+    return evaluate_judge(judge_image, dataset, methods[0].preprocessing), size
 
 
 COLUMNS = ("variant", "class", "image AUROC", "pixel AUROC", "PRO", "seeds", "MB", "s")
 
 
 def table(figures: Sequence[Figures], group: str) -> list[tuple[str, ...]]:
-    """The rows of one group: each class, and the mean over the classes where there are several."""
+    """Return the rows of one group: each class, and the mean over the classes where there are several."""
     rows = []
     own = [each for each in figures if each.group == group]
     for name in dict.fromkeys(each.name for each in own):
@@ -248,7 +249,7 @@ def table(figures: Sequence[Figures], group: str) -> list[tuple[str, ...]]:
 
 
 def _means(figures: Sequence[Figures]) -> list[Figures]:
-    """Of each seed, the mean over the classes."""
+    """Average over the classes, for each seed."""
     found = []
     for seed in dict.fromkeys(each.seed for each in figures):
         own = [each for each in figures if each.seed == seed]
@@ -278,7 +279,7 @@ def _row(name: str, class_name: str, figures: Sequence[Figures]) -> tuple[str, .
 
 
 def order(figures: Sequence[Figures]) -> list[report.Target]:
-    """Table II's order in pixel AUROC, mean over the classes: each at least as good as the next, but for a tie."""
+    """Check Table II's order in pixel AUROC, mean over the classes: each at least as good as the next, or nearly."""
     own = [each for each in figures if each.group == "reduction"]
     means = {
         name: _mean([each.pixel_auroc for each in own if each.name == name])
@@ -300,33 +301,16 @@ def markdown(
     header: Sequence[str],
     options: argparse.Namespace,
 ) -> str:
-    """The page."""
-    lines = [
-        "# The paper's ablations",
-        "",
-        "```",
-        "python -m benchmarks.ablation --data MVTEC --weights FILE",
-        "```",
-        "",
-    ]
-    lines += [
-        "```",
-        *header,
-        "```",
-        "",
-        f"Preset `{options.preset}`, ResNet-18; mean ± standard deviation over seeds.",
-        "",
-    ]
+    """Write the page."""
+    about = f"Preset `{options.preset}`, ResNet-18; mean ± standard deviation over seeds."
+    parts = ["# The paper's ablations", f"```\n{report.command('ablation', without=('--output',))}\n```"]
+    parts += ["```\n{}\n```".format("\n".join(header)), about]
     for title, rows in tables.items():
-        lines += [f"## {title}", "", f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * 2}{' --: |' * (len(COLUMNS) - 2)}"]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
-        lines.append("")
-    for target in targets:
-        lines.append(
-            f"- {target.what}: {target.found:+.4f}, wanted {target.wanted:+.4f} or more: "
-            f"{'reached' if target.reached else 'NOT reached'}"
-        )
-    return "\n".join([*lines, ""])
+        parts += [f"## {title}", report.markdown_table(COLUMNS, rows, words=2)]
+    if targets:
+        verdicts = [report.verdict(target, "+.4f") for target in targets]
+        parts += ["## Targets", report.markdown_table(("target", "wanted", "found", "verdict"), verdicts)]
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":

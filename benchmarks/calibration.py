@@ -1,7 +1,7 @@
 """Does a threshold for a named false-alarm rate hold on good images that were not in the fit?
 
-The good images are split into random halves, many times: one half is fitted on and calibrated by the closed-form
-leave-one-out, the other half is judged. Then, on a few images, the closed form is compared with real refits.
+The good images are split into random halves, many times. One half is fitted on and calibrated by the closed-form
+leave-one-out; the other half is judged. Then, on a few images, the closed form is compared with real refits.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import numpy.typing as npt
 from benchmarks import report
 
 if TYPE_CHECKING:
-    from padim_edge.presets import Preset
+    from collections.abc import Iterator
+
     from padim_edge_artifact import Statistics
-    from padim_edge_export.backbones import Trunk
+    from padim_edge_artifact.method import Method
 
 RATES = {0.01: (0.003, 0.02), 0.05: (0.03, 0.07), 0.1: (0.07, 0.13)}
-"""Named false-alarm rate, and the range in which the mean found rate shall lie."""
+"""Named false-alarm rates, and the range in which the mean rate that is found must lie."""
+
 CLOSED_FORM = 0.01
 """Largest relative difference of a patch distance between the closed form and a refit."""
 
@@ -33,44 +35,88 @@ class Row:
     """One class at one rate, over all splits."""
 
     class_name: str
+    """Name of the class."""
     fitted: int
-    """Images in the fitted half."""
+    """Number of images in the fitted half."""
     rate: float
+    """Named false-alarm rate."""
     mean: float
-    """Share of the other half above the threshold."""
+    """Mean share of the other half above the threshold."""
     spread: float
-    """Standard deviation over the splits."""
+    """Standard deviation of that share over the splits."""
     extrapolated: bool
+    """Whether the rate is below what the scores of the fitted half resolve."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Embeddings of all good images of one class."""
+
+    vectors: npt.NDArray[np.float32]
+    """`(P, N, D)` embeddings."""
+    grid: tuple[int, int]
+    """(h, w), rows and columns of patches."""
+    method: Method
+    """Method that they were made with."""
+
+    def statistics(self, images: npt.NDArray[np.int64]) -> Statistics:
+        """Fit some of the images, by number."""
+        from threadpoolctl import threadpool_limits
+
+        from padim_edge_artifact import Statistics
+        from padim_edge_model.statistics import absorb
+        from padim_edge_runtime.prefetch import cores
+
+        chosen = self.vectors[:, images]
+        _, count, dims = chosen.shape
+        empty = Statistics.empty(self.grid, dims)
+        with threadpool_limits(1, "blas"):  # as the fit does: BLAS threads would wait for each other at every patch
+            absorb(
+                empty.mean,
+                empty.scatter,
+                0,
+                chosen.transpose(1, 2, 0).reshape(count, dims, *self.grid),
+                workers=cores(),
+            )
+        return dataclasses.replace(empty, count=count)
+
+    def distances(self, images: npt.NDArray[np.int64], statistics: Statistics) -> npt.NDArray[np.float64]:
+        """Compute the `(n, h, w)` distances of some of the images, by number, to a fit."""
+        from padim_edge_model.graph import Part
+        from padim_edge_model.whitening import squared_distance, whiten
+
+        form = whiten(statistics, self.method.ridge, [Part("all", statistics.dims, self.grid)])
+        return np.sqrt(squared_distance(form, self.vectors[:, images], self.grid)).T.reshape(-1, *self.grid)
 
 
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="the root of MVTec AD")
+    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="root of MVTec AD")
     parser.add_argument("--weights", metavar="FILE", default="auto", help="torchvision's unless given")
     parser.add_argument("--class", dest="classes", type=report.names, default=("bottle", "screw"))
     parser.add_argument("--preset", default="edge")
     parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--splits", type=int, default=50)
+    parser.add_argument("--splits", type=int, default=50, help="random halves of the good images")
     parser.add_argument("--refits", type=int, default=5, help="images to compare with real refits")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     options = parser.parse_args()
     report.refuse_unknown(parser, (options.preset,))
 
-    from padim_edge.presets import PRESETS
-    from padim_edge_export import backbones
+    from padim_edge.network import exported
+    from padim_edge.presets import preset
 
     environment = report.probe(("padim-edge", "numpy", "onnxruntime", "torch", "pillow"), threads=None)
     report.print_header("calibration on good images alone", environment)
-    trunk, preset = backbones.load(options.backbone, options.weights), PRESETS[options.preset]
+    method = preset(options.preset, backbone=options.backbone)
     rows: list[Row] = []
     targets: list[report.Target] = []
     for class_name in options.classes:
-        vectors, grid = embed(options.data, class_name, trunk, preset)
-        worst = against_refits(vectors, grid, preset, options.refits)
+        embedded = embed(options.data, class_name, method, options.weights)
+        worst = against_refits(embedded, options.refits)
         what = f"{class_name}, closed form against {options.refits} refits, largest relative difference"
         targets.append(report.Target(what, CLOSED_FORM, worst, at_most=True))
-        rows += splits(class_name, vectors, grid, preset, options.splits)
+        rows += splits(class_name, embedded, options.splits)
     for row in rows:
         name = f"{row.class_name}, mean false-alarm rate at a target of {row.rate:g}"
         low, high = RATES[row.rate]
@@ -81,82 +127,57 @@ def main() -> None:
     ]
     report.print_table(("class", "fitted", "target", "mean found", "spread", "extrapolated"), table)
     report.print_targets(targets)
-    settings = {"preset": options.preset, "splits": options.splits, "weights": trunk.description.weights}
+    weights = exported(method, options.weights).description.weights
+    settings = {"preset": options.preset, "splits": options.splits, "weights": weights}
     results = [dataclasses.asdict(row) for row in rows]
     report.write_json(options.json, "calibration", environment, settings, results, targets)
 
 
-def embed(data: Path, class_name: str, trunk: Trunk, preset: Preset) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
-    """`(P, N, D)` embeddings of all good images, from the embedding graph through onnxruntime; and the grid."""
+def embed(data: Path, class_name: str, method: Method, weights: str) -> Embedded:
+    """Compute the embeddings of all good images, with the product's graph in onnxruntime."""
     from padim_edge import datasets
+    from padim_edge.frames import readable_frames
+    from padim_edge.network import exported
     from padim_edge_artifact import names
-    from padim_edge_export import embedding
     from padim_edge_learn.accumulate import BATCH, batches
     from padim_edge_model.graph import joined
-    from padim_edge_runtime import image_files
     from padim_edge_runtime.devices.providers import open_session
 
-    graph = embedding.build(
-        trunk,
-        preset.preprocessing.size,
-        kind=preset.reduction,
-        dims=preset.dims,
-        seed=0,
-        pooling=preset.pooling,
-        pool_patches=preset.pool_patches,
-        shares=preset.shares,
-    )
+    graph = exported(method, weights).graph
     session = open_session(joined(graph).SerializeToString(), "cpu").session
     good = datasets.from_folder(data, class_name).good
-    frames = (image_files.prepare(item.read().image, preset.preprocessing) for item in good)
-    parts = [
-        session.run([names.EMBEDDING], {names.IMAGE: np.stack(batch)})[0].reshape(len(batch), preset.dims, -1)
-        for batch in batches(frames, BATCH)
-    ]
-    return np.ascontiguousarray(np.concatenate(parts).transpose(2, 0, 1)), graph.grid
+    unreadable: dict[str, str] = {}
+
+    def parts() -> Iterator[npt.NDArray[np.float32]]:
+        for batch in batches(readable_frames(good, method.preprocessing, unreadable), BATCH):
+            found = session.run([names.EMBEDDING], {names.IMAGE: np.stack(batch)})[0]
+            yield found.reshape(len(batch), graph.dims, -1)
+
+    vectors = np.ascontiguousarray(np.concatenate(list(parts())).transpose(2, 0, 1))
+    assert not unreadable
+    return Embedded(vectors, graph.grid, method)
 
 
-def fit(vectors: npt.NDArray[np.float32], grid: tuple[int, int]) -> Statistics:
-    """Statistics of embeddings `(P, N, D)`."""
-    from padim_edge_artifact import Statistics
-    from padim_edge_artifact.statistics import absorb
-
-    _, count, dims = vectors.shape
-    empty = Statistics.empty(grid, dims)
-    absorb(empty.mean, empty.scatter, 0, vectors.transpose(1, 2, 0).reshape(count, dims, *grid))
-    return dataclasses.replace(empty, count=count)
-
-
-def distances(vectors: npt.NDArray[np.float32], statistics: Statistics, preset: Preset) -> npt.NDArray[np.float64]:
-    """`(N, h, w)` distances of embeddings `(P, N, D)`."""
-    from padim_edge_model.graph import Part
-    from padim_edge_model.whitening import squared_distance, whiten
-
-    form = whiten(statistics, preset.ridge, [Part("all", statistics.dims, statistics.grid)])
-    return np.sqrt(squared_distance(form, vectors, statistics.grid)).T.reshape(-1, *statistics.grid)
-
-
-def splits(
-    class_name: str, vectors: npt.NDArray[np.float32], grid: tuple[int, int], preset: Preset, count: int
-) -> list[Row]:
+def splits(class_name: str, embedded: Embedded, count: int) -> list[Row]:
     """Fit and calibrate on one half, judge the other half, `count` times."""
-    from padim_edge_artifact.calibration import calibrate
-    from padim_edge_model.fused import map_matrices
+    from padim_edge_model.calibration import calibrate, threshold
+    from padim_edge_model.fused import map_stage
     from padim_edge_model.leave_one_out import leave_one_out
 
-    rows, columns = map_matrices(preset.preprocessing.size, grid, preset.sigma)
+    method = embedded.method
+    to_map = map_stage(method.preprocessing.size, embedded.grid, method.sigma)
     generator = np.random.default_rng(0)
-    images = vectors.shape[1]
+    images = embedded.vectors.shape[1]
     alarms: dict[float, list[float]] = {rate: [] for rate in RATES}
     for _ in range(count):
         order = generator.permutation(images)
         inside, outside = order[: images // 2], order[images // 2 :]
-        distance = distances(vectors, fit(vectors[:, inside], grid), preset)
-        left_out = (rows @ leave_one_out(distance[inside], len(inside)) @ columns.T).max(axis=(1, 2))
-        unseen = (rows @ distance[outside] @ columns.T).max(axis=(1, 2))
+        distance = embedded.distances(np.arange(images), embedded.statistics(inside))
+        left_out = to_map(leave_one_out(distance[inside], len(inside))).max(axis=(1, 2))
+        unseen = to_map(distance[outside]).max(axis=(1, 2))
         calibration = calibrate(left_out)
         for rate, found in alarms.items():
-            found.append(float((unseen > calibration.threshold(rate)).mean()))
+            found.append(float((unseen > threshold(calibration, rate)).mean()))
     fitted = images // 2
     return [
         Row(class_name, fitted, rate, float(np.mean(found)), float(np.std(found)), rate < 1 / (fitted + 1))
@@ -164,15 +185,15 @@ def splits(
     ]
 
 
-def against_refits(vectors: npt.NDArray[np.float32], grid: tuple[int, int], preset: Preset, count: int) -> float:
-    """Largest relative difference of a patch distance, over `count` images each left out of a real refit."""
+def against_refits(embedded: Embedded, count: int) -> float:
+    """Return the largest relative difference of a patch distance, over `count` images each left out of a real refit."""
     from padim_edge_model.leave_one_out import leave_one_out
 
-    images = vectors.shape[1]
-    closed = leave_one_out(distances(vectors, fit(vectors, grid), preset), images)
+    images = np.arange(embedded.vectors.shape[1])
+    closed = leave_one_out(embedded.distances(images, embedded.statistics(images)), len(images))
     worst = 0.0
-    for i in np.linspace(0, images - 1, count).astype(int):
-        refit = distances(vectors[:, [i]], fit(np.delete(vectors, i, axis=1), grid), preset)[0]
+    for i in np.linspace(0, len(images) - 1, count).astype(int):
+        refit = embedded.distances(images[[i]], embedded.statistics(np.delete(images, i)))[0]
         worst = max(worst, float(np.max(np.abs(closed[i] - refit) / refit)))
     return worst
 

@@ -1,7 +1,7 @@
 """Does fitting ten times as many images take more memory, and how much is it in copies of the statistics?
 
-Every fit runs in a process of its own, which never imports torch: the embedding graph comes from another process, as a
-file. So the peak is that of the fit, and then of whitening, writing and calibrating the model, and of nothing else.
+Every fit runs in a process of its own that never imports torch, because the embedding graph comes from another process
+as a file. The peak is that of the fit, and then of whitening, writing and calibrating the model, and of nothing else.
 
     python -m benchmarks.fit_memory --backbone wide_resnet50_2 --preset paper --images 50,209
 """
@@ -13,52 +13,50 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import report
+from benchmarks.report import MB, peak_mb
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from padim_edge.presets import Preset
+    from padim_edge_artifact.kept import Kept
 
 MARGIN = 1.03
-"""Peak of the larger fit over that of the smaller one; the 3 % are for the allocator's moods."""
+"""Largest ratio of the larger fit's peak to that of the smaller one; the 3 % are for the allocator."""
+
+COPIES = 3.0
+"""Most copies of the statistics in float32 that fit and model may take together."""
 
 DRAWN = 40
-"""Sample images that are drawn; all others are made from them, so that drawing takes next to no time."""
+"""Number of sample images that are drawn. All others are made from them, so that drawing takes next to no time."""
 
 LARGE_MB = 4000
-"""Statistics from which on the process itself hardly counts."""
-
-MB = 1e6
+"""Size of statistics in MB from which on the process itself hardly counts."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What one process reports of its fit."""
+    """Report of one process about its fit."""
 
     images: int
+    """Number of images."""
     peak_mb: float
-    """Largest resident set of the whole process."""
+    """Largest resident set of the whole process in MB."""
     before_mb: float
-    """The same until just before the fit: Python, numpy, onnxruntime's library and the drawn images."""
+    """Largest resident set until just before the fit, in MB: Python, numpy, onnxruntime and the drawn images."""
     statistics_mb: float
-    """Means and scatters, which the fit must hold."""
+    """Means and scatters in float64, which the fit must hold, in MB."""
     seconds: float
+    """Duration of the fit."""
     whole_mb: float
-    """Largest resident set when the model had been written and calibrated, too."""
+    """Largest resident set in MB after the model was written and calibrated, too."""
     copies: float
-    """The same in copies of the statistics in float32, as the paper counts them (Table VIII)."""
+    """`whole_mb` in copies of the statistics in float32, as the paper counts them (Table VIII)."""
     model_mb: float
-
-
-COPIES = 3.0
-"""Most copies of the statistics in float32 that all of it may take."""
+    """Size of the model files in MB."""
 
 
 def main() -> None:
@@ -78,28 +76,27 @@ def main() -> None:
         export(options.backbone, options.preset, options.weights, options.export_to)
         return
     if options.fit_on:
-        print(json.dumps(asdict(fit(options.fit_on, options.preset, int(options.images[0])))))
+        print(json.dumps(asdict(fit(options.fit_on, int(options.images[0])))))
         return
 
     environment = report.probe(("padim-edge", "numpy", "onnxruntime", "torch"), threads=None)
     report.print_header("memory and time of fitting", environment)
-    # An exporting parent would count here too: on Linux a process starts with the peak of the one that forked it.
-    assert "torch" not in sys.modules
     same = ["--backbone", options.backbone, "--preset", options.preset]
     with tempfile.TemporaryDirectory() as folder:
-        graph = Path(folder) / "embedding.onnx"
+        start = Path(folder) / "start.npz"
         weights = ["--weights", str(options.weights)] if options.weights else []
-        _call(*same, *weights, "--export-to", str(graph))
+        _call(*same, *weights, "--export-to", str(start))
         fits = []
         for count in options.images:
             print(f"fitting {count} images", flush=True)
-            fits.append(Fit(**json.loads(_call(*same, "--images", count, "--fit-on", str(graph)))))
+            fits.append(Fit(**json.loads(_call(*same, "--images", count, "--fit-on", str(start)))))
     _print(fits)
     first, last = fits[0], fits[-1]
     what = f"peak of {last.images} / peak of {first.images} images"
     targets = [report.Target(what, MARGIN, last.peak_mb / first.peak_mb, at_most=True)]
-    if last.statistics_mb > LARGE_MB:  # of small ones, onnxruntime and the backbone are most
-        targets.append(report.Target("peak in copies of the statistics in float32", COPIES, last.copies, at_most=True))
+    if last.statistics_mb >= LARGE_MB:
+        what = f"copies of the statistics in float32, {last.images} images"
+        targets.append(report.Target(what, COPIES, last.copies, at_most=True))
     report.print_targets(targets)
     settings = {
         "backbone": options.backbone,
@@ -123,73 +120,75 @@ def _print(fits: list[Fit]) -> None:
         for each in fits
     ]
     difference = fits[-1].peak_mb - fits[0].peak_mb
-    gone = fits[-1].seconds - fits[0].seconds
-    rows.append(("difference", f"{difference:+.1f}", "", "", f"{gone:+.1f}", "", "", "", ""))
-    columns = ("images", "peak MB", "before the fit", "statistics", "seconds", "ms an image")
+    longer = fits[-1].seconds - fits[0].seconds
+    rows.append(("difference", f"{difference:+.1f}", "", "", f"{longer:+.1f}", "", "", "", ""))
+    columns = ("images", "peak MB", "before the fit", "statistics", "seconds", "ms per image")
     report.print_table((*columns, "peak with the model", "copies in fp32", "model MB"), rows)
 
 
 def _call(*arguments: str) -> str:
-    """Run this module in a fresh process."""
+    """Run this module in a fresh process and return what it prints."""
     command = [sys.executable, "-m", "benchmarks.fit_memory", *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()).stdout
 
 
-def export(backbone: str, preset_name: str, weights: Path | None, output: Path) -> None:
-    """Write the embedding graph of a preset, and its recipe beside it."""
-    from benchmarks.backbone import load
-    from padim_edge import gather
+def export(backbone: str, preset: str, weights: Path | None, output: Path) -> None:
+    """Write the start of a fit: the embedding graph and its origin, with placeholders for the empty statistics."""
+    import padim_edge
+    from benchmarks.networks import weights_for
     from padim_edge.datasets import Dataset
-    from padim_edge.presets import choose
-    from padim_edge_export.backbones import default_dims
-
-    preset = choose(preset_name, dims=default_dims(backbone))
-    empty = gather.begin(Dataset("bottle", (), ()), preset, load(backbone, weights, output.parent))
-    output.write_bytes(empty.graph)
-    output.with_suffix(".json").write_text(json.dumps(asdict(empty.recipe)), encoding="utf-8")
-
-
-def fit(graph: Path, preset_name: str, count: int) -> Fit:
-    """Fit on `count` images, make a model of it, and report of this process."""
-    import dataclasses
-    import time
-
-    from padim_edge.presets import PRESETS
+    from padim_edge.start import begin
     from padim_edge_artifact import Statistics
-    from padim_edge_artifact.kept import Kept, Recipe
-    from padim_edge_artifact.metadata import decode
-    from padim_edge_learn.accumulate import fit as run
-    from padim_edge_learn.assemble import assemble
-    from padim_edge_model.comparable import Observed, Seen
-    from padim_edge_model.graph import joined, of_kept
-    from padim_edge_model.precision import Precision
+    from padim_edge_artifact.kept import write_kept
+    from padim_edge_artifact.reference import Seen
+
+    method = padim_edge.preset(preset, backbone=backbone)
+    empty = begin(Dataset("bottle", (), ()), method, weights_for(backbone, weights, output.parent))
+    # Empty statistics of a large backbone are gigabytes of zeros.
+    write_kept(output, replace(empty, statistics=Statistics.empty((1, 1), 1), seen=Seen.nothing((1, 1))))
+
+
+def _read_start(path: Path) -> Kept:
+    from padim_edge_artifact import Statistics
+    from padim_edge_artifact.kept import read_kept
+    from padim_edge_artifact.reference import Seen
+
+    kept = read_kept(path)
+    grid, dims = kept.recipe.parts[0].grid, kept.recipe.method.dims
+    return replace(kept, statistics=Statistics.empty(grid, dims), seen=Seen.nothing(grid))
+
+
+def fit(start: Path, count: int) -> Fit:
+    """Fit on `count` images, make a model of them, and report on this process."""
+    from benchmarks.images import frames, stretched
+    from padim_edge.frames import readable_frames
+    from padim_edge.gather import gather
+    from padim_edge.sample import draw_good
+    from padim_edge_learn.assemble import GoodImages, ModelOptions, assemble
     from padim_edge_runtime.devices.providers import import_onnxruntime
 
     import_onnxruntime()
-    recipe = decode(Recipe, json.loads(graph.with_suffix(".json").read_text(encoding="utf-8")), "recipe")
-    nothing = Kept(recipe, graph.read_bytes(), Statistics.empty((1, 1), 1), Seen.nothing(recipe.parts[0].grid))
-    embedding = joined(of_kept(nothing)).SerializeToString()
-    drawn = _draw(PRESETS[preset_name])
-    before = _peak_mb()
-    start = time.perf_counter()
-    statistics = run(embedding, _vary(drawn, count))
-    seconds = time.perf_counter() - start
-    peak = _peak_mb()
-    assert statistics.count == count
-    observed = Observed(nothing.seen)
-    for frame in drawn:
-        observed.add(frame)
+    kept = _read_start(start)
+    method = kept.recipe.method
+    drawn = stretched([draw_good("bottle", i) for i in range(DRAWN)], DRAWN)
+    items = stretched(list(frames(drawn, method.preprocessing)), count)
+    before = peak_mb()
+    began = time.perf_counter()
+    found, unreadable = gather(kept, items)
+    seconds = time.perf_counter() - began
+    peak = peak_mb()
+    assert found.statistics.count == count
+    assert not unreadable
+    some = items[:DRAWN]
     with tempfile.TemporaryDirectory() as folder:
-        made = assemble(
-            dataclasses.replace(nothing, statistics=statistics, seen=observed.seen),
+        model = assemble(
+            found,
             Path(folder) / "model.onnx",
-            _vary(drawn, min(count, DRAWN)),
-            min(count, DRAWN),
-            precision=Precision(),
-            false_alarm_rate=0.1,
-            created_by="a benchmark",
+            GoodImages(readable_frames(some, method.preprocessing, {}), len(some)),
+            ModelOptions(method.precision, "a benchmark", false_alarm_rate=0.1),
         )
     assert "torch" not in sys.modules
+    statistics = found.statistics
     patches, dims = statistics.mean.shape
     return Fit(
         images=count,
@@ -197,38 +196,10 @@ def fit(graph: Path, preset_name: str, count: int) -> Fit:
         before_mb=round(before, 1),
         statistics_mb=round((statistics.mean.nbytes + statistics.scatter.nbytes) / MB, 1),
         seconds=round(seconds, 2),
-        whole_mb=round(_peak_mb(), 1),
-        copies=round(_peak_mb() / (4 * patches * dims * (dims + 1) / MB), 3),
-        model_mb=round(made.bytes / MB, 1),
+        whole_mb=round(peak_mb(), 1),
+        copies=round(peak_mb() / (4 * patches * dims * (dims + 1) / MB), 3),
+        model_mb=round(model.bytes / MB, 1),
     )
-
-
-def _draw(preset: Preset) -> list[npt.NDArray[np.uint8]]:
-    from PIL import Image
-
-    from padim_edge.sample import draw_good
-    from padim_edge_runtime import image_files
-
-    return [image_files.prepare(Image.fromarray(draw_good("bottle", i)), preset.preprocessing) for i in range(DRAWN)]
-
-
-def _vary(drawn: list[npt.NDArray[np.uint8]], count: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """`count` images, one at a time: the drawn ones in turn, moved by some pixels and a little brighter or darker."""
-    import numpy as np
-
-    generator = np.random.default_rng(0)
-    for i in range(count):
-        down, across, light = (int(value) for value in generator.integers(-4, 5, 3))
-        moved = np.roll(drawn[i % len(drawn)], (down, across), axis=(0, 1)).astype(np.int16)
-        yield (moved + light).clip(0, 255).astype(np.uint8)
-
-
-def _peak_mb() -> float:
-    import resource
-
-    # In kilobytes on Linux, in bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MB
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How long does one image take in the model, and how much of that is the backbone's own?
 
-All variants are opened first and take turns, so that whatever else the machine does falls on all of them alike. Ratios
-to the bare backbone of the same run are what to compare; milliseconds belong to one machine and one hour.
+All variants are opened first and take turns. Ratios to the bare backbone of the same run are what to compare, because
+milliseconds belong to one machine and one hour.
 """
 
 from __future__ import annotations
@@ -9,41 +9,38 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
-import random
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import report
-from padim_edge import datasets
+from benchmarks.images import frames, sample
+from benchmarks.quiet import REST, Turns, take_turns
 
 if TYPE_CHECKING:
-    from padim_edge.presets import Preset
-    from padim_edge_export.backbones import Trunk
+    import numpy as np
+    import numpy.typing as npt
 
-BARE = "backbone, three stages"
-LAST = "backbone, last stage"
+    from padim_edge_artifact.method import Method
+
+    Pixels = npt.NDArray[np.uint8]
+
+BARE = "backbone, three layers"
+LAST = "backbone, last layer"
 EMBEDDING = "embedding graph"
-SESSION = "fused, session"
-DETECTOR = "fused, Detector"
+SESSION = "model, session"
+DETECTOR = "model, Detector"
 COMPARISON = "shift and exposure"
 
 TARGET = 1.8
-"""Times the bare ResNet-18 that the fused `edge` model may take."""
+"""Largest ratio of the `edge` model's time to that of the bare ResNet-18."""
 
 WARM_UP = 10
 """Calls of each variant before anything is timed."""
-
-REST = 0.03
-"""Seconds before each variant's turn. onnxruntime's threads spin for a while after a call, so the session before would
-take a core from this one (measured with four equal sessions in turn: 9.3 ms without a rest, 5.3 with one of 20 ms, as
-for one session alone)."""
-
-QUIET = 0.04
-"""Share of the machine's processor time that other processes may take in a round that counts."""
 
 Call = Callable[[], object]
 
@@ -53,35 +50,29 @@ class Variant:
     """One thing that is timed."""
 
     backbone: str
+    """Name of the backbone."""
     preset: str
-    """Blank for a bare backbone."""
+    """Name of the preset; blank for a bare backbone."""
     what: str
-
-
-@dataclass(frozen=True)
-class Measured:
-    """All timed calls."""
-
-    milliseconds: dict[Variant, list[float]]
-    rounds: int
-    """Taken in all, those that were not used included."""
-    others: float
-    """Mean share of the machine's processor time that other processes took in the used rounds."""
+    """Part of the way from pixels to decision."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one variant."""
+    """Times of one variant."""
 
     variant: Variant
+    """The variant."""
     median: float
-    """Milliseconds, as p10 and p90."""
+    """Median in milliseconds."""
     p10: float
+    """Tenth percentile in milliseconds."""
     p90: float
+    """Ninetieth percentile in milliseconds."""
     ratio: float
     """Median over the bare backbone's median."""
     ratio_p10: float
-    """The same of the tenth percentiles, which others' work on the machine hardly touches."""
+    """Ratio of the tenth percentiles, which other programs on the machine hardly touch."""
 
 
 def main() -> None:
@@ -89,8 +80,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", type=report.names, default=("resnet18", "builtin"), help="comma-separated")
     parser.add_argument("--preset", type=report.names, default=("paper", "edge", "accurate"), help="comma-separated")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="for resnet18; random unless given")
-    parser.add_argument("--threads", type=int, default=2, help="of onnxruntime, for all variants")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights of resnet18; random unless given")
+    parser.add_argument("--threads", type=int, default=2, help="threads of onnxruntime, for all variants")
     parser.add_argument("--rounds", type=int, default=60, help="timed calls of each variant")
     parser.add_argument("--lead", type=int, default=2, help="untimed calls right before each timed one")
     parser.add_argument("--patience", type=float, default=240, help="seconds to wait for quiet rounds")
@@ -103,18 +94,16 @@ def main() -> None:
     environment = report.probe(packages, threads=options.threads)
     report.print_header("latency of one image, CPU, fp32", environment)
     with tempfile.TemporaryDirectory() as folder:
-        calls = open_all(
-            options.backbone, options.preset, options.weights, Path(folder), options.images, options.threads
-        )
+        calls = open_all(options, Path(folder))
         measured = measure(calls, options.rounds, lead=options.lead, patience=options.patience)
         del calls  # closes the models' files before their folder goes
-    timings = summarise(measured.milliseconds)
+    timings = summarise(measured.found)
     print(
         f"{options.rounds} of {measured.rounds} rounds used; other processes took {100 * measured.others:.1f} % of the "
         "processor time in them"
     )
     targets = [
-        report.Target("resnet18 edge, fused through Detector / bare backbone", TARGET, each.ratio, at_most=True)
+        report.Target("resnet18 edge, model through Detector / bare backbone", TARGET, each.ratio, at_most=True)
         for each in timings
         if each.variant == Variant("resnet18", "edge", DETECTOR)
     ]
@@ -142,103 +131,77 @@ def main() -> None:
     report.write_json(options.json, "latency", environment, settings, [_row(each) for each in timings], targets)
 
 
-def open_all(
-    backbones: tuple[str, ...],
-    presets: tuple[str, ...],
-    weights: Path | None,
-    folder: Path,
-    images: int,
-    threads: int,
-) -> dict[Variant, Call]:
+def open_all(options: argparse.Namespace, folder: Path) -> dict[Variant, Call]:
     """Build every model and open every session; each call judges the same sample image."""
-    from benchmarks.backbone import load
-    from padim_edge.presets import PRESETS
+    from benchmarks.networks import weights_for
+    from padim_edge.presets import preset
 
     calls: dict[Variant, Call] = {}
-    for name in backbones:
-        trunk = load(name, weights, folder)
-        for i, preset in enumerate(presets):
-            print(f"building {name} {preset}", flush=True)
-            if i == 0:
-                calls |= _bare(name, trunk, PRESETS[preset], threads)
-            assert PRESETS[preset].preprocessing.size == PRESETS[presets[0]].preprocessing.size  # else another floor
-            calls |= _models(name, trunk, PRESETS[preset], folder, images, threads)
+    for name in options.backbone:
+        weights = weights_for(name, options.weights, folder)
+        for i, chosen in enumerate(options.preset):
+            print(f"building {name} {chosen}", flush=True)
+            method = preset(chosen, backbone=name)
+            frame = _frame(method)
+            if i == 0:  # the frame has the same size in all presets, so there is one floor
+                calls |= _bare(method, weights, frame, options.threads)
+            calls |= _models(method, weights, options.images, folder, options.threads)
     return calls
 
 
-def _bare(name: str, trunk: Trunk, preset: Preset, threads: int) -> dict[Variant, Call]:
-    from benchmarks.backbone import last_stage_only, stage_outputs
-    from padim_edge_artifact import names
-    from padim_edge_runtime.devices.providers import open_session
+def _bare(method: Method, weights: str, frame: Pixels, threads: int) -> dict[Variant, Call]:
+    from benchmarks.networks import last_stage_only, stage_outputs
 
-    model = stage_outputs(trunk, preset.preprocessing.size)
-    feed = {names.IMAGE: _frame(preset)[None]}
-    calls: dict[Variant, Call] = {}
-    for what, each in ((BARE, model), (LAST, last_stage_only(model))):
-        session = open_session(each.SerializeToString(), "cpu", threads=threads).session
-        calls[Variant(name, "", what)] = _run(session, [output.name for output in each.graph.output], feed)
-    return calls
-
-
-def _models(name: str, trunk: Trunk, preset: Preset, folder: Path, images: int, threads: int) -> dict[Variant, Call]:
-    from padim_edge.build import build
-    from padim_edge_artifact import names
-    from padim_edge_export import embedding
-    from padim_edge_model.comparable import compare
-    from padim_edge_model.graph import joined
-    from padim_edge_runtime import Detector
-    from padim_edge_runtime.devices.providers import open_session
-
-    sample = datasets.from_sample("bottle")
-    dataset = dataclasses.replace(sample, good=sample.good[:images])
-    built = build(dataset, folder / f"{name}-{preset.name}.onnx", preset, trunk)
-    graph = embedding.build(
-        trunk,
-        preset.preprocessing.size,
-        kind=preset.reduction,
-        dims=preset.dims,
-        seed=0,
-        pooling=preset.pooling,
-        pool_patches=preset.pool_patches,
-        shares=preset.shares,
-    )
-    frame = _frame(preset)
-    feed = {names.IMAGE: frame[None]}
-    session = open_session(joined(graph).SerializeToString(), "cpu", threads=threads).session
-    detector = Detector.load(built.model, "cpu", threads=threads)
+    model = stage_outputs(method.backbone, weights, method.preprocessing.size)
     return {
-        Variant(name, preset.name, EMBEDDING): _run(session, [names.EMBEDDING], feed),
-        Variant(name, preset.name, SESSION): _run(detector.session, list(names.OUTPUTS), feed),
-        Variant(name, preset.name, DETECTOR): lambda: detector(frame),
-        Variant(name, preset.name, COMPARISON): lambda: compare(
-            frame, detector.metadata.reference, detector.metadata.grid
-        ),
+        Variant(method.backbone, "", what): _run(
+            each.SerializeToString(), [output.name for output in each.graph.output], frame, threads
+        )
+        for what, each in ((BARE, model), (LAST, last_stage_only(model)))
     }
 
 
-def _run(session: Any, outputs: list[str], feed: dict[str, Any]) -> Call:
+def _models(method: Method, weights: str, images: int, folder: Path, threads: int) -> dict[Variant, Call]:
+    from padim_edge.fitted import fit
+    from padim_edge.network import exported
+    from padim_edge_artifact import names
+    from padim_edge_model.comparable import check_frame
+    from padim_edge_model.graph import joined
+    from padim_edge_runtime import Detector
+
+    name, frame = method.backbone, _frame(method)
+    fitted = fit(sample(images), method, weights=weights, progress=False)
+    path = fitted.export(folder / f"{name}-{method.preset}.onnx", progress=False).path
+    graph = joined(exported(method, weights).graph).SerializeToString()
+    detector = Detector.load(path, "cpu", threads=threads)
+    metadata = detector.metadata
+    return {
+        Variant(name, method.preset, EMBEDDING): _run(graph, [names.EMBEDDING], frame, threads),
+        Variant(name, method.preset, SESSION): _run(path, list(names.OUTPUTS), frame, threads),
+        Variant(name, method.preset, DETECTOR): lambda: detector(frame),
+        Variant(name, method.preset, COMPARISON): lambda: check_frame(frame, metadata.reference, metadata.grid),
+    }
+
+
+def _run(model: bytes | Path, outputs: list[str], frame: Pixels, threads: int) -> Call:
+    from padim_edge_artifact import names
+    from padim_edge_runtime.devices.providers import open_session
+
+    session = open_session(model, "cpu", threads=threads).session
+    feed = {names.IMAGE: frame[None]}
     return lambda: session.run(outputs, feed)
 
 
-def _frame(preset: Preset) -> Any:
-    """`(H, W, 3)` uint8: an image that no model was fitted on."""
-    from PIL import Image
-
-    from padim_edge.sample import draw_good
-    from padim_edge_runtime import image_files
-
-    return image_files.prepare(Image.fromarray(draw_good("bottle", 0, split="test")), preset.preprocessing)
+def _frame(method: Method) -> Pixels:
+    """Return `(H, W, 3)` of an image that no model was fitted on."""
+    return frames(sample(1).test, method.preprocessing)[0]
 
 
-def measure(calls: dict[Variant, Call], rounds: int, *, lead: int, patience: float) -> Measured:
-    """Time all variants; they take turns, in another order each round.
-
-    A round in which other processes took more than `QUIET` of the machine is not used: a preempted thread keeps
-    onnxruntime's other one spinning, so that one busy neighbour can treble a time. The choice looks at the neighbours'
-    processor time only, never at what was measured.
+def measure(calls: dict[Variant, Call], rounds: int, *, lead: int, patience: float) -> Turns[Variant, float]:
+    """Time all variants in milliseconds; they take turns.
 
     Args:
-        calls: What to time.
+        calls: Functions to time.
         rounds: Timed calls of each variant.
         lead: Untimed calls before each timed one. They bring the variant's constants back into the caches, as on a
             device, which runs one model over and over.
@@ -247,41 +210,12 @@ def measure(calls: dict[Variant, Call], rounds: int, *, lead: int, patience: flo
     for call in calls.values():
         for _ in range(WARM_UP):
             call()
-    taken: list[tuple[float, dict[Variant, float]]] = []
-    turns = list(calls)
-    shuffler = random.Random(0)
-    deadline = time.monotonic() + patience
     gc.collect()
     gc.disable()
     try:
-        while sum(others <= QUIET for others, _ in taken) < rounds:
-            if len(taken) >= rounds and time.monotonic() > deadline:
-                break
-            shuffler.shuffle(turns)
-            clock = report.Neighbours()
-            milliseconds = {variant: _time(calls[variant], lead) for variant in turns}
-            taken.append((clock.share(), milliseconds))
-            if taken[-1][0] > QUIET:
-                _wait_for_quiet(deadline)
+        return take_turns({what: partial(_time, call, lead) for what, call in calls.items()}, rounds, patience)
     finally:
         gc.enable()
-    used = sorted(taken, key=lambda each: each[0])[:rounds]
-    if used[-1][0] <= QUIET:
-        used = [each for each in taken if each[0] <= QUIET]
-    return Measured(
-        milliseconds={variant: [each[variant] for _, each in used] for variant in calls},
-        rounds=len(taken),
-        others=sum(others for others, _ in used) / len(used),
-    )
-
-
-def _wait_for_quiet(deadline: float) -> None:
-    """Idle until the neighbours do too; so they are sooner done."""
-    while time.monotonic() < deadline:
-        clock = report.Neighbours()
-        time.sleep(1)
-        if clock.share() <= QUIET:
-            return
 
 
 def _time(call: Call, lead: int) -> float:
@@ -294,7 +228,7 @@ def _time(call: Call, lead: int) -> float:
 
 
 def summarise(milliseconds: dict[Variant, list[float]]) -> list[Timing]:
-    """Median and percentiles of each variant, and its ratio to the bare backbone."""
+    """Compute median and percentiles of each variant, and its ratio to the bare backbone."""
     import numpy as np
 
     percentiles = {variant: np.percentile(values, (50, 10, 90)).tolist() for variant, values in milliseconds.items()}

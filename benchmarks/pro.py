@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,22 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import report
+from benchmarks.report import peak_mb
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 SECONDS = 60.0
+"""Most seconds that the metrics may take."""
+
 PEAK_MB = 2000.0
-"""Of the whole process, the random maps included."""
+"""Most MB that the whole process may hold, the random maps included."""
 
 GOOD_SHARE = 20 / 83
-"""Of the images, as in bottle."""
+"""Share of good images, as in bottle."""
 
 MOST_REGIONS = 4
-"""In one image."""
-
-MB = 1e6
+"""Largest number of defect regions in one image."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,28 @@ class Row:
     """One test set."""
 
     images: int
+    """Number of images."""
     size: int
-    """Pixels, of both sides."""
+    """Width and height in pixels."""
     regions: int
+    """Number of defect regions."""
     seconds: float
-    """Of the metrics alone, drawing not included."""
+    """Duration of the metrics alone, without drawing."""
     peak_mb: float
-    """Largest resident set of the process."""
+    """Largest resident set of the process in MB."""
     before_mb: float
-    """The same until just before: Python, its libraries and one drawn image."""
+    """Largest resident set until just before, in MB: Python, its libraries and one drawn image."""
     auroc: float | None
+    """Pixel AUROC."""
     pro: float | None
+    """PRO."""
 
 
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pro", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=83)
-    parser.add_argument("--size", type=int, default=900, help="pixels, of both sides")
+    parser.add_argument("--size", type=int, default=900, help="width and height in pixels")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     options = parser.parse_args()
 
@@ -70,7 +74,7 @@ def main() -> None:
         report.Target("seconds", SECONDS, row.seconds, at_most=True),
         report.Target("peak MB", PEAK_MB, row.peak_mb, at_most=True),
     ]
-    # The promise is made for one size of test set.
+    # The limits belong to one size of test set.
     targets = targets if (options.images, options.size) == (83, 900) else []
     report.print_targets(targets)
     settings = {"images": options.images, "size": options.size}
@@ -78,7 +82,7 @@ def main() -> None:
 
 
 def measure(count: int, size: int) -> Row:
-    """Draw a test set, an image at a time, and judge it."""
+    """Draw a test set, one image at a time, and compute its metrics."""
     from padim_edge.evaluation.metrics import pixel_metrics
 
     drawing = 0.0
@@ -92,7 +96,7 @@ def measure(count: int, size: int) -> Row:
             yield drawn
 
     pixel_metrics([draw(0, size, good=False)])
-    before = _peak_mb()
+    before = peak_mb()
     start = time.perf_counter()
     found = pixel_metrics(timed())
     seconds = time.perf_counter() - start - drawing
@@ -101,7 +105,7 @@ def measure(count: int, size: int) -> Row:
         size=size,
         regions=found.regions,
         seconds=round(seconds, 2),
-        peak_mb=round(_peak_mb(), 1),
+        peak_mb=round(peak_mb(), 1),
         before_mb=round(before, 1),
         auroc=found.auroc,
         pro=found.pro,
@@ -109,7 +113,7 @@ def measure(count: int, size: int) -> Row:
 
 
 def draw(seed: int, size: int, *, good: bool) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """A smooth map and its mask: blurred noise, a bump where the mask has an ellipse.
+    """Draw a smooth map and its mask: blurred noise, and a bump where the mask has an ellipse.
 
     Returns:
         `(size, size)` float32 and bool.
@@ -130,14 +134,6 @@ def draw(seed: int, size: int, *, good: bool) -> tuple[npt.NDArray[np.float32], 
         truth |= ellipse < 1
         values = values + (3 * np.exp(-ellipse)).astype(np.float32)
     return values, truth
-
-
-def _peak_mb() -> float:
-    import resource
-
-    # In kilobytes on Linux, in bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MB
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every result needs beside it: the machine, the versions and the date; and how it is printed and written."""
+"""Environment, tables and targets of a benchmark: what every result needs beside it, printed and written to files."""
 
 from __future__ import annotations
 
@@ -6,38 +6,69 @@ import dataclasses
 import json
 import os
 import platform
+import re
+import shlex
 import subprocess
-import time
+import sys
+import textwrap
 from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Environment", "Target", "names", "print_header", "print_table", "print_targets", "probe", "write_json"]
+from padim_edge_runtime.memory import of_machine, peak_memory
+from padim_edge_runtime.prefetch import cores
+
+__all__ = [
+    "MB",
+    "Environment",
+    "Target",
+    "command",
+    "header_lines",
+    "markdown_table",
+    "names",
+    "peak_mb",
+    "print_header",
+    "print_table",
+    "print_targets",
+    "probe",
+    "refuse_unknown",
+    "verdict",
+    "write_json",
+]
+
+MB = 1e6
+"""Bytes in a megabyte."""
 
 _PRODUCT = ("padim_edge", "export", "runtime", "pyproject.toml")
+"""Files and folders of the product, whose commit is recorded."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Where and with what a benchmark ran. It names no host and no path."""
+    """Machine and software of one run, without the name of a host or a path."""
 
     cpu: str
+    """Name of the processor."""
     cores: int
-    """Logical ones that this process may use."""
+    """Number of logical cores that this process may use."""
     memory_gb: float | None
+    """Memory of the machine or its container in GB; `None` where the system does not tell."""
     system: str
+    """Operating system and architecture."""
     threads: int | None
-    """Of onnxruntime, for one image; `None` is its default, one a core."""
+    """Threads of onnxruntime for one image; `None` is its default, one per core."""
     versions: dict[str, str]
+    """Versions of Python and the packages that matter, by name."""
     date: str
-    """UTC."""
+    """Date and time of the start, UTC."""
     commit: str
-    """`+` at its end: the product's files differed from that commit."""
+    """Commit of the repository. A `+` at its end says that the product's files differed from it."""
     load: float | None
-    """Load average of the last minute, before the benchmark began: above 0.2 or so, others were at work."""
+    """Load average of the minute before the run. Above 0.2 or so, other programs were at work."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +76,13 @@ class Target:
     """A figure that was promised, and the one that was found."""
 
     what: str
+    """Name of the figure."""
     wanted: float
+    """Limit that was promised."""
     found: float | None
+    """Figure of this run; `None` where it is undefined."""
     at_most: bool = False
-    """The smaller the better."""
+    """Whether the figure must not exceed the limit; otherwise it must not fall below it."""
 
     @property
     def reached(self) -> bool:
@@ -58,39 +92,16 @@ class Target:
         return self.found <= self.wanted if self.at_most else self.found >= self.wanted
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, the verdict included."""
+        """Return all fields and the verdict."""
         return {**dataclasses.asdict(self), "reached": self.reached}
 
 
-class Neighbours:
-    """Measures what other processes take of the machine, from its making on."""
-
-    def __init__(self) -> None:
-        self._start = _processor_seconds()
-
-    def share(self) -> float:
-        """Of all cores' time, 0 to 1."""
-        all_cores, busy, own = (now - then for now, then in zip(_processor_seconds(), self._start, strict=True))
-        return max(0.0, busy - own) / max(all_cores, 1e-9)
-
-
-def _processor_seconds() -> tuple[float, float, float]:
-    """(of all cores, of them not idle, of them our own) since some moment."""
-    import psutil  # type: ignore[import-untyped]
-
-    times = psutil.cpu_times()
-    idle = times.idle + getattr(times, "iowait", 0.0)
-    # A guest's time is contained in user time.
-    total = sum(value for name, value in times._asdict().items() if not name.startswith("guest"))
-    return total, total - idle, time.process_time()
-
-
 def probe(packages: tuple[str, ...], *, threads: int | None) -> Environment:
-    """Look around.
+    """Find out about this machine.
 
     Args:
         packages: Distributions whose versions matter; those that are not installed are left out.
-        threads: That the benchmark gives to onnxruntime.
+        threads: Number of threads that the benchmark gives to onnxruntime.
     """
     versions = {"python": platform.python_version()}
     for package in packages:
@@ -98,10 +109,11 @@ def probe(packages: tuple[str, ...], *, threads: int | None) -> Environment:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
+    memory = of_machine()
     return Environment(
         cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory_gb=_memory_gb(),
+        cores=cores(),
+        memory_gb=None if memory is None else round(memory.total / 1e9, 1),
         system=f"{platform.system()} {platform.machine()}",
         threads=threads,
         versions=versions,
@@ -111,8 +123,14 @@ def probe(packages: tuple[str, ...], *, threads: int | None) -> Environment:
     )
 
 
+def peak_mb() -> float:
+    """Return the largest number of MB that this process has held so far; NaN where the system does not tell."""
+    peak = peak_memory()
+    return float("nan") if peak is None else peak / MB
+
+
 def names(text: str) -> tuple[str, ...]:
-    """The parts of a comma-separated option."""
+    """Split a comma-separated option."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
@@ -125,15 +143,40 @@ def refuse_unknown(parser: ArgumentParser, presets: tuple[str, ...]) -> None:
             parser.error(f"there is no preset {preset!r}; choose from {', '.join(PRESETS)}")
 
 
+def command(benchmark: str, *, without: tuple[str, ...] = ()) -> str:
+    r"""Return the command that was typed, in lines that end in `\`.
+
+    Absolute folders belong to this machine, so only their names are kept.
+
+    Args:
+        benchmark: Name of the benchmark.
+        without: Options to leave out, together with their values.
+    """
+    words = [f"python -m benchmarks.{benchmark}", *_words(without)]
+    # An option and its value stay in one line.
+    text = re.sub(r"(--\S+) (?!--)", r"\1\0", " ".join(words))
+    lines = textwrap.wrap(text, 110, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return " \\\n".join(lines).replace("\0", " ")
+
+
+def _words(without: tuple[str, ...]) -> Iterator[str]:
+    given = iter(sys.argv[1:])
+    for word in given:
+        if word in without:
+            next(given, None)
+            continue
+        yield f".../{Path(word).name}" if Path(word).is_absolute() else shlex.quote(word)
+
+
 def print_header(title: str, environment: Environment) -> None:
-    """The environment, above the results."""
+    """Print the environment, above the results."""
     print(title)
     for line in header_lines(environment):
         print(f"  {line}")
 
 
 def header_lines(environment: Environment) -> tuple[str, ...]:
-    """The same, as text."""
+    """Return the environment as lines of text."""
     memory = f", {environment.memory_gb:.0f} GB" if environment.memory_gb else ""
     threads = environment.threads or f"{environment.cores} (onnxruntime's default)"
     return (
@@ -144,8 +187,8 @@ def header_lines(environment: Environment) -> tuple[str, ...]:
     )
 
 
-def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]], *, words: int = 1) -> None:
-    """A table; the first `words` columns hold words, the others figures."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> None:
+    """Print a table; the first `words` columns hold words, the others figures."""
     from rich.console import Console
     from rich.table import Table
 
@@ -155,18 +198,33 @@ def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]], *, words:
     for row in rows:
         table.add_row(*row)
     console = Console()
-    # Into a file or a pipe the whole width, which would otherwise be cut at 80 columns.
+    # A file or a pipe gets the whole width, because rich would cut it at 80 columns.
     (console if console.is_terminal else Console(width=200)).print(table)
 
 
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> str:
+    """Return a table in Markdown; the first `words` columns hold words, the others figures."""
+    ruler = ["---" if i < words else "--:" for i in range(len(columns))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (columns, ruler, *rows))
+
+
+def verdict(target: Target, form: str = ".4f") -> tuple[str, str, str, str]:
+    """Return a target as a row of a table: what, wanted, found, and whether it was reached.
+
+    Args:
+        target: The promise and the figure that was found.
+        form: Format of both figures.
+    """
+    found = "undefined" if target.found is None else f"{target.found:z{form}}"
+    wanted = f"{'at most' if target.at_most else 'at least'} {target.wanted:{form}}"
+    return target.what, wanted, found, "reached" if target.reached else "not reached"
+
+
 def print_targets(targets: list[Target]) -> None:
-    """Each target with its verdict. Nothing fails here: timings on a shared machine gate nothing."""
+    """Print each target with its verdict. Nothing fails here, because timings on a shared machine gate nothing."""
     for target in targets:
-        found = "undefined" if target.found is None else f"{target.found:.3f}"
-        sign = "<=" if target.at_most else ">="
-        print(
-            f"{'reached    ' if target.reached else 'not reached'}  {target.what}: {found} {sign} {target.wanted:.3f}"
-        )
+        what, wanted, found, reached = verdict(target, ".3f")
+        print(f"{reached:<12} {what}: {found}, wanted {wanted}")
 
 
 def write_json(
@@ -200,13 +258,6 @@ def _cpu() -> str:
             if line.startswith(key):
                 return line.partition(":")[2].strip() if key else line.strip()
     return platform.processor() or platform.machine()
-
-
-def _memory_gb() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _commit() -> str:

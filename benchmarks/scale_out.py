@@ -3,7 +3,7 @@
     python -m benchmarks.scale_out --images 20000 --ranks 1,2
 
 Every rank draws its own shard of a scene like ShanghaiTech's (a still camera, people who pass), so that no disk and no
-decoder is timed; `padim_edge.gather` and `padim_edge.ranks` are what `torchrun -m padim_edge.fit` runs, too.
+decoder is timed. `padim_edge.gather` and `padim_edge.ranks` are also what `torchrun -m padim_edge fit` runs.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import report
+from benchmarks.report import MB, peak_mb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,17 +30,16 @@ if TYPE_CHECKING:
 
     from padim_edge.datasets import Item
     from padim_edge_artifact.kept import Kept
+    from padim_edge_runtime.image_files import Decoded
 
 STC_FRAMES, STC_SCENES = 274_515, 13
-"""Frames that are good, and scenes, of ShanghaiTech Campus."""
+"""Number of good frames and of scenes of ShanghaiTech Campus."""
 
 WANTED = 1.6
-"""Two ranks' throughput over one's; on a machine with the cores for it."""
+"""Least ratio of two ranks' throughput to one's, on a machine with the cores for it."""
 
 MARGIN = 1.05
-"""Peak of a long fit over that of a tenth of it."""
-
-MB = 1e6
+"""Largest ratio of the peak of a long fit to that of a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,19 @@ class Run:
     """One fit."""
 
     ranks: int
+    """Number of processes."""
     images: int
+    """Number of images, over all ranks."""
     seconds: float
-    """Of the fit alone: no start of processes, no export of the backbone."""
+    """Duration of the fit alone, without the start of processes and the export of the backbone."""
     rate: float
-    """Images a second."""
+    """Images per second."""
     peak_mb: float
-    """Largest resident set of any rank."""
+    """Largest resident set of any rank in MB."""
     peak_early_mb: float
-    """The same after a tenth of the images."""
+    """Largest resident set of any rank after a tenth of the images, in MB."""
     statistics_mb: float
+    """Size of the statistics in MB."""
 
 
 def main() -> None:
@@ -65,7 +68,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--ranks", type=report.names, default=("1", "2"), help="numbers, comma-separated")
     parser.add_argument("--backbone", default="builtin")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="random or the package's own unless given")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="of a torchvision backbone; random unless given")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     parser.add_argument("--rank-to", type=Path, help=argparse.SUPPRESS)  # for the processes that this command starts
@@ -89,16 +92,7 @@ def main() -> None:
         )
         for each in runs
     ]
-    columns = (
-        "ranks",
-        "images",
-        "s",
-        "images/s",
-        "over the first",
-        "peak MB",
-        "peak MB at a tenth",
-        "statistics MB",
-    )
+    columns = ("ranks", "images", "s", "images/s", "over the first", "peak MB", "peak MB at a tenth", "statistics MB")
     report.print_table(columns, rows, words=0)
     targets = targets_of(runs, environment.cores)
     report.print_targets(targets)
@@ -110,19 +104,13 @@ def main() -> None:
         f"{STC_SCENES * best.statistics_mb / 1000:.1f} GB of statistics, {best.statistics_mb / 1000:.2f} GB in "
         "memory at a time."
     )
-    if options.json:
-        content = {
-            "benchmark": "scale_out",
-            "environment": asdict(environment),
-            "settings": {"backbone": options.backbone, "size": options.size},
-            "results": [asdict(each) for each in runs],
-            "targets": [target.to_json() for target in targets],
-        }
-        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    settings = {"backbone": options.backbone, "size": options.size}
+    results = [asdict(each) for each in runs]
+    report.write_json(options.json, "scale_out", environment, settings, results, targets)
 
 
 def targets_of(runs: Sequence[Run], cores: int) -> list[report.Target]:
-    """Flat memory always; the gain of a second rank where each rank has cores of its own."""
+    """Return the promises: flat memory always; the gain of a second rank only where each rank has cores of its own."""
     found = [
         report.Target(
             f"peak of {each.images} over peak of a tenth, {each.ranks} ranks",
@@ -139,7 +127,7 @@ def targets_of(runs: Sequence[Run], cores: int) -> list[report.Target]:
 
 
 def measure(options: argparse.Namespace, ranks: int) -> Run:
-    """Start the ranks and read what they say."""
+    """Start the ranks and read their reports."""
     with tempfile.TemporaryDirectory() as folder:
         passed = ["--images", str(options.images), "--backbone", options.backbone, "--size", str(options.size)]
         if options.weights:
@@ -162,7 +150,7 @@ def measure(options: argparse.Namespace, ranks: int) -> Run:
 
 
 def work(options: argparse.Namespace) -> None:
-    """One rank."""
+    """Fit the shard of one rank."""
     from contextlib import nullcontext
 
     from padim_edge import gather, ranks
@@ -174,14 +162,14 @@ def work(options: argparse.Namespace) -> None:
         start = _begin(options, items) if own is None else own.from_first(partial(_begin, options, items))
         mine = items if own is None else own.share(items)
         if own is not None:
-            own.gathered(None)  # all begin together
+            own.gathered(None)  # so that all begin together
         peaks: list[float] = []
         done = [0]
 
         def advance(count: int) -> None:
             done[0] += count
             if done[0] * 10 >= len(mine) and not peaks:
-                peaks.append(_peak_mb())
+                peaks.append(peak_mb())
 
         began = time.perf_counter()
         threads = max(1, cores() // world)
@@ -196,7 +184,7 @@ def work(options: argparse.Namespace) -> None:
     said = {
         "own": len(mine),
         "seconds": seconds,
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
         "peak_early_mb": peaks[0],
         "statistics_mb": statistics / MB,
     }
@@ -204,14 +192,15 @@ def work(options: argparse.Namespace) -> None:
 
 
 def _begin(options: argparse.Namespace, items: Sequence[Item]) -> Kept:
-    from benchmarks.backbone import load
-    from padim_edge import gather
+    import padim_edge
+    from benchmarks.networks import weights_for
     from padim_edge.datasets import Dataset
-    from padim_edge.presets import choose
+    from padim_edge.start import begin
 
+    method = padim_edge.preset("edge", backbone=options.backbone, size=options.size)
     with tempfile.TemporaryDirectory() as folder:
-        trunk = load(options.backbone, options.weights, Path(folder))
-    return gather.begin(Dataset("scene", tuple(items), ()), choose("edge", size=str(options.size)), trunk)
+        weights = weights_for(options.backbone, options.weights, Path(folder))
+        return begin(Dataset("scene", tuple(items), ()), method, weights)
 
 
 _SCENE = threading.local()
@@ -223,7 +212,7 @@ def _item(number: int, side: int) -> Item:
     return Item(f"frame {number}", GOOD, partial(_read, number, side), None)
 
 
-def _read(number: int, side: int) -> object:
+def _read(number: int, side: int) -> Decoded:
     from PIL import Image
 
     from padim_edge_runtime.image_files import Decoded
@@ -232,7 +221,7 @@ def _read(number: int, side: int) -> object:
 
 
 def draw(number: int, side: int) -> npt.NDArray[np.uint8]:
-    """Frame `number` of a still scene with some people in it."""
+    """Draw frame `number` of a still scene with some people in it, `(side, side, 3)`."""
     import numpy as np
 
     if getattr(_SCENE, "side", None) != side:
@@ -248,14 +237,6 @@ def draw(number: int, side: int) -> npt.NDArray[np.uint8]:
         tall, wide = side // 7, side // 20
         frame[top : top + tall, left : left + wide] = generator.integers(20, 235, 3, np.uint8)
     return frame
-
-
-def _peak_mb() -> float:
-    import resource
-
-    # In kilobytes on Linux, in bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MB
 
 
 if __name__ == "__main__":

@@ -1,249 +1,222 @@
-"""How many full-size images a second does `infer` judge, against a loop that takes one after another?
+"""How many full-size images per second does `infer` judge, and what do decoding and resizing take of it?
 
-All ways judge the same files and take turns, so that whatever else the machine does falls on all of them alike. Ratios
-to the loop of the same rounds are what to compare; images a second belong to one machine and one hour.
+Every way judges the same images, as files, decoded in memory, and in the model's frame, and the ways take turns. Ratios
+to the loop of the same rounds are what to compare, because images per second belong to one machine and one hour.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import report
-from padim_edge import datasets
+from benchmarks.images import sample
+from benchmarks.quiet import REST, Turns, take_turns
 
 if TYPE_CHECKING:
     from padim_edge_runtime import Detector
     from padim_edge_runtime.profile import Profile
 
-LOOP = "loop"
-"""Decode, resize, compare, model, regions, one after another in one thread; all cores for the model."""
-OVERLAPPED = "pipeline, same detector"
-"""The pipeline of `infer` with the very detector of the loop: one image in the model at a time, on all cores."""
+LOOP = "one after another"
+"""`Detector.inspect` in a loop, one image after another in one thread, all cores for the model."""
+OVERLAPPED = "overlapped, same detector"
+"""`Detector.inspect_many` with the detector of the loop: one image in the model at a time, on all cores."""
 INFER = "infer"
-"""The pipeline of `infer` as the command runs it: an image in the model for each core, on one thread each."""
+"""`Detector.inspect_many` as `padim-edge infer` calls it: an image in the model for each core, on one thread each."""
+
+DECODED = "decoded in memory"
+"""Images that need no decoding any more."""
+FRAMES = "in the model's frame"
+"""Images that need neither decoding nor resizing."""
 
 DRAWN = 8
-"""Different sample images; the others are copies of them."""
+"""Number of different sample images; the others are copies of them."""
 FITTED = 24
-"""Sample images that the model is fitted on where none is given."""
+"""Number of sample images that the model is fitted on where none is given."""
 SIDE = 1024
+"""Width and height in pixels of the drawn images."""
 QUALITY = 95
-"""Of the JPEG images."""
+"""Quality of the drawn JPEG images."""
 
-REST = 0.05
-"""Seconds before each turn, in which onnxruntime's threads of the one before stop spinning."""
-
-Run = Callable[[list[Path]], "Profile"]
+Run = Callable[[Sequence[object]], "Profile"]
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one way to judge one folder."""
+    """Speed of one way with one kind of images."""
 
     images: str
+    """Kind of images."""
     what: str
+    """Way to judge them."""
     median: float
-    """Images a second, as p10 and p90."""
+    """Median of images per second."""
     p10: float
+    """Tenth percentile of images per second."""
     p90: float
+    """Ninetieth percentile of images per second."""
     ratio: float
     """Median over the loop's median."""
     processor: float
-    """Milliseconds of processor time for an image, median over the rounds."""
+    """Milliseconds of processor time per image, median over the rounds."""
     shares: dict[str, float]
-    """Of the busy time, for each stage, over all rounds."""
+    """Share of the busy time of each stage, over all rounds."""
 
 
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="fitted on sample images unless given")
-    parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="of the ResNet-18 fitted here; random unless given"
-    )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights of ResNet-18; random unless given")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="images; drawn unless given")
-    parser.add_argument("--images", type=int, default=40, help="in each folder")
-    parser.add_argument("--rounds", type=int, default=12, help="runs of each way over each folder")
-    parser.add_argument("--patience", type=float, default=120, help="seconds to wait for quiet rounds, for each folder")
+    parser.add_argument("--images", type=int, default=40, help="images of each kind")
+    parser.add_argument("--rounds", type=int, default=12, help="runs of each way over each kind")
+    parser.add_argument("--patience", type=float, default=120, help="seconds to wait for quiet rounds, for each kind")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a page for people")
     options = parser.parse_args()
 
     environment = report.probe(("padim-edge", "numpy", "pillow", "onnxruntime"), threads=None)
     report.print_header("throughput of infer, CPU", environment)
     speeds: list[Speed] = []
-    shares_of_others: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder, _opened(options.model, options.weights, Path(folder)) as ways:
-        for name, files in _folders(options.data, options.images, Path(folder)).items():
-            profiles, others = measure(ways, files, options.rounds, patience=options.patience)
-            print(f"{name}: {len(files)} images; other processes took {100 * others:.1f} % of the processor time")
-            speeds += summarise(name, profiles)
-            shares_of_others[name] = round(others, 4)
-    report.print_table(
-        ("images", "what", "images/s", "p10", "p90", "ratio", "processor ms"),
-        [
-            (
-                each.images,
-                each.what,
-                *(f"{value:.1f}" for value in (each.median, each.p10, each.p90)),
-                f"{each.ratio:.2f}",
-                f"{each.processor:.1f}",
+    others: dict[str, float] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _opened(options.model, options.weights, Path(folder), options.images) as (detector, ways),
+    ):
+        for name, images in kinds(options.data, options.images, Path(folder), detector).items():
+            turns = measure(ways, images, options.rounds, options.patience)
+            print(
+                f"{name}: {len(images)} images; other processes took {100 * turns.others:.1f} % of the processor time"
             )
-            for each in speeds
-        ],
-        words=2,
-    )
-    from padim_edge_runtime.profile import STAGES
-
-    shown = [stage for stage in STAGES if any(each.shares[stage] > 0 for each in speeds)]
-    report.print_table(
-        ("images", "what", *(STAGES[stage] for stage in shown)),
-        [
-            (each.images, each.what, *(f"{100 * each.shares[stage]:.1f} %" for stage in shown))
-            for each in speeds
-            if each.what != OVERLAPPED
-        ],
-        words=2,
-    )
+            speeds += summarise(name, turns.found)
+            others[name] = round(turns.others, 4)
+        del detector
     settings = {
+        "command": report.command("throughput", without=("--json", "--markdown")),
         "model": options.model.name if options.model else "resnet18 edge, fitted on sample images",
         "weights": None if options.model else options.weights.name if options.weights else "random",
         "data": options.data.name if options.data else f"sample images of {SIDE} x {SIDE}",
         "images": options.images,
         "rounds": options.rounds,
-        "others_share": shares_of_others,
+        "others_share": others,
     }
+    for columns, rows in tables(speeds):
+        report.print_table(columns, rows, words=2)
     report.write_json(options.json, "throughput", environment, settings, [dataclasses.asdict(s) for s in speeds], [])
+    if options.markdown:
+        options.markdown.write_text(markdown(environment, settings, speeds), encoding="utf-8")
 
 
 @contextmanager
-def _opened(model: Path | None, weights: Path | None, folder: Path) -> Iterator[dict[str, Run]]:
-    """Each way to judge files. The model's files are closed at the end, before their folder goes."""
+def _opened(
+    model: Path | None, weights: Path | None, folder: Path, count: int
+) -> Iterator[tuple[Detector, dict[str, Run]]]:
+    """Open each way to judge images. The model's files are closed at the end, before their folder goes."""
     from padim_edge_runtime import Detector
     from padim_edge_runtime.pipeline import threads_for
 
     path = model or _fitted(weights, folder)
-    all_cores, one_core = Detector.load(path, "cpu"), Detector.load(path, "cpu", threads=1)
+    all_cores, shared = Detector.load(path, "cpu"), Detector.load(path, "cpu", threads=threads_for(count))
     ways: dict[str, Run] = {
-        LOOP: lambda files: _loop(all_cores, files),
-        OVERLAPPED: lambda files: _pipeline(all_cores, files),
-        INFER: lambda files: _pipeline(one_core if threads_for(len(files)) else all_cores, files),
+        LOOP: partial(_loop, all_cores),
+        OVERLAPPED: partial(_overlapped, all_cores),
+        INFER: partial(_overlapped, shared),
     }
-    yield ways
+    yield all_cores, ways
     ways.clear()
 
 
 def _fitted(weights: Path | None, folder: Path) -> Path:
-    from benchmarks.backbone import load
-    from padim_edge.build import build
-    from padim_edge.presets import PRESETS
+    import padim_edge
+    from benchmarks.networks import weights_for
 
     print("fitting a model", flush=True)
-    sample = datasets.from_sample("bottle")
-    dataset = dataclasses.replace(sample, good=sample.good[:FITTED])
-    return build(dataset, folder / "model.onnx", PRESETS["edge"], load("resnet18", weights, folder)).model
+    fitted = padim_edge.fit(sample(FITTED), "edge", weights=weights_for("resnet18", weights, folder), progress=False)
+    return fitted.export(folder / "model.onnx", progress=False).path
 
 
-def _folders(data: Path | None, count: int, folder: Path) -> dict[str, list[Path]]:
-    """The files to judge, `count` of each kind."""
-    if data is not None:
-        from padim_edge_runtime import image_files
+def kinds(data: Path | None, count: int, folder: Path, detector: Detector) -> dict[str, Sequence[object]]:
+    """Return `count` images of each kind: as files, decoded in memory, and in the model's frame."""
+    from padim_edge_runtime import image_files
 
-        there = [path for path, _ in image_files.find([data])]
-        return {data.name: [there[i % len(there)] for i in range(count)]}
+    files = _drawn(folder, count) if data is None else {data.name: [path for path, _ in image_files.find([data])]}
+    found: dict[str, Sequence[object]] = {name: _repeated(each, count) for name, each in files.items()}
+    images = [image_files.read(path).image for path in next(iter(files.values()))[:DRAWN]]
+    found[DECODED] = _repeated(images, count)
+    found[FRAMES] = _repeated([detector.prepare(image) for image in images], count)
+    return found
+
+
+def _repeated(images: Sequence[object], count: int) -> list[object]:
+    return [images[i % len(images)] for i in range(count)]
+
+
+def _drawn(folder: Path, count: int) -> dict[str, list[Path]]:
     from PIL import Image
 
     from padim_edge.sample import draw_good
 
     print("drawing images", flush=True)
     drawn = [Image.fromarray(draw_good("bottle", i, split="test", size=SIDE)) for i in range(min(DRAWN, max(count, 1)))]
-    kinds = {"PNG": ("RGB", "png"), "PNG, grey": ("L", "png"), "JPEG": ("RGB", "jpg")}
-    folders = {}
-    for name, (mode, ending) in kinds.items():
-        files = []
+    files: dict[str, list[Path]] = {}
+    for name, mode, ending in (("PNG", "RGB", "png"), ("PNG, grey", "L", "png"), ("JPEG", "RGB", "jpg")):
         for i, image in enumerate(drawn):
-            files.append(folder / f"{i}-{mode}.{ending}")
-            image.convert(mode).save(files[-1], **({"quality": QUALITY} if ending == "jpg" else {}))
-        folders[name] = [files[i % len(files)] for i in range(count)]
-    return folders
+            file = folder / f"{i}-{mode}.{ending}"
+            image.convert(mode).save(file, **({"quality": QUALITY} if ending == "jpg" else {}))
+            files.setdefault(name, []).append(file)
+    return files
 
 
-def _loop(detector: Detector, files: list[Path]) -> Profile:
-    from padim_edge_model.comparable import compare
-    from padim_edge_runtime import image_files
-    from padim_edge_runtime.profile import Clock
-    from padim_edge_runtime.regions import find_regions
-
-    metadata, clock = detector.metadata, Clock()
-    for path in files:
-        with clock.stage("decode"):
-            image = image_files.read(path).image
-        with clock.stage("resize"):
-            frame = image_files.prepare(image, metadata.preprocessing)
-        with clock.stage("comparison"):
-            compare(frame, metadata.reference, metadata.grid)
-        with clock.stage("model"):
-            result = detector(frame)
-        with clock.stage("regions"):
-            find_regions(result.anomaly_map[0], result.threshold, metadata.preprocessing, *image.size)
-    return clock.profile(len(files), "cpu")
-
-
-def _pipeline(detector: Detector, files: list[Path]) -> Profile:
-    from padim_edge_runtime import Inspection
+def _loop(detector: Detector, images: Sequence[object]) -> Profile:
+    from padim_edge_runtime.pipeline import Choice, inspect
     from padim_edge_runtime.profile import Clock
 
     clock = Clock()
-    for result in detector.inspect_many(files, clock=clock):
-        assert isinstance(result, Inspection), result
-    return clock.profile(len(files), "cpu")
+    for image in images:
+        inspect(detector, image, Choice(), clock=clock)
+    return clock.profile(len(images), detector.device)
 
 
-def measure(
-    ways: dict[str, Run], files: list[Path], rounds: int, *, patience: float
-) -> tuple[dict[str, list[Profile]], float]:
-    """Run all ways over the files; they take turns, in another order each round.
+def _overlapped(detector: Detector, images: Sequence[object]) -> Profile:
+    from padim_edge_runtime.inspection import UNREADABLE
+    from padim_edge_runtime.profile import Clock
+
+    clock = Clock()
+    for found in detector.inspect_many(images, clock=clock):
+        assert found.verdict != UNREADABLE, found
+    return clock.profile(len(images), detector.device)
+
+
+def measure(ways: dict[str, Run], images: Sequence[object], rounds: int, patience: float) -> Turns[str, Profile]:
+    """Run all ways over the images; they take turns.
 
     Args:
-        ways: What to time.
-        files: The images.
+        ways: Functions to time.
+        images: Images to judge.
         rounds: Runs of each way that count.
-        patience: Seconds in which more rounds are taken, so that those count in which other processes did least. The
-            choice looks at the neighbours' processor time only, never at what was measured.
-
-    Returns:
-        The profiles of each way, and the mean share of the machine's processor time that other processes took.
+        patience: Seconds in which more rounds are taken, so that those count in which other processes did least.
     """
-    from benchmarks.latency import QUIET
+
+    def turn(run: Run) -> Profile:
+        time.sleep(REST)
+        return run(images)
 
     for run in ways.values():
-        run(files[:8])
-    taken: list[tuple[float, dict[str, Profile]]] = []
-    turns, shuffler = list(ways), random.Random(0)
-    deadline = time.monotonic() + patience
-    while sum(others <= QUIET for others, _ in taken) < rounds:
-        if len(taken) >= rounds and time.monotonic() > deadline:
-            break
-        shuffler.shuffle(turns)
-        clock, profiles = report.Neighbours(), {}
-        for what in turns:
-            time.sleep(REST)
-            profiles[what] = ways[what](files)
-        taken.append((clock.share(), profiles))
-    used = sorted(taken, key=lambda each: each[0])[:rounds]
-    return {what: [profiles[what] for _, profiles in used] for what in ways}, sum(o for o, _ in used) / len(used)
+        run(images[:8])
+    return take_turns({what: partial(turn, run) for what, run in ways.items()}, rounds, patience)
 
 
 def summarise(images: str, profiles: dict[str, list[Profile]]) -> list[Speed]:
-    """Median and percentiles of each way, and its ratio to the loop."""
+    """Compute median and percentiles of each way, and its ratio to the loop."""
     import numpy as np
 
     rates = {what: [each.rate for each in runs] for what, runs in profiles.items()}
@@ -263,6 +236,47 @@ def summarise(images: str, profiles: dict[str, list[Profile]]) -> list[Speed]:
             )
         )
     return speeds
+
+
+def tables(speeds: Sequence[Speed]) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """Return columns and rows of two tables: speeds, and shares of the stages."""
+    from padim_edge_runtime.profile import STAGES
+
+    stages = [stage for stage in STAGES if any(each.shares[stage] > 0 for each in speeds)]
+    columns = ("images", "way", "images/s", "p10", "p90", "/ one after another", "ms per image", "processor ms")
+    rows = [
+        (
+            each.images,
+            each.what,
+            *(f"{value:.1f}" for value in (each.median, each.p10, each.p90)),
+            f"{each.ratio:.2f}",
+            f"{1e3 / each.median:.2f}",
+            f"{each.processor:.1f}",
+        )
+        for each in speeds
+    ]
+    shares = [
+        (each.images, each.what, *(f"{100 * each.shares[stage]:.1f} %" for stage in stages))
+        for each in speeds
+        if each.what != OVERLAPPED
+    ]
+    return [(columns, rows), (("images", "way", *(STAGES[stage] for stage in stages)), shares)]
+
+
+def markdown(environment: report.Environment, settings: dict[str, object], speeds: Sequence[Speed]) -> str:
+    """Write the page."""
+    header = "\n".join((*report.header_lines(environment), f"model     {settings['model']}; {settings['data']}"))
+    (columns, rows), (stage_columns, shares) = tables(speeds)
+    parts = [
+        "# Throughput",
+        f"```\n{settings['command']}\n```",
+        f"```\n{header}\n```",
+        f"Files are decoded and resized. Images {DECODED} are only resized, and images {FRAMES} neither.",
+        report.markdown_table(columns, rows, words=2),
+        "Shares of the busy time of all threads:",
+        report.markdown_table(stage_columns, shares, words=2),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
