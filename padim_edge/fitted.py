@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from padim_edge import plan
@@ -40,16 +40,16 @@ class ExportOptions:
     """Device that judges the good images."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Fitted:
     """Gaussian statistics of good images, ready to be exported as a model.
 
     It refers to the good images, because an export judges them to set the threshold.
     """
 
-    kept: Kept = field(repr=False)
+    kept: Kept
     """Statistics with the embedding graph and its origin."""
-    dataset: Dataset = field(repr=False)
+    dataset: Dataset
     """Data set whose good images were fitted on."""
     method: Method
     """Method of the fit, with the form of the Gaussians that was asked for."""
@@ -59,6 +59,13 @@ class Fitted:
     """Error sentence of each image that could not be read and was left out, by its name."""
     seconds: float
     """Duration of the fit."""
+
+    def __repr__(self) -> str:
+        left_out = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
+        return (
+            f"<Fitted on {self.images} good images{left_out}: {self.method.backbone}, preset {self.method.preset}, "
+            f"{self.method.precision}>"
+        )
 
     @property
     def images(self) -> int:
