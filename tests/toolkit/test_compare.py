@@ -1,15 +1,16 @@
-"""Comparing two models: laws of the figures, and the command as a user types it."""
+"""Comparing two models: laws of the figures, and the function and the command as a user types them."""
 
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import drawn_images
 import golden as golden_files
-import images
 import numpy as np
 import onnx
 import pytest
@@ -17,12 +18,16 @@ from commands import run
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+import padim_edge
 from padim_edge.datasets import Dataset, Item, from_folder
-from padim_edge.evaluation.compare import Comparison, Spread, compare, deltas
-from padim_edge.evaluation.evaluate import METRICS, evaluate
+from padim_edge.evaluation.compare import Timing, compare_files
+from padim_edge.evaluation.differences import Differences, Spread, compare_detectors, deltas
+from padim_edge.evaluation.evaluate import evaluate_detector
+from padim_edge.evaluation.tables import METRICS
 from padim_edge_artifact import PadimEdgeError, names
-from padim_edge_runtime import Detector, image_files
-from padim_edge_runtime.bench.measure import footprint
+from padim_edge_runtime import Detector, image_files, memory
+from padim_edge_runtime.bench import footprint
+from padim_edge_runtime.progress import SILENT
 
 GOOD, BAD = 5, 4
 
@@ -34,13 +39,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("train/good", "test/good", "test/spot", "ground_truth/spot"):
         (root / "disc" / folder).mkdir(parents=True)
     for i in range(3):
-        images.good(i).save(root / "disc" / "train" / "good" / f"{i}.png")
+        drawn_images.good(i).save(root / "disc" / "train" / "good" / f"{i}.png")
     for i in range(GOOD):
-        images.good(100 + i).save(root / "disc" / "test" / "good" / f"{i}.png")
+        drawn_images.good(100 + i).save(root / "disc" / "test" / "good" / f"{i}.png")
     for i in range(BAD):
-        image, (x, y, width, height) = images.defective(200 + i)
+        image, (x, y, width, height) = drawn_images.defective(200 + i)
         # Fainter and fainter, so that models may differ in their decisions.
-        mixed = Image.blend(images.good(200 + i), image, 0.6 / (1 + 2 * i))
+        mixed = Image.blend(drawn_images.good(200 + i), image, 0.6 / (1 + 2 * i))
         mixed.save(root / "disc" / "test" / "spot" / f"{i}.png")
         mask = np.zeros((image.height, image.width), np.uint8)
         mask[y : y + height, x : x + width] = 255
@@ -53,7 +58,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of good images and nothing else."""
     root = tmp_path_factory.mktemp("plain")
     for i in range(4):
-        images.good(i).save(root / f"{i}.png")
+        drawn_images.good(i).save(root / f"{i}.png")
     return root
 
 
@@ -97,11 +102,11 @@ def noised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No processes for the memory, which test_footprint.py looks at."""
-    monkeypatch.setattr(footprint, "resident", lambda _: None)
+    monkeypatch.setattr(footprint, "resident", lambda *_: None)
 
 
-def judged(a: Path, b: Path, dataset: Dataset) -> Comparison:
-    return compare(Detector.load(a, "cpu"), Detector.load(b, "cpu"), dataset)
+def judged(a: Path, b: Path, dataset: Dataset) -> Differences:
+    return compare_detectors(Detector.load(a, "cpu"), Detector.load(b, "cpu"), dataset)
 
 
 def test_a_model_does_not_differ_from_itself(golden: Path, data: Path) -> None:
@@ -123,7 +128,7 @@ def test_metrics_are_those_of_evaluate(golden: Path, golden_data: Path, noised: 
         found = judged(golden, other, dataset)
         for side, model in ((found.a, golden), (found.b, other)):
             assert side is not None
-            expected = evaluate(Detector.load(model, "cpu"), dataset)
+            expected = evaluate_detector(Detector.load(model, "cpu"), dataset)
             assert side.to_json() == expected.to_json()
             assert side.scored == expected.scored
 
@@ -177,7 +182,7 @@ def test_maps_of_different_sizes_or_parts_are_not_compared(
     assert found.map is None
     assert found.reasons["map"] == "the maps have different sizes, 64x64 and 64x48"
     crop = {"resize": [80, 80], "crop": [64, 64]}
-    cropping = golden_files.rewrite(golden, tmp_path / "b.onnx", lambda m: m["preprocessing"].update(crop))
+    cropping = golden_files.rewrite(golden, tmp_path / "b.onnx", lambda m: m["method"]["preprocessing"].update(crop))
     found = judged(golden, cropping, dataset)
     assert found.map is None
     assert "crop it differently" in found.reasons["map"]
@@ -262,7 +267,7 @@ def test_json_is_one_document_with_stable_keys(golden: Path, noised: Path, data:
     assert difference["bytes"] == noised.stat().st_size - golden.stat().st_size
     assert a["milliseconds"].keys() == difference["times_as_fast"].keys() == {"median", "p10", "p90"}
     assert difference["times_as_fast"]["median"] == a["milliseconds"]["median"] / b["milliseconds"]["median"]
-    if footprint.resident("self") is not None:
+    if memory.resident() is not None:
         assert a["memory"]["private_bytes"] > 0
         assert difference["memory"].keys() == a["memory"].keys() == {"private_bytes", "mapped_bytes"}
 
@@ -334,3 +339,45 @@ def test_wrong_words_get_one_sentence(
     monkeypatch.chdir(plain)
     _, stderr = run("compare", golden_files.WHOLE, *arguments, code=1)
     assert sentence in " ".join(stderr.split())
+
+
+@pytest.mark.usefixtures("quick")
+def test_python_gives_what_the_command_prints(golden: Path, noised: Path, data: Path) -> None:
+    found = padim_edge.compare(str(golden), noised, data, device="cpu", progress=False)
+    again = json.loads(run("compare", golden, noised, "--data", data, "--device", "cpu", "--rounds", 1, "--json")[0])
+    measured = {"milliseconds", "times_as_fast", "rounds", "notes"}
+    told = json.loads(json.dumps(found.to_json()))
+    assert told.keys() == again.keys()
+    for side in told:
+        for name in told[side].keys() - measured:
+            assert told[side][name] == again[side][name], name
+    assert found.metrics == told["difference"]["metrics"]
+    assert found.costs[0].latency.rounds == 30
+    assert str(found).splitlines()[0].split() == ["A", "B", "B", "against", "A"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_comparison_shows_itself_and_escapes_names(golden: Path, data: Path, tmp_path: Path) -> None:
+    evil = tmp_path / "<b>&.onnx"
+    shutil.copyfile(golden, evil)
+    found = compare_files((golden, evil), data, None, Timing("cpu", rounds=1), SILENT)
+    assert "<b>&.onnx" in str(found)
+    shown = found._repr_html_()
+    assert "<b>" not in shown
+    assert html.escape("<b>&.onnx") in shown
+    assert "image AUROC" in shown
+    assert "0 decisions differ" in repr(found)
+
+
+@pytest.mark.usefixtures("quick")
+def test_notes_of_a_data_set_are_told_unless_the_caller_opened_it(
+    golden: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    dataset = dataclasses.replace(from_folder(data, "disc"), notes=("odd labels",))
+    monkeypatch.setattr("padim_edge.evaluation.sources.from_source", lambda *_: dataset)
+    feedback = padim_edge.Feedback(SILENT.report, told.append)
+    for source, expected in ((data, ["disc: odd labels"]), (dataset, [])):
+        told.clear()
+        compare_files((golden, golden), source, None, Timing("cpu", rounds=1), feedback)
+        assert told == expected
