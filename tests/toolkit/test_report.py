@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from padim_edge.evaluation.report import Case, ClassReport, Curve, KindRow, write_report
-from padim_edge.evaluation.report.page import _headline, _percent, _short, _shown, _truth
-from padim_edge.evaluation.report.plots import _counts, _edges
+from padim_edge.evaluation.report import Case, ClassReport, Curve, KindRow, headline, write_report
+from padim_edge.evaluation.report.page import _percent, _short, _shown, _truth
+from padim_edge.evaluation.report.plots import Strip, _counts, _edges, histogram
 from padim_edge_artifact import PadimEdgeError
 
 EVIL = "<script>alert('&')</script>"
@@ -152,7 +152,7 @@ def test_several_classes_have_a_table_with_their_mean(tmp_path: Path) -> None:
     assert "Mean" not in page(tmp_path, made(), image_auroc=0.5).text
     found = page(tmp_path, made(), made("weave"), image_auroc=0.1234, pro=None)
     assert "0.1234" in found.text
-    assert "At the shipped thresholds of the 2 models, 2 of 40 good images raise an alarm" in found.text
+    assert "At the thresholds of the 2 models, 2 of 40 good images raise an alarm" in found.text
 
 
 def test_a_class_without_any_image_has_a_page(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_class_without_any_image_has_a_page(tmp_path: Path) -> None:
 def test_where_nothing_is_wrong_the_page_says_so(tmp_path: Path) -> None:
     rows = (KindRow("good", 20, 0, (0, 0.2)), KindRow("crack", 8, 8, (0.6, 1)))
     text = page(tmp_path, dataclasses.replace(made(), kinds=rows, misses=(), false_alarms=())).text
-    assert "No defective image is missed." in text
+    assert "No anomalous image is missed." in text
     assert "No good image raises an alarm." in text
 
 
@@ -206,15 +206,15 @@ def test_importing_the_report_imports_neither_matplotlib_nor_jinja2() -> None:
 @pytest.mark.parametrize(
     ("good", "defective", "sentence"),
     [
-        ((20, 0), (63, 59), "0 of 20 good images raise an alarm and 4 of 63 defective ones are missed."),
-        ((20, 1), (63, 62), "1 of 20 good images raises an alarm and 1 of 63 defective ones is missed."),
-        ((20, 2), None, "2 of 20 good images raise an alarm; there are no defective images to find."),
-        (None, (3, 3), "0 of 3 defective images are missed; there are no good ones to compare with."),
+        ((20, 0), (63, 59), "0 of 20 good images raise an alarm and 4 of 63 anomalous ones are missed."),
+        ((20, 1), (63, 62), "1 of 20 good images raises an alarm and 1 of 63 anomalous ones is missed."),
+        ((20, 2), None, "2 of 20 good images raise an alarm; there are no anomalous images to find."),
+        (None, (3, 3), "0 of 3 anomalous images are missed; there are no good images to compare with."),
     ],
 )
 def test_the_headline_counts(good: tuple[int, int] | None, defective: tuple[int, int] | None, sentence: str) -> None:
     rows = [KindRow(kind, *each, (0, 1)) for kind, each in (("good", good), ("hole", defective)) if each]
-    assert _headline(rows) == f"At the shipped threshold {sentence}"
+    assert headline(rows) == f"At the model's threshold, {sentence}"
 
 
 def test_no_figure_is_rounded_to_perfection() -> None:
@@ -228,6 +228,14 @@ def test_long_labels_are_cut_to_the_plot() -> None:
     assert _short("x" * 28) == "x" * 28
     assert len(_short("x" * 99)) == 28
     assert len(_short("傷" * 99)) <= 15
+
+
+def test_labels_that_look_like_placeholders_stay_labels() -> None:
+    names = ["slot1left", "slot0right", "$x^2$", EVIL]
+    svg = histogram([Strip(name, "note", "good", np.ones(2)) for name in names], 2.0, label="2", salt="")
+    for name in names:
+        assert svg.count(html.escape(name, quote=False).replace("'", "&#39;")) == 1
+    assert svg.count(">note<") == len(names)
 
 
 values = st.floats(0, 1e6, allow_subnormal=False) | st.floats(-5, 5, width=16)
