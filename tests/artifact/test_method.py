@@ -39,6 +39,8 @@ WRONG_METHODS = [
 
 WRONG_PRECISIONS: list[tuple[dict[str, Any], str]] = [
     ({"name": "fp8"}, r"there is no precision 'fp8'; choose one of fp32, fp16, int8"),
+    ({"name": "INT8"}, r"there is no precision 'INT8'"),
+    ({"target": "cuda"}, r"there is no target 'cuda'"),
     ({"target": "jetson"}, r"there is no target 'jetson'; choose one of cpu, tensorrt"),
     ({"rank": 0}, r"the rank is 0, expected 1 or more; leave it out for the exact Gaussian"),
     ({"rank": -3}, r"the rank is -3, expected 1 or more"),

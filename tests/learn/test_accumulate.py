@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
+from small_models import exported, small
 
 from padim_edge import sample
-from padim_edge.presets import PRESETS
-from padim_edge_artifact import PadimEdgeError, Preprocessing, names
-from padim_edge_export import backbones, embedding
-from padim_edge_learn import accumulate
-from padim_edge_learn.accumulate import batches, fit
+from padim_edge_artifact import PadimEdgeError, names
+from padim_edge_learn import accumulate as module
+from padim_edge_learn.accumulate import accumulate, batches
 from padim_edge_model.graph import joined
+from padim_edge_model.statistics import merge
 from padim_edge_runtime.devices.providers import open_session
-
-PRESET = dataclasses.replace(PRESETS["edge"], preprocessing=Preprocessing((64, 64)), dims=20)
 
 
 @pytest.fixture(scope="module")
 def graph() -> bytes:
-    built = embedding.build(
-        backbones.load("builtin"),
-        (64, 64),
-        kind=PRESET.reduction,
-        dims=PRESET.dims,
-        seed=0,
-        pooling=PRESET.pooling,
-        shares=PRESET.shares,
-    )
-    return joined(built).SerializeToString()
+    return joined(exported(small("edge"))).SerializeToString()
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +29,7 @@ def test_one_pass_equals_numpys_covariance_of_all_embeddings(graph: bytes, image
     session = open_session(graph, "cpu").session
     embeddings = session.run([names.EMBEDDING], {names.IMAGE: np.stack(images)})[0].astype(np.float64)
     vectors = embeddings.reshape(40, 20, -1).transpose(2, 0, 1)
-    statistics = fit(graph, images)
+    statistics = accumulate(graph, images)
     assert (statistics.count, statistics.grid, statistics.dims) == (40, (16, 16), 20)
     np.testing.assert_allclose(statistics.mean, vectors.mean(axis=1), rtol=1e-5, atol=1e-6)
     expected = np.stack([np.cov(patch, rowvar=False) for patch in vectors])
@@ -53,42 +40,43 @@ def test_one_pass_equals_numpys_covariance_of_all_embeddings(graph: bytes, image
 def test_the_batch_size_does_not_matter_beyond_rounding(
     graph: bytes, images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = fit(graph, images)
-    monkeypatch.setattr(accumulate, "BATCH", 7)
-    other = fit(graph, images)
+    usual = accumulate(graph, images)
+    monkeypatch.setattr(module, "BATCH", 7)
+    other = accumulate(graph, images)
     np.testing.assert_allclose(other.scatter, usual.scatter, rtol=1e-4, atol=1e-5)
 
 
 def test_shards_merge_to_the_whole(graph: bytes, images: list[np.ndarray]) -> None:
-    whole = fit(graph, images)
-    merged = fit(graph, images[:13]).merge(fit(graph, images[13:30])).merge(fit(graph, images[30:]))
+    whole = accumulate(graph, images)
+    first, second, third = (accumulate(graph, some) for some in (images[:13], images[13:30], images[30:]))
+    merged = merge(merge(first, second), third)
     assert merged.count == whole.count
     np.testing.assert_allclose(merged.mean, whole.mean, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(merged.scatter, whole.scatter, rtol=1e-4, atol=1e-5)
 
 
 def test_the_same_images_give_the_same_bits(graph: bytes, images: list[np.ndarray]) -> None:
-    first, second = fit(graph, images), fit(graph, images)
+    first, second = accumulate(graph, images), accumulate(graph, images)
     assert np.array_equal(first.mean, second.mean)
     assert np.array_equal(first.scatter, second.scatter)
 
 
 def test_going_on_behind_a_whole_batch_gives_the_same_bits(graph: bytes, images: list[np.ndarray]) -> None:
-    begun = fit(graph, images[: accumulate.BATCH])
-    whole, after = fit(graph, images), fit(graph, images[accumulate.BATCH :], start=begun)
+    begun = accumulate(graph, images[: module.BATCH])
+    whole, after = accumulate(graph, images), accumulate(graph, images[module.BATCH :], begun)
     assert after.count == whole.count
     assert np.array_equal(after.scatter, whole.scatter)
 
 
 def test_it_takes_a_generator_and_reports_every_image(graph: bytes, images: list[np.ndarray]) -> None:
     steps: list[int] = []
-    statistics = fit(graph, (image for image in images), progress=steps.append)
+    statistics = accumulate(graph, (image for image in images), after=lambda _, count: steps.append(count))
     assert sum(steps) == statistics.count == 40
 
 
 def test_no_image_is_an_error(graph: bytes) -> None:
     with pytest.raises(PadimEdgeError, match="expected at least 2"):
-        fit(graph, [])
+        accumulate(graph, [])
 
 
 def test_batches_keep_every_item_in_order() -> None:

@@ -7,16 +7,16 @@ import json
 import shutil
 from pathlib import Path
 
+import drawn_images
 import golden
-import images
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from padim_edge_artifact import ArtifactError, ImageError, PadimEdgeError, read_verified
-from padim_edge_artifact.calibration import calibrate
 from padim_edge_artifact.container import _spans, replace_metadata
 from padim_edge_learn.recalibrate import recalibrate
+from padim_edge_model.calibration import calibrate, threshold
 from padim_edge_runtime import Detector
 from padim_edge_runtime.cli import app
 
@@ -26,7 +26,7 @@ def good(tmp_path: Path) -> list[Path]:
     """Thirty good images that the golden models were not fitted on."""
     (folder := tmp_path / "good").mkdir()
     for i in range(30):
-        images.good(100 + i).save(folder / f"{i:02d}.png")
+        drawn_images.good(100 + i).save(folder / f"{i:02d}.png")
     return sorted(folder.iterdir())
 
 
@@ -49,7 +49,7 @@ def test_the_threshold_is_the_quantile_of_the_new_scores_and_all_else_stays(mode
     recalibrate(model, good, false_alarm_rate=0.1, device="cpu")
     after = read_verified(model)
     assert after.calibration == calibrate(scores)
-    assert after.threshold == pytest.approx(calibrate(scores).threshold(0.1))
+    assert after.threshold == pytest.approx(threshold(calibrate(scores), 0.1))
     assert (after.false_alarm_rate, after.extrapolated) == (0.1, False)
     assert graph(model) == nodes
     changed = {

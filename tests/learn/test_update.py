@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run
-from small_models import dataset, export_once, judged, small, trunk_of, weave
+from small_models import dataset, export_model, judged, rounded_to_nearest, small, weave
 
-from padim_edge.build import build
-from padim_edge_artifact import ArtifactError, ImageError, PadimEdgeError, kept, read_verified
+from padim_edge_artifact import ArtifactError, ImageError, PadimEdgeError, read_verified
+from padim_edge_artifact.kept import read_kept, write_kept
+from padim_edge_artifact.method import Precision
 from padim_edge_learn.assemble import RULE, RULE_UPDATED
-from padim_edge_learn.update import next_name, update
-from padim_edge_model.precision import Precision
+from padim_edge_learn.update import UpdateFiles, next_name, update
+from padim_edge_model.comparable import reference_of
 from padim_edge_runtime import Detector
 
 FIRST, ALL = 26, 40
-PRESET = small("edge")
 IMAGES = weave(ALL)
 
 
@@ -33,14 +33,11 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def fitted(folder: Path, count: int, precision: Precision | None = None) -> Path:
-    """A model of the first images, with what was kept of it beside."""
-    model = folder / "part.onnx"
-    with export_once("builtin", PRESET):
-        built = build(
-            dataset(IMAGES[:count]), model, PRESET, trunk_of("builtin"), seed=3, precision=precision, roi=None
-        )
-    kept.save(folder / "part.npz", built.kept)
-    return model
+    """A model of the first images, with its statistics beside it."""
+    path = folder / "part.onnx"
+    model = export_model(dataset(IMAGES[:count]), path, small("edge", precision=precision))
+    write_kept(folder / "part.npz", model.kept)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +45,12 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fitted(tmp_path_factory.mktemp("old"), FIRST)
 
 
+def files(model: Path, folder: Path) -> UpdateFiles:
+    return UpdateFiles(model, model.with_suffix(".npz"), folder / "new.onnx", folder / "new.npz")
+
+
 def updated(model: Path, images: list[Path], folder: Path) -> Path:
-    output = folder / "new.onnx"
-    update(
-        model,
-        images,
-        statistics=model.with_suffix(".npz"),
-        output=output,
-        output_statistics=output.with_suffix(".npz"),
-    )
-    return output
+    return update(files(model, folder), images).files.output
 
 
 @pytest.mark.parametrize(
@@ -73,7 +66,7 @@ def test_updating_is_fitting_on_all_images_at_once(good: list[Path], tmp_path: P
     tolerance = 1e-3 if precision.name == "fp16" else 1e-5
     for one, other in zip(dataclasses.astuple(grown(frames))[:3], dataclasses.astuple(whole(frames))[:3], strict=True):
         np.testing.assert_allclose(one, other, rtol=tolerance)
-    assert grown.metadata.numbers == whole.metadata.numbers
+    assert grown.metadata.method == whole.metadata.method
     assert grown.self_test().passed
 
 
@@ -85,12 +78,12 @@ def test_two_updates_are_one(old: Path, good: list[Path], tmp_path: Path) -> Non
     assert twice.parent == read_verified(step).digests.model
     assert twice.threshold_rule == RULE_UPDATED + RULE
     (tmp_path / "whole").mkdir()
-    whole = kept.load(fitted(tmp_path / "whole", ALL).with_suffix(".npz"))
-    found = kept.load(tmp_path / "new.npz")
+    whole = read_kept(fitted(tmp_path / "whole", ALL).with_suffix(".npz"))
+    found = read_kept(tmp_path / "new.npz")
     assert np.linalg.norm(found.statistics.scatter - whole.statistics.scatter) < 1e-6 * np.linalg.norm(
         whole.statistics.scatter
     )
-    reference, expected = found.seen.reference(), whole.seen.reference()
+    reference, expected = reference_of(found.seen), reference_of(whole.seen)
     assert (reference.mean, reference.brightness, reference.contrast) == (
         expected.mean,
         expected.brightness,
@@ -103,7 +96,7 @@ def test_old_and_new_can_be_told_apart_and_the_old_one_stays(old: Path, good: li
     before, after = read_verified(old), read_verified(updated(old, good[FIRST:], tmp_path))
     assert (before.revision, before.parent, before.images) == (1, None, FIRST)
     assert (after.revision, after.parent, after.images) == (2, before.digests.model, ALL)
-    assert after.statistics == kept.load(tmp_path / "new.npz").statistics.digest() != before.statistics
+    assert after.statistics == read_kept(tmp_path / "new.npz").statistics.digest() != before.statistics
     assert after.threshold_rule == RULE_UPDATED + RULE
     assert after.calibration.images == ALL
     assert set(before.calibration.scores) <= set(after.calibration.scores)
@@ -113,22 +106,17 @@ def test_old_and_new_can_be_told_apart_and_the_old_one_stays(old: Path, good: li
 
 def test_int8_goes_on_with_the_embedding_that_it_has(good: list[Path], tmp_path: Path) -> None:
     """Its ranges were chosen on the first images; the Gaussians are of what that graph gives for all of them."""
-    model = fitted(tmp_path, FIRST, Precision("int8"))
+    with rounded_to_nearest():
+        model = fitted(tmp_path, FIRST, Precision("int8"))
     grown = updated(model, good[FIRST:], tmp_path)
-    assert kept.load(tmp_path / "new.npz").graph == kept.load(tmp_path / "part.npz").graph
+    assert read_kept(tmp_path / "new.npz").graph == read_kept(tmp_path / "part.npz").graph
     assert Detector.load(grown, "cpu").self_test().passed
-    assert read_verified(grown).numbers == "int8 for cpu"
+    assert read_verified(grown).precision == Precision("int8")
 
 
-def test_a_image_that_cannot_be_read_does_not_stop_the_others(old: Path, good: list[Path], tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_does_not_stop_the_others(old: Path, good: list[Path], tmp_path: Path) -> None:
     (tmp_path / "torn.png").write_bytes(good[0].read_bytes()[:200])
-    made = update(
-        old,
-        [good[30], tmp_path / "torn.png", good[31]],
-        statistics=old.with_suffix(".npz"),
-        output=tmp_path / "new.onnx",
-        output_statistics=tmp_path / "new.npz",
-    )
+    made = update(files(old, tmp_path), [good[30], tmp_path / "torn.png", good[31]])
     assert made.metadata.images == FIRST + 2
     assert len(made.scores) == 2
     assert "torn.png" in made.unreadable[0]
@@ -139,13 +127,7 @@ def test_a_image_that_cannot_be_read_does_not_stop_the_others(old: Path, good: l
 def test_statistics_of_another_model_are_refused(old: Path, good: list[Path], tmp_path: Path) -> None:
     other = fitted(tmp_path, 12)
     with pytest.raises(ArtifactError, match="was not kept with"):
-        update(
-            old,
-            good[FIRST:],
-            statistics=other.with_suffix(".npz"),
-            output=tmp_path / "new.onnx",
-            output_statistics=tmp_path / "new.npz",
-        )
+        update(dataclasses.replace(files(old, tmp_path), statistics=other.with_suffix(".npz")), good[FIRST:])
     with pytest.raises(PadimEdgeError, match="does not exist"):
         updated(other.rename(tmp_path / "alone.onnx"), good[FIRST:], tmp_path)
     assert not (tmp_path / "new.onnx").exists()

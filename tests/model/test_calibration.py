@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_artifact.calibration import MOST_SCORES, Calibration, calibrate
+from padim_edge_artifact.calibration import MOST_SCORES, Calibration
+from padim_edge_model.calibration import calibrate, p_value, threshold
 
 SCORES = st.lists(st.floats(0.1, 100), min_size=1, max_size=60)
 RATES = st.floats(1e-6, 0.999)
@@ -18,12 +21,12 @@ RATES = st.floats(1e-6, 0.999)
 def test_a_lower_rate_gives_a_higher_threshold(scores: list[float], rate: float, other: float) -> None:
     calibration = calibrate(scores)
     low, high = sorted((rate, other))
-    assert calibration.threshold(low) >= calibration.threshold(high) - 1e-9
+    assert threshold(calibration, low) >= threshold(calibration, high) - 1e-9
 
 
 @given(scores=SCORES, asked=st.lists(st.floats(0, 1000), min_size=2, max_size=10))
 def test_p_values_are_in_range_and_fall_with_the_score(scores: list[float], asked: list[float]) -> None:
-    p = calibrate(scores).p_value(np.sort(asked))
+    p = p_value(calibrate(scores), np.sort(asked))
     assert (p > 0).all()
     assert (p <= 1).all()
     assert (np.diff(p) <= 1e-12).all()
@@ -34,16 +37,21 @@ def test_the_threshold_is_the_score_whose_p_value_is_the_rate(scores: list[float
     calibration = calibrate(scores)
     n = len(scores)
     if rate <= n / (n + 1):  # below the lowest score every p-value is 1
-        assert calibration.p_value(calibration.threshold(rate)) == pytest.approx(rate, rel=1e-3, abs=1e-9)
+        assert p_value(calibration, threshold(calibration, rate)) == pytest.approx(rate, rel=1e-3, abs=1e-9)
+
+
+@cache
+def drawn(n: int) -> list[tuple[Calibration, float]]:
+    """4000 times the calibration of n scores, and one more score of the same skewed distribution."""
+    draws = np.random.default_rng(n).gamma(4, 2, (4000, n + 1))
+    return [(calibrate(row[:-1]), float(row[-1])) for row in draws]
 
 
 @pytest.mark.parametrize("n", [20, 100, 400])
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.1])
 def test_the_next_good_image_is_an_alarm_at_the_named_rate(n: int, rate: float) -> None:
-    """Over 4000 draws from a skewed distribution; extrapolated for n = 20 at 1 %, and then only near."""
-    generator = np.random.default_rng(n)
-    draws = generator.gamma(4, 2, (4000, n + 1))
-    alarms = [row[-1] > calibrate(row[:-1]).threshold(rate) for row in draws]
+    """Extrapolated for n = 20 at 1 %, and then only near."""
+    alarms = [score > threshold(calibration, rate) for calibration, score in drawn(n)]
     slack = 4 * np.sqrt(rate / 4000) + (0.01 if rate < 1 / (n + 1) else 0)
     assert np.mean(alarms) == pytest.approx(rate, abs=slack)
 
@@ -51,7 +59,7 @@ def test_the_next_good_image_is_an_alarm_at_the_named_rate(n: int, rate: float) 
 def test_the_tail_is_right_where_it_is_known() -> None:
     """Exponential scores: the threshold at 1e-4 from 1000 of them, on average over 200 draws."""
     generator = np.random.default_rng(0)
-    thresholds = [calibrate(generator.exponential(1, 1000)).threshold(1e-4) for _ in range(200)]
+    thresholds = [threshold(calibrate(generator.exponential(1, 1000)), 1e-4) for _ in range(200)]
     assert np.median(thresholds) == pytest.approx(np.log(1e4), rel=0.1)
 
 
@@ -62,21 +70,21 @@ def test_many_scores_are_summed_up_without_moving_the_threshold() -> None:
     assert calibration.images == 20_000
     whole = Calibration(20_000, tuple(np.sort(scores)))
     for rate in (0.5, 0.05, 0.01, 0.001):
-        assert calibration.threshold(rate) == pytest.approx(whole.threshold(rate), rel=5e-3)
+        assert threshold(calibration, rate) == pytest.approx(threshold(whole, rate), rel=5e-3)
 
 
 @pytest.mark.parametrize("scores", [[3.0], [3.0, 3.0], [2.0, 3.0], [5.0] * 50])
 def test_few_or_equal_scores_do_not_break_it(scores: list[float]) -> None:
     calibration = calibrate(scores)
     for rate in (1e-4, 0.01, 0.5):
-        assert calibration.threshold(rate) >= min(scores)
-    assert 0 < calibration.p_value(1e6) < calibration.resolution
+        assert threshold(calibration, rate) >= min(scores)
+    assert 0 < p_value(calibration, 1e6) < calibration.resolution
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 1.5, float("nan")])
 def test_rates_outside_0_to_1_are_refused(rate: float) -> None:
     with pytest.raises(PadimEdgeError, match="expected a share between 0 and 1"):
-        calibrate([1.0, 2.0]).threshold(rate)
+        threshold(calibrate([1.0, 2.0]), rate)
 
 
 @pytest.mark.parametrize("scores", [[], [1.0, float("nan")], [float("inf")]])

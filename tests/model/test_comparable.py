@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from padim_edge_model.comparable import Observed, Reference, Seen, compare, shift, thumbnail
+from padim_edge_artifact.reference import Reference, Seen
+from padim_edge_model.comparable import Observed, check_frame, reference_of, shift, thumbnail
 
 GRID = (16, 20)
 SIZE = (64, 80)
@@ -31,7 +32,7 @@ def reference() -> Reference:
         observed.add(each)
     for each in frames:
         observed.add_shift(each)
-    return observed.seen.reference()
+    return reference_of(observed.seen)
 
 
 @given(height=st.integers(4, 50), width=st.integers(4, 50), data=st.data())
@@ -48,25 +49,25 @@ def test_a_thumbnail_is_the_mean_of_each_cell(height: int, width: int, data: st.
 
 
 def test_good_images_that_were_not_seen_raise_no_warning(reference: Reference) -> None:
-    assert all(compare(frame(100 + i), reference, GRID).warnings == () for i in range(20))
+    assert all(check_frame(frame(100 + i), reference, GRID).warnings == () for i in range(20))
 
 
 @pytest.mark.parametrize("moved", [(12, 0), (0, -12), (12, 12), (-12, 8)])
 def test_a_moved_image_is_told_with_its_shift_in_patches(reference: Reference, moved: tuple[int, int]) -> None:
-    found = compare(frame(7, moved=moved), reference, GRID)
+    found = check_frame(frame(7, moved=moved), reference, GRID)
     assert found.warnings == ("shift",)
     assert found.shift == (moved[0] // 4, moved[1] // 4)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8, 1.3])
 def test_a_darker_or_brighter_image_is_told(reference: Reference, level: float) -> None:
-    assert "exposure" in compare(frame(7, level=level), reference, GRID).warnings
+    assert "exposure" in check_frame(frame(7, level=level), reference, GRID).warnings
 
 
 def test_a_defect_is_neither(reference: Reference) -> None:
     broken = frame(7)
     broken[28:36, 30:38] = 20
-    assert compare(broken, reference, GRID).warnings == ()
+    assert check_frame(broken, reference, GRID).warnings == ()
 
 
 def test_parts_that_never_lie_still_raise_no_warning_when_they_move() -> None:
@@ -77,7 +78,7 @@ def test_parts_that_never_lie_still_raise_no_warning_when_they_move() -> None:
         observed.add(each)
     for each in frames:
         observed.add_shift(each)
-    assert compare(frame(50, moved=(12, 0)), observed.seen.reference(), GRID).warnings == ()
+    assert check_frame(frame(50, moved=(12, 0)), reference_of(observed.seen), GRID).warnings == ()
 
 
 @pytest.mark.parametrize("plane", [np.zeros(GRID), np.full(GRID, 128.0)])
@@ -91,4 +92,4 @@ def test_tiny_grids_do_not_break_it(grid: tuple[int, int]) -> None:
     observed = Observed(Seen.nothing(grid))
     for look in (observed.add, observed.add_shift):
         look(frame(0))
-    assert compare(frame(1), observed.seen.reference(), grid).warnings == ()
+    assert check_frame(frame(1), reference_of(observed.seen), grid).warnings == ()

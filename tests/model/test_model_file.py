@@ -9,18 +9,19 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
+from small_models import dataset, export_model, fitted, small
 
 from padim_edge import sample
-from padim_edge.build import build
 from padim_edge.datasets import GOOD, Dataset, Item
-from padim_edge.presets import PRESETS
-from padim_edge_artifact import ArtifactError, PadimEdgeError, Preprocessing, names, read_verified
-from padim_edge_export import backbones
+from padim_edge.exports import output_paths
+from padim_edge.fitted import Fitted
+from padim_edge.presets import preset
+from padim_edge_artifact import ArtifactError, PadimEdgeError, names, read_verified
 from padim_edge_model import onnx_file
 from padim_edge_runtime import Detector
 from padim_edge_runtime.image_files import Decoded
 
-SMALL = dataclasses.replace(PRESETS["edge"], preprocessing=Preprocessing((64, 64)), dims=20)
+SMALL = small("edge")
 """The same method in a second."""
 
 
@@ -31,22 +32,19 @@ def data_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def weave(count: int) -> Dataset:
-    images = [Image.fromarray(sample.draw_good("weave", i, size=64)) for i in range(count)]
-    return Dataset(
-        "weave", tuple(Item(str(i), GOOD, lambda p=p: Decoded(p, ()), None) for i, p in enumerate(images)), ()
-    )
+    return dataset([Image.fromarray(sample.draw_good("weave", i, size=64)) for i in range(count)])
 
 
 @pytest.fixture(scope="module")
-def trunk() -> backbones.Trunk:
-    return backbones.load("builtin")
+def of_three() -> Fitted:
+    return fitted(weave(3), SMALL)
 
 
 @pytest.fixture(scope="module")
-def model(trunk: backbones.Trunk, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An `edge` model of the usual size, whose constants are so many that they go to a data file."""
     path = tmp_path_factory.mktemp("model") / "weave.onnx"
-    build(weave(40), path, PRESETS["edge"], trunk)
+    export_model(weave(40), path, preset("edge", backbone="builtin"))
     return path
 
 
@@ -137,33 +135,31 @@ def test_batch_of_n_is_n_singles_and_the_score_is_the_maximum_of_the_map(model: 
     np.testing.assert_allclose(together.anomaly_map, singles, rtol=1e-5)  # a batch may be summed in another order
 
 
-def test_a_small_model_is_a_single_file(
-    trunk: backbones.Trunk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_small_model_is_a_single_file(of_three: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_file, "EXTERNAL_ABOVE", 0)
-    build(weave(4), tmp_path / "one.onnx", SMALL, trunk)
+    of_three.export(tmp_path / "one.onnx", progress=False)
     monkeypatch.setattr(onnx_file, "EXTERNAL_ABOVE", 1 << 30)
-    build(weave(4), tmp_path / "one.onnx", SMALL, trunk)  # the old model's data file goes, too
+    of_three.export(tmp_path / "one.onnx", progress=False)  # the old model's data file goes, too
     assert [path.name for path in tmp_path.iterdir()] == ["one.onnx"]
     assert Detector.load(tmp_path / "one.onnx", "cpu").self_test().passed
 
 
 @pytest.mark.usefixtures("data_file")
-def test_exporting_again_replaces_both_files(trunk: backbones.Trunk, tmp_path: Path) -> None:
+def test_exporting_again_replaces_both_files(of_three: Fitted, tmp_path: Path) -> None:
     path = tmp_path / "weave.onnx"
-    build(weave(3), path, SMALL, trunk)
+    of_three.export(path, progress=False)
     first = read_verified(path)
-    build(weave(5), path, SMALL, trunk, seed=1)
+    export_model(weave(5), path, small("edge", seed=1))
     second = read_verified(path)
     assert (first.images, second.images) == (3, 5)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["weave.onnx", "weave.onnx.data"]
 
 
 @pytest.mark.usefixtures("data_file")
-def test_the_data_file_of_another_model_is_refused(trunk: backbones.Trunk, tmp_path: Path) -> None:
+def test_the_data_file_of_another_model_is_refused(of_three: Fitted, tmp_path: Path) -> None:
     path = tmp_path / "weave.onnx"
-    build(weave(3), path, SMALL, trunk)
-    build(weave(3), other := tmp_path / "other.onnx", SMALL, trunk, seed=1)
+    of_three.export(path, progress=False)
+    export_model(weave(3), other := tmp_path / "other.onnx", small("edge", seed=1))
     path.with_name("weave.onnx.data").write_bytes(other.with_name("other.onnx.data").read_bytes())
     with pytest.raises(ArtifactError, match="damaged or belongs to another model"):
         Detector.load(path, "cpu")
@@ -177,12 +173,12 @@ def test_the_data_file_of_another_model_is_refused(trunk: backbones.Trunk, tmp_p
 def test_a_failure_leaves_the_old_model_and_nothing_else(
     failure: BaseException | type[BaseException],
     moment: str,
-    trunk: backbones.Trunk,
+    of_three: Fitted,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "weave.onnx"
-    build(weave(3), path, SMALL, trunk)
+    of_three.export(path, progress=False)
     before = path.read_bytes()
 
     def fail(*_: object) -> None:
@@ -190,7 +186,7 @@ def test_a_failure_leaves_the_old_model_and_nothing_else(
 
     monkeypatch.setattr(moment, fail)
     with pytest.raises((KeyboardInterrupt, MemoryError, PadimEdgeError)) as caught:
-        build(weave(4), path, SMALL, trunk)
+        export_model(weave(4), path, SMALL)
     if isinstance(failure, OSError):
         assert "No space left on device" in str(caught.value)
     assert path.read_bytes() == before
@@ -198,24 +194,28 @@ def test_a_failure_leaves_the_old_model_and_nothing_else(
     assert read_verified(path).images == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("model.bin", "expected a name that ends in .onnx"),
-        ("missing/model.onnx", "does not exist; make it or choose another one"),
-        ("folder.onnx", "is a folder"),
-        ("file/model.onnx", "does not exist"),
-    ],
-)
-def test_an_impossible_output_is_refused_before_the_work(
-    name: str, sentence: str, trunk: backbones.Trunk, tmp_path: Path
-) -> None:
+IMPOSSIBLE = {
+    "model.bin": "expected a name that ends in .onnx",
+    "missing/model.onnx": "does not exist; make it or choose another one",
+    "file/model.onnx": "does not exist",
+}
+
+
+@pytest.mark.parametrize("name", [*IMPOSSIBLE, "folder.onnx"])
+def test_an_impossible_output_is_refused_before_the_work(name: str, of_three: Fitted, tmp_path: Path) -> None:
     (tmp_path / "folder.onnx").mkdir()
     (tmp_path / "file").touch()
 
     def unread() -> Decoded:
         raise AssertionError("an image was read before the output was checked")
 
-    dataset = Dataset("weave", (Item("0", GOOD, unread, None),), ())
-    with pytest.raises(PadimEdgeError, match=sentence):
-        build(dataset, tmp_path / name, SMALL, trunk)
+    unread_images = Dataset("weave", (Item("0", GOOD, unread, None),), ())
+    with pytest.raises(PadimEdgeError, match=IMPOSSIBLE.get(name, "is a folder")):
+        dataclasses.replace(of_three, dataset=unread_images).export(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_the_command_refuses_it_before_the_fit(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PadimEdgeError, match=IMPOSSIBLE[name]):
+        output_paths(["weave"], tmp_path / name)

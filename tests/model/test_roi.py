@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_models import export_model, small
 
 from padim_edge import sample
-from padim_edge.build import build
 from padim_edge.datasets import GOOD, Dataset, Item
 from padim_edge.evaluation.evaluate import evaluate
-from padim_edge.presets import PRESETS
-from padim_edge_artifact import PadimEdgeError, Preprocessing, read_verified
-from padim_edge_export import backbones
+from padim_edge_artifact import PadimEdgeError, read_verified
 from padim_edge_model.fused import map_stage
 from padim_edge_runtime import Detector
 from padim_edge_runtime.image_files import Decoded
 from padim_edge_runtime.regions import to_image
 
-SMALL = dataclasses.replace(PRESETS["edge"], preprocessing=Preprocessing((64, 64)), dims=20)
+SMALL = small("edge")
 SIZE, GRID = (64, 64), (16, 16)
 LEFT = np.zeros(SIZE, bool)
 LEFT[:, :30] = True
@@ -46,9 +43,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Detector, Detector
     mask = np.zeros((96, 96), np.uint8)
     mask[:, :45] = 255
     Image.fromarray(mask).save(folder / "roi.png")
-    trunk = backbones.load("builtin")
-    build(weave(20), folder / "part.onnx", SMALL, trunk, roi=folder / "roi.png")
-    build(weave(20), folder / "whole.onnx", SMALL, trunk)
+    export_model(weave(20), folder / "part.onnx", SMALL, roi=folder / "roi.png")
+    export_model(weave(20), folder / "whole.onnx", SMALL)
     return Detector.load(folder / "part.onnx", "cpu"), Detector.load(folder / "whole.onnx", "cpu")
 
 
@@ -79,7 +75,7 @@ def test_the_graph_is_the_map_stage_and_the_score_its_maximum(models: tuple[Dete
     frames = np.random.default_rng(2).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     result = part(frames)
     np.testing.assert_allclose(result.patch_distance, whole(frames).patch_distance, rtol=1e-5)
-    stage = map_stage(SIZE, GRID, part.metadata.sigma, part.metadata.inspected)
+    stage = map_stage(SIZE, GRID, part.metadata.method.sigma, part.metadata.inspected)
     np.testing.assert_allclose(result.anomaly_map, stage(result.patch_distance.astype(np.float64)), rtol=1e-4)
     np.testing.assert_array_equal(result.score, result.anomaly_map.max(axis=(1, 2)))
     assert part.self_test().passed
@@ -117,11 +113,11 @@ def test_a_region_that_is_empty_or_of_another_aspect_is_refused(
 ) -> None:
     Image.fromarray(np.full(shape, value, np.uint8)).save(tmp_path / "roi.png")
     with pytest.raises(PadimEdgeError, match=sentence):
-        build(weave(3), tmp_path / "m.onnx", SMALL, backbones.load("builtin"), roi=tmp_path / "roi.png")
+        export_model(weave(3), tmp_path / "m.onnx", SMALL, roi=tmp_path / "roi.png")
     assert not (tmp_path / "m.onnx").exists()
 
 
 def test_a_region_may_be_drawn_at_another_resolution_of_the_same_aspect(tmp_path: Path) -> None:
     Image.fromarray(np.full((480, 480), 255, np.uint8)).save(tmp_path / "roi.png")
-    build(weave(3), tmp_path / "m.onnx", SMALL, backbones.load("builtin"), roi=tmp_path / "roi.png")
+    export_model(weave(3), tmp_path / "m.onnx", SMALL, roi=tmp_path / "roi.png")
     assert read_verified(tmp_path / "m.onnx").inspected.all()
