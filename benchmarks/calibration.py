@@ -80,13 +80,14 @@ class Embedded:
             )
         return dataclasses.replace(empty, count=count)
 
-    def distances(self, images: npt.NDArray[np.int64], statistics: Statistics) -> npt.NDArray[np.float64]:
-        """Compute the `(n, h, w)` distances of some of the images, by number, to a fit."""
+    def distances(self, images: npt.NDArray[np.int64], statistics: Statistics) -> npt.NDArray[np.float32]:
+        """Compute the `(n, h, w)` distances of some of the images, by number, to a fit, in the model's float32."""
         from padim_edge_model.graph import Part
         from padim_edge_model.whitening import squared_distance, whiten
 
         form = whiten(statistics, self.method.ridge, [Part("all", statistics.dims, self.grid)])
-        return np.sqrt(squared_distance(form, self.vectors[:, images], self.grid)).T.reshape(-1, *self.grid)
+        squared = squared_distance(form, self.vectors[:, images], self.grid)
+        return np.sqrt(squared).T.reshape(-1, *self.grid).astype(np.float32)
 
 
 def main() -> None:

@@ -194,7 +194,10 @@ def _run(model: bytes | Path, outputs: list[str], frame: Pixels, threads: int) -
 
 def _frame(method: Method) -> Pixels:
     """Return `(H, W, 3)` of an image that no model was fitted on."""
-    return frames(sample(1).test, method.preprocessing)[0]
+    import numpy as np
+
+    (frame,) = frames(sample(1).test, method.preprocessing)
+    return np.asarray(frame)
 
 
 def measure(calls: dict[Variant, Call], rounds: int, *, lead: int, patience: float) -> Turns[Variant, float]:

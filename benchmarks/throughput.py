@@ -171,7 +171,7 @@ def _drawn(folder: Path, count: int) -> dict[str, list[Path]]:
     for name, mode, ending in (("PNG", "RGB", "png"), ("PNG, grey", "L", "png"), ("JPEG", "RGB", "jpg")):
         for i, image in enumerate(drawn):
             file = folder / f"{i}-{mode}.{ending}"
-            image.convert(mode).save(file, **({"quality": QUALITY} if ending == "jpg" else {}))
+            image.convert(mode).save(file, quality=QUALITY)  # PNG has no quality and takes no notice
             files.setdefault(name, []).append(file)
     return files
 
@@ -222,14 +222,16 @@ def summarise(images: str, profiles: dict[str, list[Profile]]) -> list[Speed]:
     rates = {what: [each.rate for each in runs] for what, runs in profiles.items()}
     speeds = []
     for what, runs in profiles.items():
-        median, p10, p90 = np.percentile(rates[what], (50, 10, 90)).tolist()
+        median, p10, p90 = (round(float(value), 2) for value in np.percentile(rates[what], (50, 10, 90)))
         busy = {stage: sum(each.busy[stage] for each in runs) for stage in runs[0].busy}
         total = sum(busy.values())
         speeds.append(
             Speed(
                 images,
                 what,
-                *(round(value, 2) for value in (median, p10, p90)),
+                median,
+                p10,
+                p90,
                 round(median / float(np.median(rates[LOOP])), 4),
                 round(float(np.median([1e3 * each.processor / each.images for each in runs])), 3),
                 {stage: round(value / total, 4) for stage, value in busy.items()},

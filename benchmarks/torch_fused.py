@@ -1,8 +1,8 @@
-"""The same model as one torch module, written straight down: what a user of torch would run on a GPU.
+"""A fitted model as one torch module, written straight down: what a user of torch would run on a GPU.
 
-It shares the backbone, the drawn reduction and the fitted statistics with the exported graph, and none of its rewrites:
-pooling, upsampling and concatenation are torch's, the whole inverse of every covariance is applied. So it also checks
-the graph.
+It shares the backbone, the drawn reduction and the fitted statistics with the exported graph, and none of its rewrites.
+Pooling, upsampling and concatenation are torch's, and the whole inverse of every covariance is applied. So the module
+also checks the graph.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from padim_edge.presets import Preset
 from padim_edge_artifact import Statistics
+from padim_edge_artifact.method import Method
 from padim_edge_export import reduction
 from padim_edge_export.backbones import Trunk
 from padim_edge_model.fused import map_matrices
@@ -24,34 +24,34 @@ __all__ = ["TorchFused"]
 
 
 class TorchFused(nn.Module):
-    """`(N, H, W, 3)` uint8 -> score `(N,)` and anomaly map `(N, H, W)`.
+    """Model from pixels to decision: `(N, H, W, 3)` uint8 -> score `(N,)` and anomaly map `(N, H, W)`.
 
     Args:
-        trunk: The backbone that the statistics were fitted with.
-        preset: Likewise.
-        statistics: Of the good images, in float32's embedding.
-        seed: Of the reduction.
+        trunk: Backbone that the statistics were fitted with.
+        method: Method that the statistics were fitted with.
+        statistics: Statistics of the good images, fitted in float32.
     """
 
-    def __init__(self, trunk: Trunk, preset: Preset, statistics: Statistics, seed: int = 0) -> None:
+    def __init__(self, trunk: Trunk, method: Method, statistics: Statistics) -> None:
         super().__init__()
         self.trunk = trunk.module
-        self.pooling, self.pool_patches = preset.pooling, preset.pool_patches
+        self.pooling, self.pool_patches = method.pooling, method.pool_patches
         self.grid = statistics.grid
-        _, stages = reduction.draw(preset.reduction, trunk.description.channels, preset.dims, seed, preset.shares)
+        channels = trunk.description.channels
+        _, stages = reduction.draw(method.reduction, channels, method.dims, method.seed, method.shares)
         self.weights: list[str] = []
         for i, stage in enumerate(stages):
             if stage.channels is not None:
-                whole = np.eye(trunk.description.channels[i], dtype=np.float32)[stage.channels]
+                whole = np.eye(channels[i], dtype=np.float32)[stage.channels]
             else:
                 whole = cast("np.ndarray[tuple[int, int], np.dtype[np.float32]]", stage.projection)
             self._keep(f"reduce{i}", whole[:, :, None, None])
         self.stages = len(stages)
-        self.added = preset.reduction == "semi-orthogonal" and preset.shares is None
-        covariance = statistics.scatter / (statistics.count - 1) + preset.ridge * np.eye(statistics.dims)
+        self.added = method.reduction == "semi-orthogonal" and method.shares is None
+        covariance = statistics.scatter / (statistics.count - 1) + method.ridge * np.eye(statistics.dims)
         self._keep("whitening", np.linalg.inv(np.linalg.cholesky(covariance)))
         self._keep("centre", statistics.mean)
-        rows, columns = map_matrices(preset.preprocessing.size, statistics.grid, preset.sigma)
+        rows, columns = map_matrices(method.preprocessing.size, statistics.grid, method.sigma)
         self._keep("rows", rows)
         self._keep("columns", columns.T)
         self._keep("mean", 255 * np.array(trunk.mean)[:, None, None])
@@ -61,7 +61,7 @@ class TorchFused(nn.Module):
         self.register_buffer(name, torch.tensor(values, dtype=torch.float32))
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score and map."""
+        """Compute scores and maps."""
         x = (image.permute(0, 3, 1, 2).float() - self.get_buffer("mean")) / self.get_buffer("std")
         parts = []
         for i, feature in enumerate(self.trunk(x).values()):

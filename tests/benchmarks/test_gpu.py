@@ -14,18 +14,23 @@ import torch
 
 from benchmarks import gpu
 from benchmarks.torch_fused import TorchFused
-from padim_edge.build import build
 from padim_edge_runtime.devices.providers import open_session
 
 
-@pytest.mark.parametrize("preset", [pytest.param("paper", marks=pytest.mark.slow), "edge", "accurate"])
-def test_the_torch_module_agrees_with_the_graph(preset: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("preset", "backbone"),
+    [
+        ("edge", "builtin"),
+        *(pytest.param(name, "resnet18", marks=pytest.mark.slow) for name in ("paper", "edge", "accurate")),
+    ],
+)
+def test_the_torch_module_agrees_with_the_graph(preset: str, backbone: str, tmp_path: Path) -> None:
     """Written apart from it: without shared cells, triangles or narrowed stages."""
-    trunk, method = small_models.trunk_of("resnet18"), small_models.small(preset)
-    built = build(small_models.dataset(small_models.weave(6)), tmp_path / "m.onnx", method, trunk)
+    trunk, method = small_models.trunk_of(backbone), small_models.small(preset, backbone)
+    model = small_models.export_model(small_models.dataset(small_models.weave(6)), tmp_path / "m.onnx", method)
     frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-    score, anomaly_map = open_session(built.model, "cpu").session.run(["score", "anomaly_map"], {"image": frames})
-    module = TorchFused(trunk, method, built.statistics).eval()
+    score, anomaly_map = open_session(model.path, "cpu").session.run(["score", "anomaly_map"], {"image": frames})
+    module = TorchFused(trunk, method, model.kept.statistics).eval()
     with torch.inference_mode():
         found = [each.numpy() for each in module(torch.from_numpy(frames))]
     np.testing.assert_allclose(found[0], score, rtol=1e-3)
@@ -51,7 +56,7 @@ def test_the_command_runs_on_the_cpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     output = tmp_path / "gpu.json"
-    words = f"gpu --device cpu --images 6 --preset edge --precision fp32,fp16 --batch 1,2 --rounds 2 --json {output}"
+    words = f"gpu --device cpu --backbone builtin --images 6 --preset edge --precision fp32,fp16 --batch 1,2 --rounds 2 --json {output}"
     monkeypatch.setattr(sys, "argv", words.split())
     gpu.main()
     content = json.loads(output.read_text())
