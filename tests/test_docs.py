@@ -160,7 +160,7 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=key)
 def test_options_named_in_the_text_exist(page: Path) -> None:
-    known = set().union(*pages.options_of().values()) | FOREIGN | {"--install-completion"}
+    known = set().union(*pages.options_of().values()) | FOREIGN
     words = re.sub(r"^ *```.*?^ *```", "", pages.text_of(page), flags=re.DOTALL | re.MULTILINE)
     for span in re.findall(r"`([^`\n]+)`", words):
         if span.split()[0] in ("pip", "uv", "mkdocs", "pytest", "python", "docker", "uv run"):
@@ -200,6 +200,7 @@ def test_the_readmes_commands_need_nothing_but_python_pip_and_git() -> None:
         assert try_and_test(name).startswith("pip install uv && uv run "), name
 
 
+@pytest.mark.slow  # .ci/run gives the very command, too
 def test_the_readmes_first_command_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each `uv run padim-edge ...` of it, without installing uv."""
     monkeypatch.chdir(tmp_path)

@@ -68,7 +68,7 @@ def test_the_doctors_drivers_are_those_of_the_page() -> None:
 )
 def test_cures_stand_on_the_pages(name: str, lacking: list[str], board: jetson.Jetson | None) -> None:
     cuda = 13 if board is None else 12
-    (cure,) = graphics._cures(lacking, cuda, board, None, ("onnxruntime-gpu",))
+    (cure,) = graphics._cures(lacking, graphics._Place(cuda, board, None, ("onnxruntime-gpu",)))
     text = page(name)
     # With another program before it, or --python behind it, where the environment's pip is not the shell's.
     telling = re.findall(
