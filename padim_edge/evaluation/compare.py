@@ -9,8 +9,7 @@ from typing import Any
 from padim_edge.datasets import Source
 from padim_edge.evaluation.cost_rows import cost_reasons, model_rows, resource_rows, timing_notes
 from padim_edge.evaluation.differences import Differences, Spread, compare_detectors, deltas
-from padim_edge.evaluation.result import Evaluation
-from padim_edge.evaluation.sources import ModelFile, open_data, path_of
+from padim_edge.evaluation.evaluate import Evaluation, ModelFile, open_data, path_of
 from padim_edge.evaluation.tables import LABELS, METRICS, Row, change, metric, notebook, text_table
 from padim_edge_artifact import PadimEdgeError, read_metadata
 from padim_edge_runtime.bench.footprint import Cost, costs

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge.datasets import GOOD, Dataset, Source
+from padim_edge.datasets import GOOD, Dataset, Source, from_source
 from padim_edge.evaluation.labelled import Advance, Truth, labelled_images
 from padim_edge.evaluation.metrics import PixelMetrics, image_metrics, pixel_metrics, rate
 from padim_edge.evaluation.result import Evaluation, Scored
-from padim_edge.evaluation.sources import ModelFile, open_data, path_of
+from padim_edge.model import Model
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_runtime.detector import Detector
 from padim_edge_runtime.progress import Feedback, feedback_of
 from padim_edge_runtime.regions import to_image
 
-__all__ = ["Evaluation", "conclude", "evaluate", "evaluate_detector"]
+__all__ = ["Evaluation", "ModelFile", "conclude", "evaluate", "evaluate_detector", "open_data", "path_of"]
+
+ModelFile: TypeAlias = "str | os.PathLike[str] | Model"
+"""Path of an `.onnx` file, or the outcome of an export."""
 
 
 def evaluate(
@@ -50,6 +56,20 @@ def evaluate(
     with feedback.report(f"evaluating {dataset.class_name}", len(dataset.test)) as advance:
         evaluation = evaluate_detector(detector, dataset, advance)
     return evaluation if isinstance(model, Detector) else replace(evaluation, model=path_of(model).name)
+
+
+def path_of(model: ModelFile) -> Path:
+    """Return the path of the `.onnx` file."""
+    return model.path if isinstance(model, Model) else Path(model)
+
+
+def open_data(data: Source, class_name: str, feedback: Feedback) -> Dataset:
+    """Open a data set and tell its notes. A `Dataset` is returned as it is: whoever opened it has its notes."""
+    dataset = from_source(data, class_name)
+    if dataset is not data:
+        for note in dataset.notes:
+            feedback.tell(f"{dataset.class_name}: {note}")
+    return dataset
 
 
 def evaluate_detector(detector: Detector, dataset: Dataset, advance: Advance = lambda _: None) -> Evaluation:

@@ -1,4 +1,4 @@
-"""What an evaluation found: metrics, a table for terminal and notebook, a JSON object and a report page."""
+"""Outcome of an evaluation: metrics, a table for terminal and notebook, a JSON object and a report page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from padim_edge.datasets import GOOD, Item
 from padim_edge.evaluation.metrics import ImageMetrics, PixelMetrics, Rate
-from padim_edge.evaluation.report import Case, ClassReport, Curve, KindRow, headline, write_report, wrong_verdict
+from padim_edge.evaluation.report import Case, ClassReport, Curve, KindRow, headline, write_report
 from padim_edge.evaluation.tables import LABELS, METRICS, Row, metric_row, notebook, percent, text_table
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_runtime.detector import Detector
@@ -207,7 +207,7 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """Show the tables in a notebook."""
-        about = f"{self.class_name}: {headline(self._kind_rows())}"
+        about = f"{self.class_name}. {headline(self._kind_rows())}"
         metrics = [("metric", "value"), *zip(LABELS.values(), metric_row(self.metrics), strict=True)]
         return notebook(about, [metrics, _kind_table([self])], [*_undefined(self), *self.warnings])
 
@@ -256,7 +256,14 @@ def _interval(found: Rate | None) -> list[float] | None:
 
 
 def _cases(scored: Sequence[Scored], detector: Detector) -> tuple[Case, ...]:
-    return tuple(wrong_verdict(each.item, each.score, detector) for each in scored[:_WORST])
+    """Read and inspect the first of these images again, and draw their anomaly maps over them."""
+    cases = []
+    for each in scored[:_WORST]:
+        image = each.item.read().image
+        mask = None if each.item.mask is None else each.item.mask()
+        drawn = detector.inspect(image).overlay()
+        cases.append(Case(each.item.name, each.item.kind, each.score, image, drawn, mask))
+    return tuple(cases)
 
 
 def _roc(scored: Sequence[Scored]) -> Curve | None:

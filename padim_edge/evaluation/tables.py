@@ -37,7 +37,8 @@ METRICS = tuple(LABELS)
 
 _RATES = ("false_alarm_rate", "miss_rate")
 
-_STYLE = "text-align: {}; white-space: nowrap"
+_STYLE = "text-align: {}; white-space: nowrap; padding: 2px 8px"
+"""Style of a cell, by the side that it is aligned to."""
 
 
 def text_table(rows: Sequence[Row]) -> list[str]:
@@ -54,13 +55,13 @@ def html_table(rows: Sequence[Row]) -> str:
     """Write rows of cells as an HTML table for notebooks; the first row is the heading. All cells are escaped."""
     head, *body = rows
     lines = [_html_row(head, "th", "th"), *(_html_row(row, "th", "td") for row in body)]
-    return f"<table><thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table>"
+    return f"<table style='margin: 0 0 12px'><thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table>"
 
 
 def notebook(about: str, tables: Sequence[Sequence[Row]], notes: Sequence[str]) -> str:
     """Write what a notebook shows: a sentence, some tables and some notes. All of it is escaped."""
     parts = [f"<p>{html.escape(about)}</p>", *map(html_table, tables)]
-    parts += [f"<p><small>{html.escape(note)}</small></p>" for note in notes]
+    parts += [f"<small>{html.escape(note)}</small><br>" for note in notes]
     return f"<div>{''.join(parts)}</div>"
 
 

@@ -375,7 +375,7 @@ def test_notes_of_a_data_set_are_told_unless_the_caller_opened_it(
 ) -> None:
     told: list[str] = []
     dataset = dataclasses.replace(from_folder(data, "disc"), notes=("odd labels",))
-    monkeypatch.setattr("padim_edge.evaluation.sources.from_source", lambda *_: dataset)
+    monkeypatch.setattr("padim_edge.evaluation.evaluate.from_source", lambda *_: dataset)
     feedback = padim_edge.Feedback(SILENT.report, told.append)
     for source, expected in ((data, ["disc: odd labels"]), (dataset, [])):
         told.clear()

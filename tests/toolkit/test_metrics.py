@@ -20,7 +20,7 @@ EXACT = 1e-12
 """Sums of some hundred float64 numbers, in another order."""
 
 SKLEARN = 1e-9
-"""As promised: scikit-learn adds up rates, rounded, where we add up counts."""
+"""Rounding error of scikit-learn, which adds up rates where this project adds up counts."""
 
 
 def regions_of(truth: npt.NDArray[np.bool_]) -> list[list[tuple[int, int]]]:

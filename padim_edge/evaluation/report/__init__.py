@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from padim_edge.evaluation.report.page import TITLE, Case, ClassReport, Curve, KindRow, headline, write_report
-from padim_edge.evaluation.report.wrong import wrong_verdict
 
-__all__ = ["TITLE", "Case", "ClassReport", "Curve", "KindRow", "headline", "write_report", "wrong_verdict"]
+__all__ = ["TITLE", "Case", "ClassReport", "Curve", "KindRow", "headline", "write_report"]

@@ -269,6 +269,7 @@ def _section(number: int, report: ClassReport, names: Sequence[str]) -> dict[str
                 "what": what,
                 "none": none if there else None,
                 "cases": [_case(each) for each in cases],
+                "pairs": all(each.mask is None for each in cases),
             }
             for title, what, none, there, cases in (
                 (
