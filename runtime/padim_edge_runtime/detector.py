@@ -1,4 +1,4 @@
-"""A model file, loaded: images in, inspections out; or arrays in the model's frame in, arrays out."""
+"""Detector: a loaded model that inspects images, or judges arrays in the model's own frame."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from padim_edge_model.calibration import p_value
 from padim_edge_runtime import image_files, pipeline
 from padim_edge_runtime.devices import engines, providers
 from padim_edge_runtime.devices.tensorrt import Batches
+from padim_edge_runtime.image_files import ImageLike
 from padim_edge_runtime.inspection import Inspection, Result, Source, Unreadable
 from padim_edge_runtime.pipeline import Choice, Hook
 from padim_edge_runtime.profile import Clock
@@ -116,13 +117,13 @@ class Detector:
         return self.opened.threads
 
     def inspect(
-        self, image: object, *, color: str = "rgb", threshold: float | None = None, min_area: int = 0
+        self, image: ImageLike, *, color: str = "rgb", threshold: float | None = None, min_area: int = 0
     ) -> Inspection:
         """Inspect one image of any size.
 
         Args:
-            image: The path of a file, the bytes of an encoded file, a Pillow image, or an array: uint8 or uint16 of the
-                shape (H, W), (H, W, 1) or (H, W, 3).
+            image: The path of a file, the bytes of an encoded file, a Pillow image, or an array. Arrays are uint8 or
+                uint16 of the shape (H, W), (H, W, 1) or (H, W, 3).
             color: Order of an array's channels: `rgb`, or `bgr` as OpenCV gives it. Files and Pillow images know
                 their own.
             threshold: Threshold to use instead of the model's own.
@@ -135,11 +136,12 @@ class Detector:
             PadimEdgeError: The color is neither `rgb` nor `bgr`, or the threshold is no distance.
         """
         source = Source.of(image)
-        return pipeline.inspect(self, image, Choice(color, threshold, min_area)).kept_as(source)
+        choice = Choice(color=color, threshold=threshold, min_area=min_area)
+        return pipeline.inspect(self, image, choice).kept_as(source)
 
     def inspect_many(
         self,
-        images: Iterable[object],
+        images: Iterable[ImageLike],
         *,
         color: str = "rgb",
         threshold: float | None = None,
@@ -166,9 +168,10 @@ class Detector:
             DeviceError: The device failed while it ran.
             PadimEdgeError: As for `inspect`.
         """
-        return pipeline.inspect_many(self, images, Choice(color, threshold, min_area), hook=hook, clock=clock)
+        choice = Choice(color=color, threshold=threshold, min_area=min_area)
+        return pipeline.inspect_many(self, images, choice, hook=hook, clock=clock)
 
-    def prepare(self, image: object, *, color: str = "rgb") -> npt.NDArray[np.uint8]:
+    def prepare(self, image: ImageLike, *, color: str = "rgb") -> npt.NDArray[np.uint8]:
         """Bring an image of any size to `(H, W, 3)` uint8 as the model takes it (`Metadata.input_size`).
 
         Args:

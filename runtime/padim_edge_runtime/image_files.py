@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
 
-__all__ = ["SUFFIXES", "Decoded", "check_color", "decode", "find", "prepare", "read", "upright_rgb"]
+__all__ = ["SUFFIXES", "Decoded", "ImageLike", "check_color", "decode", "find", "prepare", "read", "upright_rgb"]
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 """File endings, in lower case, by which images are found in folders."""
@@ -40,6 +41,9 @@ _SIXTEEN_BIT = frozenset(("I;16", "I;16L", "I;16B", "I;16N"))
 
 _COLORS = ("rgb", "bgr")
 _SCALED = "16 bits a pixel were scaled to 8"
+
+ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[Any]"
+"""The path of a file, the bytes of an encoded file, a Pillow image, or an array of pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +97,7 @@ def check_color(color: str) -> None:
         raise PadimEdgeError(f"the color is {color!r}, expected 'rgb' or 'bgr' (as OpenCV gives it)")
 
 
-def decode(source: object, *, color: str = "rgb", keep_grey: bool = False) -> Decoded:
+def decode(source: ImageLike, *, color: str = "rgb", keep_grey: bool = False) -> Decoded:
     """Decode one image from whatever holds it.
 
     Args:
@@ -107,7 +111,7 @@ def decode(source: object, *, color: str = "rgb", keep_grey: bool = False) -> De
         PadimEdgeError: The color is neither `rgb` nor `bgr`.
     """
     check_color(color)
-    if isinstance(source, (str, Path)):
+    if isinstance(source, (str, os.PathLike)):
         return read(Path(source), keep_grey=keep_grey)
     if isinstance(source, (bytes, bytearray, memoryview)):
         with _refusals("the encoded image", len(source)):
@@ -151,10 +155,10 @@ def read(path: Path, *, keep_grey: bool = False) -> Decoded:
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
     """Bring an image, RGB or grey (L), to `(H, W, 3)` uint8 as the graph takes it (`Preprocessing.input_size`)."""
-    # A model that resizes by itself gets images of another size than its camera's as if that had taken them.
+    # A model that resizes by itself gets every image in the size of its camera.
     height, width = preprocessing.camera or preprocessing.resize
-    # One axis at a time. Pillow 13 takes the axes in another order than older ones where an image gets much lower, and
-    # rounds in between: the device must not see another image than the workstation did.
+    # One axis at a time, so that the device sees the same image as the workstation. Pillow rounds between the axes, and
+    # Pillow 13 may take them in another order than older versions.
     for size in ((width, image.height), (width, height)):
         if image.size != size:
             image = image.resize(size, _RESAMPLING[preprocessing.interpolation])

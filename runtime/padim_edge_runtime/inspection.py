@@ -1,8 +1,9 @@
-"""What a model says of images: arrays for a batch, an inspection for one image, or why an image could not be read."""
+"""Answers of a model: arrays for a batch, an inspection for one image, or the reason why it could not be read."""
 
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 
 from padim_edge_artifact import ImageError, Metadata
 from padim_edge_runtime import image_files
+from padim_edge_runtime.image_files import ImageLike
 from padim_edge_runtime.overlay import overlay
 from padim_edge_runtime.regions import Region, to_image
 
@@ -57,14 +59,14 @@ class Source:
     """Time of the file's last change in nanoseconds and its size in bytes; `None` for bytes."""
 
     @classmethod
-    def of(cls, image: object) -> Source | None:
-        """Note what an image can be decoded from again; `None` for pixels, which have to be kept."""
-        if isinstance(image, (str, Path)):
+    def of(cls, image: ImageLike) -> Source | None:
+        """Note the source that an image can be decoded from again; `None` for pixels, which have to be kept."""
+        if isinstance(image, (str, os.PathLike)):
             return cls(Path(image), _stamp(Path(image)))
         return cls(bytes(image), None) if isinstance(image, (bytes, bytearray, memoryview)) else None
 
     def read(self) -> Image.Image:
-        """Decode it again.
+        """Decode the image again.
 
         Raises:
             ImageError: The file is gone, or has changed since.
@@ -84,14 +86,14 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What the anomaly map and the overlay of one image are made from when they are asked for."""
+    """Source of the anomaly map and the overlay of one image, which are made when they are asked for."""
 
     frame_map: Float32
     """`(H, W)` anomaly map in the model's frame."""
     metadata: Metadata
     """Metadata of the model."""
     pixels: Image.Image | Source
-    """The image, or what it can be decoded from again."""
+    """The image, or a source to decode it from again."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -124,7 +126,7 @@ class Inspection:
     notes: tuple[str, ...]
     """Changes that were made to the image before it was inspected, in words; mostly empty."""
     view: View
-    """Source of `anomaly_map` and `overlay`."""
+    """Data for `anomaly_map` and `overlay`."""
 
     @property
     def verdict(self) -> str:

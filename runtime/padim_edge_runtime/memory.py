@@ -1,4 +1,4 @@
-"""What the system says about memory: how much this machine has left, and how much a process takes."""
+"""Memory, as the system tells it: of the machine, of control groups, and of a process."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -17,6 +18,7 @@ from padim_edge_artifact import ImageError, Metadata, PadimEdgeError
 from padim_edge_artifact.preprocessing import Box
 from padim_edge_model.comparable import check_frame
 from padim_edge_runtime import image_files
+from padim_edge_runtime.image_files import ImageLike
 from padim_edge_runtime.inspection import Inspection, Result, Source, Unreadable, View
 from padim_edge_runtime.prefetch import cores, in_order
 from padim_edge_runtime.profile import Clock
@@ -28,7 +30,7 @@ MOST_AT_ONCE = 8
 """Largest number of threads, however many cores there are: each thread holds an image in memory."""
 
 Hook = Callable[[Inspection], object]
-"""Called with an inspection, in the thread that made it, while the decoded image is still there."""
+"""Function that is called with an inspection, in the thread that made it, while the decoded image is still there."""
 
 
 class Judge(Protocol):
@@ -50,9 +52,9 @@ class Judge(Protocol):
         """Judge images in the model's frame."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
-    """How to inspect images.
+    """Options of an inspection.
 
     Raises:
         PadimEdgeError: A value is outside its range.
@@ -74,8 +76,8 @@ class Choice:
 def threads_for(images: int) -> int | None:
     """Choose the CPU threads for one image that give the most images a second; `None` is onnxruntime's choice.
 
-    With as many images as cores, each image gets one thread, and there is one image per core: no thread then waits for
-    the others at the end of every layer. With fewer images, all cores work on one. The scores are the same.
+    With as many images as cores, each core works on an image of its own. So no thread waits for the others at the end
+    of every layer. With fewer images, all cores work on one. The scores are the same.
 
     Args:
         images: Number of images to inspect.
@@ -98,7 +100,7 @@ def _slots(judge: Judge) -> int:
 
 def inspect(
     judge: Judge,
-    image: object,
+    image: ImageLike,
     choice: Choice,
     *,
     clock: Clock | None = None,
@@ -109,7 +111,7 @@ def inspect(
     Args:
         judge: The model.
         image: As for `image_files.decode`.
-        choice: How to inspect it.
+        choice: Options of the inspection.
         clock: Counts the time that each stage takes.
         turn: Entered for as long as the image is in the model.
 
@@ -151,7 +153,7 @@ def inspect(
 
 
 def inspect_many(
-    judge: Judge, images: Iterable[object], choice: Choice, *, hook: Hook | None = None, clock: Clock | None = None
+    judge: Judge, images: Iterable[ImageLike], choice: Choice, *, hook: Hook | None = None, clock: Clock | None = None
 ) -> Generator[Inspection | Unreadable, None, None]:
     """Inspect images in threads and give the inspections in the images' order.
 
@@ -161,7 +163,7 @@ def inspect_many(
     Args:
         judge: The model.
         images: As for `image_files.decode`, each; may be lazy and endless.
-        choice: How to inspect them.
+        choice: Options of the inspections.
         hook: Called with each inspection in its thread, for example to draw it.
         clock: Counts the time that each stage takes.
 
@@ -172,7 +174,7 @@ def inspect_many(
     workers = clock.workers = workers_of(judge)
     turns = threading.Semaphore(_slots(judge))
 
-    def one(image: object) -> Inspection | Unreadable:
+    def one(image: ImageLike) -> Inspection | Unreadable:
         source = Source.of(image)
         try:
             inspection = inspect(judge, image, choice, clock=clock, turn=turns)
@@ -185,13 +187,13 @@ def inspect_many(
     yield from in_order(one, images, workers=workers, ahead=2 * workers)
 
 
-def _path_of(image: object) -> Path | None:
-    return Path(image) if isinstance(image, (str, Path)) else None
+def _path_of(image: ImageLike) -> Path | None:
+    return Path(image) if isinstance(image, (str, os.PathLike)) else None
 
 
 def _in_pixels(shift: tuple[int, int], metadata: Metadata, width: int, height: int) -> tuple[int, int]:
     """Convert (rows, columns) in patches to (x, y) in pixels of the image."""
-    # The thumbnails are of what goes into the graph: where that crops, too, they hold the whole image.
+    # The thumbnails show the input of the graph. Where the graph itself crops, they show the whole image.
     preprocessing, (h, w) = metadata.preprocessing, metadata.grid
     box = preprocessing.judged_box(width, height) if preprocessing.camera is None else Box(0, 0, width, height)
     return round(shift[1] * box.width / w), round(shift[0] * box.height / h)

@@ -1,1 +1,1 @@
-"""Where a model runs: execution providers, TensorRT's engines, and what this machine offers."""
+"""Devices that a model runs on: execution providers, TensorRT's engines, and what this machine offers."""

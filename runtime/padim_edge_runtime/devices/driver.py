@@ -18,7 +18,7 @@ Load = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Driver:
-    """What NVIDIA's driver says."""
+    """Answers of NVIDIA's driver."""
 
     capabilities: tuple[str, ...] = ()
     """Compute capability of each GPU, such as `8.9`. The first GPU is the one that onnxruntime takes."""

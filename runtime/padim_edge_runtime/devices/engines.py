@@ -65,7 +65,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Engine:
-    """What a session on TensorRT is opened with."""
+    """Options for opening a session on TensorRT."""
 
     options: Mapping[str, str]
     """Options of onnxruntime's TensorRT provider."""

@@ -33,8 +33,8 @@ DEVICES = {
 
 _CUDA_OPTIONS = {"use_tf32": "0"}
 """Options of the CUDA provider. TF32 would round the factors of float32 products to 11 bits, and the whitening
-magnifies that error. For speed, export fp16. The search among convolution algorithms keeps its default (EXHAUSTIVE): it
-lengthens the first call with each batch size, and a device makes many calls with one."""
+magnifies that error. For speed, export fp16. The search among convolution algorithms keeps its default (EXHAUSTIVE). It
+lengthens only the first call with each batch size."""
 
 _MISSING = re.compile(r"[\w.+-]+: cannot open shared object file")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")

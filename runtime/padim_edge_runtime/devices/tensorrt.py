@@ -78,10 +78,10 @@ def options(metadata: Metadata, batches: Batches, folder: Path | None, timings: 
         chosen |= {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(folder)}
     if timings is not None:
         chosen |= {"trt_timing_cache_enable": "True", "trt_timing_cache_path": str(timings)}
-    # No trt_fp16_enable and no trt_int8_enable, for any precision. Unless one of them is set, onnxruntime asks TensorRT
-    # 10 for a strongly typed network, whose types are those of our graphs (float16 constants and casts,
-    # QuantizeLinear). With one set, TensorRT would be free to compute the float32 parts in float16 as well. Squares of
-    # distances overflow there. TensorRT 11 knows strongly typed networks only.
+    # No trt_fp16_enable and no trt_int8_enable, for any precision. Without them, onnxruntime asks TensorRT 10 for a
+    # strongly typed network. Its types are those of our graphs (float16 constants and casts, QuantizeLinear). With one
+    # of them, TensorRT would be free to compute the float32 parts in float16 as well, where squares of distances
+    # overflow. TensorRT 11 knows strongly typed networks only.
     return chosen
 
 
