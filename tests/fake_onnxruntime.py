@@ -107,7 +107,7 @@ class FakeOnnxruntime(types.ModuleType):
         return FakeSession([*(name for name, _ in named), providers.DEVICES["cpu"]], self.assigned, real)
 
     def _build(self, options: dict[str, str]) -> None:
-        """What TensorRT's provider writes when a session with explicit profiles is opened."""
+        """Write the files of TensorRT's provider for a session with explicit profiles."""
         os.write(1, b"building\n")
         if options.get("trt_engine_cache_enable") != "True":
             self.builds["not kept"] += 1

@@ -110,7 +110,7 @@ def test_the_self_test_passes(emulator: Emulator, models: Path, core: Core, mode
 
 
 def test_the_doctor_ends_with_findings(emulator: Emulator, tmp_path: Path) -> None:
-    """It tries onnxruntime in a process of its own, which cannot be started here: that is a finding, not its end."""
+    """The process that tries onnxruntime cannot be started here. That is a finding, and not the doctor's end."""
     done = emulator.padim_edge(A72, "doctor", "--json", cwd=tmp_path)
     assert "Traceback" not in done.stdout + done.stderr
     said = json.loads(done.stdout)

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 README = Path(__file__).parents[2] / "runtime" / "node" / "README.md"
 
 UNREACHABLE = re.compile(r"\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|ETIMEDOUT|ENOTCACHED)\b")
-"""How npm says that there is no registry; any other failure is one of the page."""
+"""Words of npm where there is no registry; any other failure is one of the page."""
 
 PATIENCE = 240
 """Seconds that a command may take; npm takes some 20 s, and without a network it may try for ever."""
@@ -32,7 +32,7 @@ ROUNDING = 1e-5
 
 
 def block(name: str) -> str:
-    """What stands behind the comment `<!-- name -->`."""
+    """The block behind the comment `<!-- name -->`."""
     found = re.search(rf"<!-- {re.escape(name)} -->\n```\w+\n(.*?)```", README.read_text(), re.DOTALL)
     assert found, name
     return found[1]

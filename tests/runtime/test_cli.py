@@ -18,7 +18,7 @@ from padim_edge_artifact import read_metadata
 from padim_edge_runtime.cli import app, program
 
 KEYS = ["path", "score", "p_value", "threshold", "anomalous", "regions", "width", "height", "milliseconds"]
-"""Of one object of `infer --json`, in this order; scripts in the field rely on them. More may follow."""
+"""Keys of one object of `infer --json`, in this order; scripts in the field rely on them. More may follow."""
 
 Run = Callable[..., tuple[str, str]]
 
@@ -140,7 +140,7 @@ def test_a_threshold_that_is_no_distance_is_refused(run: Run, golden: Path, part
 
 
 def test_one_unreadable_image_does_not_stop_the_others(run: Run, golden: Path, parts: Path) -> None:
-    """It gets a line of its own, in its place, and the exit code tells."""
+    """The bad one gets a line of its own, in its place, and the exit code tells."""
     (parts / "b broken.png").write_bytes((parts / "a.png").read_bytes()[:200])
     stdout, stderr = run("infer", golden, parts, "--json", code=1)
     found = objects(stdout)

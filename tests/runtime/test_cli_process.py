@@ -44,7 +44,7 @@ def test_names_that_are_no_text_are_judged_and_tabled(golden: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("table", [True, False])
 def test_a_reader_that_goes_away_ends_it_quietly(golden: Path, tmp_path: Path, table: bool) -> None:
-    """As in `padim-edge infer ... | head -1`: exit code 1, and no complaint about anything else."""
+    """`padim-edge infer ... | head -1` ends with exit code 1, and complains about nothing else."""
     folder = tmp_path / "many"
     folder.mkdir()
     for i in range(3):

@@ -1,4 +1,4 @@
-"""What is no whole image is refused in one sentence, fast; and images are found under any name."""
+"""Files that are no whole image are refused in one sentence, fast; and images are found under any name."""
 
 from __future__ import annotations
 

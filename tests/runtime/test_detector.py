@@ -1,4 +1,4 @@
-"""The detector: what it says of images, what it refuses, and how it finds out that a machine answers differently."""
+"""The detector: its answers, its refusals, and its self-test on machines that answer differently."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_the_decision_and_the_regions_agree_to_the_last_digit(detector: Detector
 
 
 def test_an_image_in_any_memory_layout_is_judged_alike(detector: Detector) -> None:
-    """As slices, channel swaps (BGR from OpenCV) and read-only views come in."""
+    """Slices, channel swaps (BGR from OpenCV) and read-only views have other layouts."""
     batch = frames(detector, 2)
     swapped = np.ascontiguousarray(batch[..., ::-1])[..., ::-1]
     turned = np.asfortranarray(batch)

@@ -78,7 +78,7 @@ def test_the_file_reader_agrees_with_a_real_library() -> None:
 
 
 def trial(lacking: tuple[str, ...] | None, devices: tuple[str, ...] = (), knows: int | None = None) -> Trial:
-    """What was tried out, on a machine with these GPUs whose driver knows this CUDA."""
+    """The outcome of a trial on a machine with these GPUs, whose driver knows this CUDA."""
     driver = Driver(devices, knows)
     return Trial("1.31.1", "onnxruntime-gpu", (), ("cpu",), {}, None, missing=lacking, driver=driver)
 

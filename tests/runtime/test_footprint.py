@@ -1,4 +1,4 @@
-"""What a model costs: the arithmetic of turns, and memory that is told apart."""
+"""Cost of a model: the arithmetic of turns, and private memory apart from mapped files."""
 
 from __future__ import annotations
 

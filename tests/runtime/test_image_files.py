@@ -176,7 +176,7 @@ TURNS = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a, 1),
 }
-"""How the stored pixels are to be shown, by the EXIF standard."""
+"""Show the stored pixels by the EXIF standard."""
 
 
 HOLDS = {

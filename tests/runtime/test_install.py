@@ -20,7 +20,7 @@ from wheels import ENVIRONMENT, ROOT, uv
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 NO_INDEX = re.compile(r"NameResolutionError|Failed to establish a new connection|Network is unreachable|timed out")
-"""How pip says that there is no index."""
+"""Words of pip where there is no index."""
 
 WITHOUT = {
     **{key: value for key, value in ENVIRONMENT.items() if not key.startswith("PIP_")},
@@ -111,7 +111,7 @@ def test_without_a_network(wheel: Path, bench: Path, tmp_path_factory: pytest.Te
 
 
 def no_network() -> tuple[str, ...]:
-    """What stands before a command that shall have no network at all; nothing where this system cannot do that."""
+    """Words before a command that shall have no network at all; none where this system cannot do that."""
     words = ("unshare", "--net")
     if shutil.which("unshare") and not subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
         return words

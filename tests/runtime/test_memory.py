@@ -67,7 +67,7 @@ def test_a_full_container_has_nothing_left_and_never_less(tmp_path: Path) -> Non
 
 
 def test_a_limit_of_any_group_around_the_process_counts(tmp_path: Path) -> None:
-    """As of a service of systemd, whose group is not the top one."""
+    """A service of systemd has a group below the top one."""
     write(tmp_path, {**MACHINE, "proc/self/cgroup": "1:cpu:/x\n0::/system.slice/inspect.service"})
     write(tmp_path, group(f"{TOP}/system.slice/inspect.service", "max", 100_000, 0))
     write(tmp_path, group(f"{TOP}/system.slice", 300_000, 100_000, 0))

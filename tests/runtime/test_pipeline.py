@@ -126,7 +126,7 @@ def test_paths_bytes_images_and_arrays_may_be_mixed(detector: Detector, files: l
 
 @pytest.mark.usefixtures("four_cores")
 def test_an_endless_iterable_is_taken_in_bounded_steps(detector: Detector) -> None:
-    """As from a camera. It is never turned into a list."""
+    """A camera never ends, so it is never turned into a list."""
     taken = 0
 
     def camera() -> Iterator[np.ndarray]:
@@ -284,7 +284,7 @@ def test_a_device_that_fails_is_told_after_the_images_before_it(golden: Path, fi
 
 @pytest.mark.usefixtures("four_cores")
 def test_leaving_early_judges_no_more_than_was_begun(golden: Path, files: list[Path]) -> None:
-    """As after Ctrl-C."""
+    """Ctrl-C does the same."""
     counting = Counting(Detector.load(golden, "cpu"))
     threads = threading.active_count()
     results = inspect_many(counting, files * 5, Choice())

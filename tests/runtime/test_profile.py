@@ -1,4 +1,4 @@
-"""Where the time went: counted across threads, told in a table and one sentence, and on stderr only."""
+"""Time of each stage: counted across threads, told in a table and one sentence, and on stderr only."""
 
 from __future__ import annotations
 

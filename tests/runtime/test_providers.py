@@ -59,7 +59,7 @@ def test_a_device_that_falls_back_silently_is_refused_with_its_own_words(
 def test_a_missing_library_is_named_without_the_noise_around_it(
     fake: Any, raising: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As onnxruntime 1.31 prints it, in red; TensorRT's provider also raises, and CUDA's does not."""
+    """onnxruntime 1.31 prints it in red; TensorRT's provider also raises, and CUDA's does not."""
     ort = fake("cuda cpu", raising=raising)
     session = ort.InferenceSession
 
@@ -163,7 +163,7 @@ def test_libraries_of_pip_are_loaded_before_a_gpu_is_tried_and_what_that_prints_
 def test_python_may_write_to_stderr_while_a_session_opens(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """As a progress bar does while TensorRT builds; native noise is caught all the same."""
+    """A progress bar moves while TensorRT builds; native noise is caught all the same."""
     monkeypatch.setattr(sys, "stderr", open(2, "w", closefd=False))  # noqa: SIM115
     noise: list[str] = []
     ours = sys.stderr
@@ -292,7 +292,7 @@ def test_a_missing_onnxruntime_is_named_with_what_to_install(monkeypatch: pytest
 
 
 def test_a_hollow_onnxruntime_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch, golden: Path) -> None:
-    """What is left when one of two packages that share a folder is removed."""
+    """Remains of two packages that share a folder, of which one was removed."""
     monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
     with pytest.raises(DeviceError, match=r"hollow, .* uninstall both and install one"):
         Detector.load(golden)

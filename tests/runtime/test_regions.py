@@ -162,7 +162,7 @@ def test_a_constant_map_stays_constant(preprocessing: Preprocessing, width: int,
 def test_a_pixel_is_nan_exactly_where_the_model_did_not_look(
     preprocessing: Preprocessing, width: int, height: int, seed: int
 ) -> None:
-    """Of pixels that are partly seen, the centre decides."""
+    """The centre decides about pixels that are partly seen."""
     shown = to_image(random_map(preprocessing.size, seed), preprocessing, width, height)
     box = preprocessing.judged_box(width, height)
     y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")

@@ -22,10 +22,10 @@ TOOLKIT = (
     "threadpoolctl",
     "padim_edge_export",
 )
-"""What a workstation has and a device has not."""
+"""Modules that a workstation has and a device has not."""
 
 HEAVY = ("numpy", "PIL", "onnxruntime", "rich.progress", *TOOLKIT)
-"""What `padim-edge --help` can do without; numpy alone takes longer than all the rest."""
+"""Modules that `padim-edge --help` does not need; numpy alone takes longer than all the rest."""
 
 IMPORT_SECONDS = 0.1
 """Bound on `import padim_edge_runtime`, which imports nothing but its errors."""

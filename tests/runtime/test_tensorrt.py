@@ -1,4 +1,4 @@
-"""What onnxruntime is told about TensorRT, and where engines are kept. Engines themselves need a GPU."""
+"""Options of onnxruntime's TensorRT provider, and places of engines. Engines themselves need a GPU."""
 
 from __future__ import annotations
 
@@ -354,7 +354,7 @@ def test_a_damaged_record_of_the_warmed_batches_counts_as_none(model: Path, text
 
 
 def test_a_batch_beyond_the_engine_is_refused_before_it_runs(ort: Any, model: Path) -> None:
-    """It would be rebuilt in mid-run, for minutes, or fail with the provider's words."""
+    """The engine would be rebuilt in mid-run, for minutes, or fail with the provider's words."""
     detector = Detector.load(model, "tensorrt")
     assert len(detector(frames(detector, 8)).score) == 8
     with pytest.raises(DeviceError, match=r"a batch of 9 is too large .* 1 to 8; .*warm MODEL .* --batch 1,9"):
