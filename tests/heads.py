@@ -11,10 +11,10 @@ import reference
 from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_artifact import Statistics
-from padim_edge_artifact.statistics import absorb
 from padim_edge_model.distance import append_distance
 from padim_edge_model.graph import IR_VERSION, OPSET, Codes, Part
-from padim_edge_model.nodes import Nodes
+from padim_edge_model.graph_editing import GraphEditor
+from padim_edge_model.statistics import absorb
 from padim_edge_model.whitening import Form
 from padim_edge_runtime.devices.providers import open_session
 
@@ -83,8 +83,8 @@ def coded(parts: Sequence[Part], values: Sequence[np.ndarray]) -> list[np.ndarra
     return rounded
 
 
-def head(parts: Sequence[Part], form: Form, precision: str) -> tuple[onnx.ModelProto, Nodes]:
-    """A model of the distance stage: the parts, rounded where they have codes, -> `(P, N)`; and what wrote it."""
+def head(parts: Sequence[Part], form: Form, precision: str) -> tuple[onnx.ModelProto, GraphEditor]:
+    """A model of the distance stage, from the parts, rounded where they have codes, to `(P, N)`; and its editor."""
     graph = onnx.GraphProto(name="head")
     for part in parts:
         shape = ["N", part.dims, *part.grid]
@@ -97,14 +97,14 @@ def head(parts: Sequence[Part], form: Form, precision: str) -> tuple[onnx.ModelP
             graph.initializer.append(numpy_helper.from_array(value, name))
         graph.node.append(helper.make_node("QuantizeLinear", [given, *how], [part.codes.name], axis=1))
         graph.node.append(helper.make_node("DequantizeLinear", [part.codes.name, *how], [part.name], axis=1))
-    nodes = Nodes(graph, "head")
-    distance = append_distance(nodes, parts, form, precision)
+    editor = GraphEditor(graph, "head")
+    distance = append_distance(editor, parts, form, precision)
     patches = parts[0].grid[0] * parts[0].grid[1]
     graph.output.append(helper.make_tensor_value_info(distance, TensorProto.FLOAT, [patches, "N"]))
-    for name, values in nodes.large.items():
+    for name, values in editor.large.items():
         graph.initializer.append(numpy_helper.from_array(values, name))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    return model, nodes
+    return model, editor
 
 
 def run(parts: Sequence[Part], form: Form, precision: str, values: Sequence[np.ndarray]) -> np.ndarray:

@@ -32,8 +32,8 @@ from padim_edge_artifact import Preprocessing
 from padim_edge_artifact.method import Method, Precision
 from padim_edge_export import backbones
 from padim_edge_export.quantise.rounding import Rounded
-from padim_edge_export.rewrites import Graph
 from padim_edge_model.graph import EmbeddingGraph
+from padim_edge_model.graph_editing import GraphEditor
 from padim_edge_runtime.progress import SILENT
 
 __all__ = [
@@ -154,9 +154,9 @@ def rounded_to_nearest() -> Iterator[None]:
     """int8 weights are rounded one by one: other numbers in the same graph, and minutes saved on a wide network."""
 
     def nearest(graph: EmbeddingGraph, _: None, largest: int) -> dict[str, Rounded]:
-        look, found = Graph(graph.model.graph), {}
-        for node in graph.model.graph.node:
-            if node.op_type == "Conv" and (weights := look.value(node.input[1])) is not None:
+        editor, found = GraphEditor(graph.model.graph), {}
+        for node in editor.nodes:
+            if node.op_type == "Conv" and (weights := editor.value(node.input[1])) is not None:
                 scale = np.maximum(np.abs(weights).max(axis=(1, 2, 3)), 1e-12).astype(np.float64) / largest
                 codes = np.rint(weights / scale[:, None, None, None]).astype(np.int8)
                 found[node.name] = Rounded(codes, scale, np.zeros(len(scale)))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, helper, numpy_helper
 
-__all__ = ["Array", "GraphEditor", "attribute", "bodies", "copied", "set_attribute", "value_types"]
+__all__ = ["Array", "GraphEditor", "attribute", "bodies", "copied", "keep_attributes", "set_attribute", "value_types"]
 
 Array = npt.NDArray[Any]
 
@@ -147,7 +147,7 @@ class GraphEditor:
 
     def change_constant(self, name: str, value: Array) -> None:
         """Give a constant another value, for all who read it."""
-        self._constants[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self._constants[name].CopyFrom(numpy_helper.from_array(np.asarray(value, order="C"), name))
 
     def replace_constant(self, node: NodeProto, position: int, value: Array) -> None:
         """Give one node another constant at an input; other readers of the old one keep it."""
@@ -264,6 +264,13 @@ def set_attribute(node: NodeProto, name: str, value: Any) -> None:
             each.CopyFrom(made)
             return
     node.attribute.append(made)
+
+
+def keep_attributes(node: NodeProto, names: Sequence[str]) -> None:
+    """Remove all attributes of a node but these."""
+    for at in reversed(range(len(node.attribute))):
+        if node.attribute[at].name not in names:
+            del node.attribute[at]
 
 
 def bodies(graph: GraphProto) -> Iterator[GraphProto]:

@@ -38,7 +38,7 @@ def widths(graph: EmbeddingGraph, frames: np.ndarray = FRAMES) -> dict[str, np.n
 @pytest.mark.parametrize("backbone", [pytest.param("resnet18", marks=pytest.mark.slow), "builtin"])
 @pytest.mark.parametrize("preset", ["paper", "edge", "accurate"])
 def test_the_parts_stay_and_the_channels_are_more_even(preset: str, backbone: str) -> None:
-    graph = small_models.exported(backbone, small_models.small(preset))
+    graph = small_models.exported(small_models.small(preset, backbone))
     rewrites.fold_scale(graph.model)
     before = widths(graph)
     factor = factors(graph, before)
@@ -74,7 +74,7 @@ def graph_of(nodes: list[onnx.NodeProto], values: dict[str, np.ndarray], outputs
     )
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     parts = tuple(Part(name, 1, (1, 1)) for name in outputs)
-    return EmbeddingGraph(model, parts, Reduction("random", 1, 0, None, None), (4, 4))
+    return EmbeddingGraph(model, parts, Reduction(None, None), (4, 4))
 
 
 def node(kind: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:

@@ -56,7 +56,7 @@ def network(middle: str, end: str, outputs: str = "part0") -> EmbeddingGraph:
     for i, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}{i}"
     parts = tuple(Part(each, 6, (4, 4)) for each in outputs.split())
-    return EmbeddingGraph(model, parts, Reduction("random", 6, 0, None, None), (8, 8))
+    return EmbeddingGraph(model, parts, Reduction(None, None), (8, 8))
 
 
 def run(model: onnx.ModelProto) -> list[np.ndarray]:
@@ -184,7 +184,7 @@ def test_pixels_that_are_normalised_anew_are_rounded_after_that() -> None:
 @pytest.mark.parametrize(("backbone", "gates"), [("mobilenet_v3_large", 5)])
 def test_squeezing_is_one_mean_in_the_exported_graph(backbone: str, gates: int) -> None:
     """The exporter would write an adaptive pooling as a mean and seven nodes that compute indices from the batch."""
-    graph = small_models.exported(backbone, small_models.small("edge"))
+    graph = small_models.exported(small_models.small("edge", backbone))
     kinds = Counter(node.op_type for node in graph.model.graph.node)
     assert kinds["ReduceMean"] == gates
     assert not {"Shape", "Range", "Reshape", "Unsqueeze", "Squeeze"} & kinds.keys()

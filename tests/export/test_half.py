@@ -26,7 +26,7 @@ CASES = [(backbone, preset) for backbone in ("resnet18", "builtin") for preset i
 @pytest.fixture(params=CASES, ids="-".join)
 def graph(request: pytest.FixtureRequest) -> EmbeddingGraph:
     backbone, preset = request.param
-    return small_models.exported(backbone, small_models.small(preset))
+    return small_models.exported(small_models.small(preset, backbone))
 
 
 def types(model: onnx.ModelProto) -> dict[str, int]:
@@ -83,7 +83,7 @@ def test_tensorrt_has_nothing_against_it(graph: EmbeddingGraph) -> None:
 
 @pytest.mark.parametrize(("value", "refused"), [(65504.0, False), (-65504.0, False), (65505.0, True), (-7e4, True)])
 def test_a_weight_that_float16_cannot_hold_is_refused(value: float, refused: bool) -> None:
-    graph = small_models.exported("builtin", small_models.small("edge"))
+    graph = small_models.exported(small_models.small("edge", "builtin"))
     conv = [node for node in graph.model.graph.node if node.op_type == "Conv"][2]
     (tensor,) = (each for each in graph.model.graph.initializer if each.name == conv.input[1])
     weights = numpy_helper.to_array(tensor).copy()

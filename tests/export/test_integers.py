@@ -19,7 +19,7 @@ from padim_edge import sample
 from padim_edge_artifact import names
 from padim_edge_artifact.metadata import Reduction
 from padim_edge_export import rewrites
-from padim_edge_export.quantise import integers
+from padim_edge_export.quantise import pixels
 from padim_edge_export.quantise.integers import LARGEST_WEIGHT, Range, probe, quantise
 from padim_edge_model import tensorrt_rules
 from padim_edge_model.graph import EmbeddingGraph, Part, joined
@@ -54,7 +54,7 @@ def quantised(graph: EmbeddingGraph, target: str, frames: np.ndarray = FRAMES) -
 
 
 def of(backbone: str, preset: str) -> EmbeddingGraph:
-    return small_models.exported(backbone, small_models.small(preset))
+    return small_models.exported(small_models.small(preset, backbone))
 
 
 def constants(graph: EmbeddingGraph) -> dict[str, np.ndarray]:
@@ -226,7 +226,7 @@ def stem(size: tuple[int, int], kernel: tuple[int, int], pads: tuple[int, ...], 
         [numpy_helper.from_array(value, name) for name, value in values.items()],
     )
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return EmbeddingGraph(model, (Part("part0", 5, grid),), Reduction("random", 5, 0, None, None), size)
+    return EmbeddingGraph(model, (Part("part0", 5, grid),), Reduction(None, None), size)
 
 
 sides = st.integers(8, 17)
@@ -242,7 +242,7 @@ def test_reading_blocks_of_pixels_is_exact(size: tuple[int, int], kernel: tuple[
     graph = stem(size, kernel, pads)
     blocks = quantised(graph, "cpu", frames)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(integers._Writer, "_take_blocks", lambda *_: None)
+        patch.setattr(pixels, "_in_blocks", lambda *given: given[3])
         plain = quantised(stem(size, kernel, pads), "cpu", frames)
     assert convolutions(plain)[0].attribute[0].ints == list(kernel)
     onnx.checker.check_model(blocks.model, full_check=True)
@@ -337,7 +337,7 @@ def test_a_dimension_that_does_not_move_still_gets_codes() -> None:
 def test_a_part_of_one_dimension_has_one_scale() -> None:
     """onnxruntime takes a vector of one scale for a scalar, and then refuses its own fusion."""
     method = dataclasses.replace(small_models.small("paper"), dims=2)
-    graph = quantised(small_models.exported("builtin", method), "cpu")
+    graph = quantised(small_models.exported(method), "cpu")
     assert 1 in [part.dims for part in graph.parts]
     found = run(graph.model, FRAMES)
     assert [each.shape[1] for each in found] == [part.dims for part in graph.parts]

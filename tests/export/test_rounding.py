@@ -28,7 +28,7 @@ def one_convolution(weights: np.ndarray, **attributes: object) -> EmbeddingGraph
         [numpy_helper.from_array(weights.astype(np.float32), "w")],
     )
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return EmbeddingGraph(model, (Part("part0", len(weights), (1, 1)),), Reduction("random", 1, 0, None, None), (1, 1))
+    return EmbeddingGraph(model, (Part("part0", len(weights), (1, 1)),), Reduction(None, None), (1, 1))
 
 
 def rounded(graph: EmbeddingGraph, inputs: np.ndarray, largest: int = 63) -> tuple[Rounded, Moments]:
@@ -128,7 +128,7 @@ def test_inputs_that_never_move_are_no_trouble(weights: np.ndarray) -> None:
 
 @pytest.mark.parametrize("backbone", ["resnet18", "builtin"])
 def test_every_convolution_of_a_backbone_is_rounded(backbone: str) -> None:
-    graph = small_models.exported(backbone, small_models.small("edge"))
+    graph = small_models.exported(small_models.small("edge", backbone))
     rewrites.fold_scale(graph.model)
     model = tap(graph)
     outputs = [output.name for output in model.graph.output]

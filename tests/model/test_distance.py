@@ -126,13 +126,13 @@ def test_the_distance_of_the_mean_is_zero(form: str, numbers: str, parts: tuple[
 def test_the_constants_are_what_the_form_says_in_as_many_bytes_as_the_precision_says(numbers: str) -> None:
     values = heads.draw(NESTED, 30, 0)
     parts, precision = prepared(NESTED, values, numbers)
-    model, nodes = heads.head(parts, FORMS["exact"](heads.statistics_of(values), parts), precision)
+    model, editor = heads.head(parts, FORMS["exact"](heads.statistics_of(values), parts), precision)
     onnx.checker.check_model(model, full_check=True)
-    assert sum(each.size for each in nodes.large.values()) == exact_numbers(parts)
-    assert {each.dtype for each in nodes.large.values()} == {
+    assert sum(each.size for each in editor.large.values()) == exact_numbers(parts)
+    assert {each.dtype for each in editor.large.values()} == {
         np.dtype({"fp32": np.float32, "fp16": np.float16, "int8": np.int8}[precision])
     }
-    assert all(each.startswith("head/") for each in nodes.large)
+    assert all(each.startswith("head/") for each in editor.large)
 
 
 @pytest.mark.parametrize("numbers", NUMBERS)
@@ -141,8 +141,8 @@ def test_triangular_blocks_are_cut_from_the_coarsest_level_only_and_change_nothi
     parts = heads.parts_of([(4, (2, 2)), (110, (1, 1))])
     values = heads.draw(parts, 160, 0)
     parts, precision = prepared(parts, values, numbers)
-    model, nodes = heads.head(parts, FORMS["exact"](heads.statistics_of(values), parts), precision)
-    assert [each.shape for each in nodes.large.values()] == [
+    model, editor = heads.head(parts, FORMS["exact"](heads.statistics_of(values), parts), precision)
+    assert [each.shape for each in editor.large.values()] == [
         (1, 46, 46),
         (1, 78, 32),
         (1, 110, 32),
@@ -211,8 +211,8 @@ def test_two_products_of_integers_fit_into_16_bits() -> None:
     assert all(2 * 255 * weight <= largest for weight in weights)
     values = heads.draw(NESTED, 60, 0)
     parts, _ = prepared(NESTED, values, "int8 cpu")
-    _, nodes = heads.head(parts, FORMS["exact"](heads.statistics_of(values), parts), "int8")
-    assert max(np.abs(each.astype(int)).max() for each in nodes.large.values()) == weights[0]
+    _, editor = heads.head(parts, FORMS["exact"](heads.statistics_of(values), parts), "int8")
+    assert max(np.abs(each.astype(int)).max() for each in editor.large.values()) == weights[0]
 
 
 def test_dimensions_a_thousand_times_as_large_as_others_cost_no_steps() -> None:
