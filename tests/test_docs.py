@@ -29,6 +29,9 @@ EXAMPLES = sorted((pages.ROOT / "examples").glob("*.py"))
 LONGEST_README = 130
 """Lines."""
 
+FOLDERS = ("padim_edge", "export", "runtime", "tests", "benchmarks", "tools", "examples")
+"""Folders with code."""
+
 FOREIGN = {
     *("--gpus", "--runtime"),  # docker
     *("--no-deps", "--only-binary", "--python-version", "--no-index", "--find-links"),  # pip
@@ -135,6 +138,18 @@ def test_the_format_page_names_every_field() -> None:
         assert sorted(names) == sorted(field.name for field in dataclasses.fields(kind))
     for field in dataclasses.fields(Precision):
         assert f"`{field.name}`" in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=key)
+def test_files_of_the_repository_that_a_page_names_exist(page: Path) -> None:
+    """As `folder/file.py` from the root, or from where a package's folder lies; or a bare name, somewhere."""
+    for name in re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|cpp|toml|yml))`", pages.text_of(page)):
+        roots = [pages.ROOT / folder for folder in (*FOLDERS, "runtime/padim_edge_runtime", "")]
+        assert any((root / name).is_file() for root in roots) or ("/" not in name and somewhere(name)), name
+
+
+def somewhere(name: str) -> bool:
+    return any(next((pages.ROOT / folder).rglob(name), None) for folder in FOLDERS)
 
 
 def test_mkdocs_builds_the_pages(tmp_path: Path) -> None:
