@@ -1,6 +1,6 @@
-"""PaDiM's rivals, written anew and tuned for the same engine, so that a comparison is of methods and not of frameworks.
+"""PaDiM's rivals, written anew for the same engine, so that methods are compared and not frameworks.
 
-`fit` gives a `Fitted`: images in, scores and maps out. `load` brings one back from the folder that its `save` wrote,
+`fit` returns a `Fitted`: images in, scores and anomaly maps out. `load` reads one from the folder that `save` wrote,
 without torch, so that a worker process holds what a device would hold. All run on onnxruntime with the same number of
 threads as our own models, on uint8 frames that the caller has brought to size.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "Fitted", "Float32", "Frame", "fit", "load"]
 
 METHODS = ("spade", "patchcore-1", "patchcore-10", "vae")
-"""PatchCore keeps 1 % or 10 % of the patches. `vae` is untrained here; `benchmarks.methods.vae.fit` can train it."""
+"""Names of the methods. PatchCore keeps 1 % or 10 % of the patches. `vae` is untrained here; `vae.fit` can train it."""
 
 
 def fit(
@@ -36,14 +36,14 @@ def fit(
 
     Args:
         method: One of `METHODS`.
-        frames: `(H, W, 3)` uint8 each, good images.
-        network: See `benchmarks.methods.features.load`; `vae` has its own and does not use it.
+        frames: Good images, `(H, W, 3)` uint8 each.
+        network: Network of `benchmarks.methods.features.load`; `vae` has its own and does not use it.
         size: (H, W) of the frames.
-        threads: Of onnxruntime.
+        threads: Threads of onnxruntime.
         progress: Called with the number of images done since the last call.
 
     Raises:
-        PadimEdgeError: No such method, no image, or a size that the method cannot take.
+        PadimEdgeError: There is no such method or no image, or the method cannot take this size.
     """
     from benchmarks.methods import patchcore, spade, vae
 
@@ -51,14 +51,14 @@ def fit(
         return spade.fit(frames, network, size, threads=threads, progress=progress)
     if method in ("patchcore-1", "patchcore-10"):
         share = float(method.removeprefix("patchcore-")) / 100
-        return patchcore.fit(frames, network, size, share=share, threads=threads, progress=progress)
+        return patchcore.fit(frames, network, size, patchcore.Settings(share), threads=threads, progress=progress)
     if method == "vae":
         return vae.fit(frames, size, threads=threads, progress=progress)
     raise PadimEdgeError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}")
 
 
 def load(folder: Path, *, threads: int | None = None) -> Fitted:
-    """What `save` wrote, ready to judge; imports no torch.
+    """Read what `save` wrote, ready to judge, without importing torch.
 
     Raises:
         PadimEdgeError: The folder holds no fitted method.

@@ -13,19 +13,19 @@ Float32 = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 PROJECTED = 128
-"""Dimensions in which the selection measures distances, as in the published code."""
+"""Number of dimensions in which the selection measures distances, as in the published code."""
 
 BLOCK_BYTES = 8_000_000
-"""Of any matrix of distances that is held at a time."""
+"""Bytes of any matrix of distances that is held at a time."""
 
 _CANDIDATES = 4096
-"""Points among which the next centres are looked for, in the caches; see `greedy`."""
+"""Number of points among which `greedy` looks for the next centres; they stay in the caches."""
 _ROUND = 256
-"""Centres after which all points are compared with them."""
+"""Number of centres after which all points are compared with them."""
 
 
 def projection(dims: int, seed: int) -> Float32:
-    """`(dims, min(dims, 128))` float32: a random map that keeps distances on average (Johnson and Lindenstrauss).
+    """Draw a random map that keeps distances on average (Johnson and Lindenstrauss): `(dims, min(dims, 128))`.
 
     Entries are normal with variance 1 / 128. The published code takes 128 dense dimensions, as here; others follow
     scikit-learn's rule with eps = 0.9. Vectors of no more than 128 dimensions need none: identity.
@@ -47,12 +47,12 @@ def greedy(points: Float32, count: int, *, start: int, progress: Callable[[int],
 
     Args:
         points: `(n, d)` float32.
-        count: How many to take, 1 to n.
-        start: Index of the first.
+        count: Number of points to take, 1 to n.
+        start: Index of the first point.
         progress: Called with the number of points taken since the last call.
 
     Returns:
-        `(count,)`, in the order of choice.
+        Indices `(count,)` in the order of choice.
     """
     norms = np.einsum("nd,nd->n", points, points)
     distance = np.full(len(points), np.inf, np.float32)  # squared, to the nearest centre; -inf once taken
@@ -77,7 +77,7 @@ def greedy(points: Float32, count: int, *, start: int, progress: Callable[[int],
 
 
 def _farthest(distance: Float32, count: int) -> tuple[Indices, np.float32]:
-    """Indices of the `count` largest, rising, and the largest distance of all others."""
+    """Return the indices of the `count` largest in ascending order, and the largest distance of all others."""
     if count >= len(distance):
         return np.arange(len(distance)), np.float32(-np.inf)
     order = np.argpartition(-distance, count)
@@ -85,7 +85,7 @@ def _farthest(distance: Float32, count: int) -> tuple[Indices, np.float32]:
 
 
 def _approach(distance: Float32, points: Float32, norms: Float32, centres: list[int]) -> None:
-    """Lower `distance` in place to that from the new centres."""
+    """Lower `distance` in place to the distance from the new centres, where that is less."""
     offset = norms[centres]
     others = -2 * points[centres].T
     rows = max(1, BLOCK_BYTES // (4 * len(centres)))
@@ -98,7 +98,7 @@ def _approach(distance: Float32, points: Float32, norms: Float32, centres: list[
 
 
 def neighbours(bank: Float32, count: int) -> Indices:
-    """`(M, min(count, M))`: for each vector of the bank `(M, D)` its nearest ones in the bank, itself among them."""
+    """Find the vectors nearest to each vector of the bank `(M, D)`, itself among them: `(M, min(count, M))`."""
     norms = np.einsum("md,md->m", bank, bank)
     count = min(count, len(bank))
     found = np.empty((len(bank), count), np.int64)

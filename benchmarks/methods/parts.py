@@ -1,4 +1,4 @@
-"""What a fitted method consists of, on disk and in memory, and the method that is one graph.
+"""Parts of a fitted method, on disk and in memory, and the method that is one graph.
 
 Nothing here imports torch: a worker process that only judges needs numpy and onnxruntime, as a device does.
 """
@@ -20,7 +20,7 @@ from padim_edge_runtime.devices.providers import open_session
 __all__ = ["BATCH", "Fitted", "Float32", "Frame", "Model", "OneGraph", "Parts", "read", "write"]
 
 BATCH = 8
-"""Images that go through a network at once; more are taken in turns, so that memory does not grow with them."""
+"""Number of images that go through a network at once; more are taken in turns, so that memory does not grow."""
 
 Frame = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
@@ -35,22 +35,22 @@ class Fitted(Protocol):
 
     @property
     def bytes(self) -> int:
-        """Of all that must be kept to judge: network weights, banks and constants."""
+        """Bytes of all that must be kept to judge: network weights, banks and constants."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Where this departs from its paper and what its figures are good for, in sentences."""
+        """Departures from the paper and limits of the figures, in sentences."""
 
     def __call__(self, frames: Frame) -> tuple[Float32, Float32]:
-        """`(N, H, W, 3)` uint8 -> scores `(N,)` and anomaly maps `(N, H, W)`, the higher the more anomalous."""
+        """Judge `(N, H, W, 3)` uint8: scores `(N,)` and anomaly maps `(N, H, W)`, the higher the more anomalous."""
 
     def save(self, folder: Path) -> None:
-        """Write all that `methods.load` needs; the folder is made."""
+        """Write everything that `methods.load` needs; the folder is made."""
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """All that a fitted method keeps."""
+    """Graphs and arrays of a fitted method."""
 
     method: str
     """Name of the method."""
@@ -59,16 +59,17 @@ class Parts:
     arrays: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     """Banks and constants that are not in a graph, by name."""
     notes: tuple[str, ...] = ()
+    """Departures from the paper and limits of the figures, in sentences."""
 
     @property
     def size(self) -> int:
-        """Bytes of all of it."""
+        """Bytes of graphs and arrays."""
         graphs = (len(each) if isinstance(each, bytes) else each.stat().st_size for each in self.models.values())
         return sum(graphs) + sum(each.nbytes for each in self.arrays.values())
 
 
 def write(parts: Parts, folder: Path) -> None:
-    """Lay the parts down in a folder: a JSON file, one `.npz` and an `.onnx` a graph."""
+    """Write the parts into a folder: a JSON file, one `.npz`, and one `.onnx` per graph."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, model in parts.models.items():
         if isinstance(model, bytes):
@@ -81,7 +82,7 @@ def write(parts: Parts, folder: Path) -> None:
 
 
 def read(folder: Path) -> Parts:
-    """What `write` laid down. Graphs stay on disk, so that only their sessions hold them in memory.
+    """Read what `write` wrote. Graphs stay on disk, so that only their sessions hold them in memory.
 
     Raises:
         PadimEdgeError: The folder holds no fitted method.
@@ -97,7 +98,7 @@ def read(folder: Path) -> Parts:
 
 
 class OneGraph:
-    """A fitted method whose whole way from pixels to score and map is one ONNX graph, as ours is."""
+    """A fitted method that is one ONNX graph from pixels to score and map, as ours is."""
 
     def __init__(self, parts: Parts, threads: int | None = None) -> None:
         self.parts = parts
@@ -105,16 +106,16 @@ class OneGraph:
 
     @property
     def bytes(self) -> int:
-        """Of the graph with all its constants."""
+        """Bytes of the graph with all its constants."""
         return self.parts.size
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """See `Fitted`."""
+        """Departures from the paper and limits of the figures, in sentences."""
         return self.parts.notes
 
     def __call__(self, frames: Frame) -> tuple[Float32, Float32]:
-        """`(N, H, W, 3)` uint8 -> scores `(N,)`, maps `(N, H, W)`."""
+        """Judge `(N, H, W, 3)` uint8: scores `(N,)`, maps `(N, H, W)`."""
         found = [
             self._session.run([names.SCORE, names.ANOMALY_MAP], {names.IMAGE: frames[start : start + BATCH]})
             for start in range(0, len(frames), BATCH)
@@ -123,5 +124,5 @@ class OneGraph:
         return np.concatenate(scores), np.concatenate(maps)
 
     def save(self, folder: Path) -> None:
-        """See `Fitted`."""
+        """Write everything that `methods.load` needs."""
         write(self.parts, folder)

@@ -15,6 +15,7 @@ copy of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,51 +30,56 @@ from padim_edge_runtime.progress import bar
 if TYPE_CHECKING:
     from benchmarks.methods.features import Network
 
-__all__ = ["BLOCK_ROWS", "DIMS", "NEIGHBOURS", "fit"]
-
-DIMS = 1024
-"""Channels to which more are averaged down. The paper's value."""
+__all__ = ["NEIGHBOURS", "Settings", "fit"]
 
 NEIGHBOURS = 9
 """b of equation 7, the vector itself included."""
 
-BLOCK_ROWS = 512
-"""Vectors of the bank that are compared at a time; (512, patches) distances stay in the caches."""
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the bank."""
+
+    share: float = 0.01
+    """Share of the patches that the bank keeps, above 0 and at most 1."""
+    dims: int = 1024
+    """Number of channels to which more are averaged down. The paper's value."""
+    seed: int = 0
+    """Random seed of the projection and of the first vector of the bank."""
+    block_rows: int = 512
+    """Number of vectors of the bank that are compared at a time; (512, patches) distances stay in the caches."""
+
+
+_PAPERS = Settings()
 
 
 def fit(
     frames: Iterable[Frame],
     network: Network,
     size: tuple[int, int],
+    settings: Settings = _PAPERS,
     *,
-    share: float = 0.01,
-    dims: int = DIMS,
-    seed: int = 0,
-    block_rows: int = BLOCK_ROWS,
     threads: int | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> OneGraph:
     """Fill the bank.
 
-    All patches are in memory once while the bank is chosen (bottle, ResNet-18: 0.25 GB).
+    All patches are in memory while the bank is chosen: 0.25 GB for bottle and ResNet-18.
 
     Args:
         frames: `(H, W, 3)` uint8 each.
-        network: Whose layer2 and layer3 are used.
+        network: Network with layer2 and layer3.
         size: (H, W) of the frames.
-        share: Of the patches that the bank keeps, above 0 and at most 1.
-        dims: Channels to which more are averaged down.
-        seed: Of the random projection and the first vector of the bank.
-        block_rows: Vectors of the bank that are compared at a time.
-        threads: Of onnxruntime, here and in what is returned.
+        settings: Settings of the bank.
+        threads: Threads of onnxruntime, here and in the result.
         progress: Called with the number of images done since the last call.
 
     Raises:
-        PadimEdgeError: No image.
+        PadimEdgeError: There is no image.
     """
     from benchmarks.methods import patchcore_graphs
 
-    model, grid = patchcore_graphs.patches(network, size, dims)
+    model, grid = patchcore_graphs.patches(network, size, settings.dims)
     session = open_session(model.SerializeToString(), "cpu", threads=threads).session
     vectors: list[Float32] = []
     for batch in batches(frames, BATCH):
@@ -83,14 +89,15 @@ def fit(
         progress(len(batch))
     if not vectors:
         raise PadimEdgeError("there is no image to fit on; expected at least 1 good image")
-    bank = choose(vectors, share, seed)
-    name = f"patchcore-{100 * share:g}"
-    whole = patchcore_graphs.judge(model, bank, coreset.neighbours(bank, NEIGHBOURS), size, grid, block_rows=block_rows)
+    bank = choose(vectors, settings.share, settings.seed)
+    name = f"patchcore-{100 * settings.share:g}"
+    neighbours = coreset.neighbours(bank, NEIGHBOURS)
+    whole = patchcore_graphs.judge(model, bank, neighbours, size, grid, block_rows=settings.block_rows)
     return OneGraph(Parts(name, {name: whole}, notes=network.notes), threads)
 
 
 def choose(vectors: list[Float32], share: float, seed: int) -> Float32:
-    """`(M, D)`: the selected share of all vectors, which come in blocks `(n, D)`."""
+    """Select a share of all vectors, which come in blocks `(n, D)`: `(M, D)`."""
     starts = np.cumsum([0, *(len(each) for each in vectors)])
     total = int(starts[-1])
     count = max(1, int(total * share))

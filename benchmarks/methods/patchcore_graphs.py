@@ -11,7 +11,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from benchmarks.methods.features import Network, Normalise, bilinear, export, map_matrices, stage_sizes
+from benchmarks.methods.features import Network, bilinear, map_matrices, stage_sizes
+from benchmarks.networks import Normalise, export
 from padim_edge_artifact import names
 
 __all__ = ["PATCHES", "judge", "patches"]
@@ -39,7 +40,7 @@ class _Patches(nn.Module):
             self.register_buffer(f"weight{i}", torch.tensor(weight, dtype=torch.float32)[:, None])
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """`(N, H, W, 3)` uint8 -> `(N, D + 1, P)`: patches in columns, ones in the last row."""
+        """Compute `(N, D + 1, P)` of `(N, H, W, 3)` uint8: patches in columns, ones in the last row."""
         features = self.stages(self.normalise(image)).values()
         lifted = [
             torch.matmul(torch.matmul(self.get_buffer(f"lift{i}0"), each), self.get_buffer(f"lift{i}1"))
@@ -56,15 +57,15 @@ class _Patches(nn.Module):
 
 
 def _pool(cells: int) -> npt.NDArray[np.float64]:
-    """`(cells, cells)`: mean over three cells, those beyond the border being zero."""
+    """Return `(cells, cells)`: the mean over three cells, those beyond the border being zero."""
     return np.asarray((np.abs(np.subtract.outer(np.arange(cells), np.arange(cells))) <= 1) / 3)
 
 
 def _taps(channels: int, dims: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
-    """Adaptive average pooling of the channels as a sum of selections: (indices, weights), `(dims,)` each.
+    """Write adaptive average pooling of the channels as a sum of selections: (indices, weights), `(dims,)` each.
 
     Output i is the mean of the inputs from floor(i c / d) to ceil((i + 1) c / d), which is PyTorch's definition.
-    Nothing where there are no more than `dims` channels: repeating some of them would add time and no information.
+    The list is empty where there are at most `dims` channels: repeating some would add time and no information.
     """
     if channels <= dims:
         return []
@@ -75,7 +76,7 @@ def _taps(channels: int, dims: int) -> list[tuple[npt.NDArray[np.int64], npt.NDA
 
 
 def patches(network: Network, size: tuple[int, int], dims: int) -> tuple[onnx.ModelProto, tuple[int, int]]:
-    """The graph from images of `size` (H, W) to `patches`, and their grid (h, w)."""
+    """Export the graph from images of `size` (H, W) to `patches`; return it and the patches' grid (h, w)."""
     stages = network.stages(_LAYERS)
     sizes = stage_sizes(stages, size)
     return export(_Patches(stages, sizes, dims), size, [PATCHES]), sizes[0][1:]
@@ -102,12 +103,12 @@ def judge(
     m*.
 
     Args:
-        model: See `patches`.
+        model: Graph of `patches`.
         bank: `(M, D)` float32.
-        neighbours: `(M, b)`, see `coreset.neighbours`.
-        size: (H, W).
-        grid: (h, w).
-        block_rows: Of the bank, at a time.
+        neighbours: `(M, b)` indices of `coreset.neighbours`.
+        size: (H, W) of the image.
+        grid: (h, w) of the patches.
+        block_rows: Number of vectors of the bank that are compared at a time.
     """
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
@@ -179,7 +180,7 @@ def judge(
 
 
 def _blocks(bank: npt.NDArray[np.float32], most: int) -> list[npt.NDArray[np.float32]]:
-    """[-2 m, |m|^2] in blocks of equal height, at most `most`; the last vector is repeated to fill the last block."""
+    """Return [-2 m, |m|^2] in blocks of equal height, at most `most`; copies of the last vector fill the last block."""
     whole = np.hstack([-2 * bank, np.einsum("md,md->m", bank, bank)[:, None]])
     count = -(-len(bank) // most)
     rows = -(-len(bank) // count)

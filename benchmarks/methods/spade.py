@@ -13,13 +13,10 @@ in: nearest upsampling, as in our PaDiM. So squared distances are sums over the 
 
 where b2 and b3 are the cells that b lies in. Every stage's distances are computed once, at that stage's own resolution,
 and the minimum shrinks the grid by four before each sum. This is exact, and far less work than the product of the
-concatenated vectors: 72 of 441 Gflop for ResNet-18 at 224. Measured on two cores, batch 1, K = 50, products in
-onnxruntime (numpy's and torch's were slower here): ResNet-18 0.27 s against 1.0 s, Wide ResNet-50-2 0.74 s against
-4.0 s.
+concatenated vectors: 72 of 441 Gflop for ResNet-18 at 224. onnxruntime computes the products.
 
-Bounds could skip more, exactly: with the final minimum known beforehand, 0.1 % (a good bottle) to 2 % (a broken one)
-of the pairs of middle cells would have to be looked into on the finest grid. That is not done: time would depend on
-what is in the image, and what random weights take would say nothing about real ones.
+Bounds could skip most pairs of middle cells, exactly. That is not done: the time would depend on the image, and the
+time with random weights would say nothing about real ones.
 
 Choices: all distances are Euclidean and not squared, as in the known re-implementation; upsampling of the map is
 bilinear; the pooled feature is that of the last stage with weights, which is layer4 as published only where the weights
@@ -45,17 +42,17 @@ if TYPE_CHECKING:
 __all__ = ["BLOCK_BYTES", "NEAREST", "Spade", "fit"]
 
 NEAREST = 50
-"""K, good images that an image is compared with; all of them where there are fewer. The paper's value."""
+"""K, number of good images that an image is compared with; all of them where there are fewer. The paper's value."""
 
 BLOCK_BYTES = 3_000_000
-"""Of the distances that are held at a time; it stays in the caches. At least one coarsest cell is taken."""
+"""Bytes of distances that are held at a time; they stay in the caches. At least one coarsest cell is taken."""
 
 PYRAMID = ["fine", "middle", "coarse", "norm", "pooled"]
-"""Outputs of the network's graph; see `benchmarks.methods.spade_graphs`."""
+"""Outputs of the network's graph in `benchmarks.methods.spade_graphs`."""
 
 
 class Spade:
-    """SPADE, fitted."""
+    """A fitted SPADE."""
 
     def __init__(self, parts: Parts, threads: int | None = None, *, block_bytes: int = BLOCK_BYTES) -> None:
         self.parts = parts
@@ -67,23 +64,23 @@ class Spade:
 
     @property
     def bytes(self) -> int:
-        """Of the bank, which grows with the good images, and the network."""
+        """Bytes of the bank, which grows with the good images, and of the network."""
         return self.parts.size
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """See `Fitted`."""
+        """Departures from the paper, in sentences."""
         return self.parts.notes
 
     def __call__(self, frames: Frame) -> tuple[Float32, Float32]:
-        """`(N, H, W, 3)` uint8 -> scores `(N,)`, maps `(N, H, W)`."""
+        """Judge `(N, H, W, 3)` uint8: scores `(N,)`, maps `(N, H, W)`."""
         bank = self.parts.arrays
         found = [self.compare(frame) for frame in frames]
         maps = [bank["rows"] @ distances @ bank["columns"].T for _, distances in found]
         return np.array([score for score, _ in found], np.float32), np.stack(maps)
 
     def compare(self, frame: Frame) -> tuple[float, Float32]:
-        """`(H, W, 3)` uint8 -> the score, and each position's distance `(h, w)` to the nearest one of the gallery."""
+        """Compute the score of `(H, W, 3)` uint8, and the distance `(h, w)` of each position to the gallery's nearest."""
         outputs = self._network.run(PYRAMID, {names.IMAGE: frame[None]})
         fine, middle, coarse, norm, pooled = (each[0] for each in outputs)
         bank = self.parts.arrays
@@ -109,12 +106,12 @@ class Spade:
         )
 
     def save(self, folder: Path) -> None:
-        """See `Fitted`."""
+        """Write everything that `methods.load` needs."""
         write(self.parts, folder)
 
 
 def _in_rows(values: Float32, h: int, w: int) -> Float32:
-    """`(cells, 16)` by cells, cells in cells, positions in them -> `(h, w)`."""
+    """Bring `(cells, 16)`, by cells, cells in cells and positions in them, into rows `(h, w)`."""
     nested = values.reshape(h // 4, w // 4, 2, 2, 2, 2)
     return nested.transpose(0, 2, 4, 1, 3, 5).reshape(h, w)
 
@@ -131,13 +128,13 @@ def fit(
 
     Args:
         frames: `(H, W, 3)` uint8 each.
-        network: Whose layer1..layer3 make the pyramid and whose last stage is pooled.
+        network: Network with layer1 to layer3 for the pyramid; its last stage is pooled.
         size: (H, W) of the frames.
-        threads: Of onnxruntime, here and in what is returned.
+        threads: Threads of onnxruntime, here and in the result.
         progress: Called with the number of images done since the last call.
 
     Raises:
-        PadimEdgeError: No image, or a size at which the stages' grids are not halves of each other.
+        PadimEdgeError: There is no image, or the stages' grids at this size are not halves of each other.
     """
     from benchmarks.methods import spade_graphs
     from benchmarks.methods.features import map_matrices
@@ -165,7 +162,7 @@ def fit(
 
 
 def _columns(outputs: dict[str, Float32]) -> dict[str, Float32]:
-    """Features in the order of queries -> the bank, in the order of minima, ready for the products.
+    """Bring features from the order of queries into the order of minima, ready for the products.
 
     A bank holds -2 b, so that the product with a is -2 a'b; the squared norms of all three stages' vectors ride in the
     last row of the finest one, where the query has a one. Columns are ordered (position in its middle cell, middle cell

@@ -8,7 +8,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from benchmarks.methods.features import Network, Normalise, export, stage_sizes
+from benchmarks.methods.features import Network, stage_sizes
+from benchmarks.networks import Normalise, export
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_model.graph import IR_VERSION, OPSET
 
@@ -18,7 +19,7 @@ _LAYERS = ("layer1", "layer2", "layer3")
 
 
 class _Pyramid(nn.Module):
-    """All features, position by position, in nested order: coarse cell, middle cell in it, fine position in that."""
+    """Features of all positions in nested order: coarse cell, middle cell in it, fine position in that."""
 
     def __init__(self, stages: nn.Module, sizes: list[tuple[int, int, int]]) -> None:
         super().__init__()
@@ -27,7 +28,7 @@ class _Pyramid(nn.Module):
         self.sizes = sizes
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """`(N, H, W, 3)` uint8 -> fine, middle, coarse, norm, pooled.
+        """Compute fine, middle, coarse, norm and pooled of `(N, H, W, 3)` uint8.
 
         With c cells of the coarsest grid: fine `(N, 16 c, C1 + 1)`, the last channel being one; middle `(N, 4 c, C2)`;
         coarse `(N, c, C3)`; norm `(N, 16 c)`, the squared norms of the concatenated vectors; pooled `(N, C)`.
@@ -46,7 +47,7 @@ class _Pyramid(nn.Module):
 
 
 def pyramid(network: Network, size: tuple[int, int]) -> tuple[bytes, tuple[int, int]]:
-    """The graph from images of `size` (H, W) to `spade.PYRAMID`, and the finest grid (h, w).
+    """Export the graph from images of `size` (H, W) to `spade.PYRAMID`; return it and the finest grid (h, w).
 
     Raises:
         PadimEdgeError: The stages' grids are not halves of each other.
@@ -62,14 +63,13 @@ def pyramid(network: Network, size: tuple[int, int]) -> tuple[bytes, tuple[int, 
 
 
 def distances(middle_cells: int) -> bytes:
-    """The graph that compares p coarse cells of an image with one good image of `middle_cells` = 4 c.
+    """Write the graph that compares p coarse cells of an image with one good image of `middle_cells` = 4 c.
 
     Inputs: `fine` (16 p, C1 + 1), `middle` (4 p, C2), `coarse` (p, C3) of the image; `bank_fine` (C1 + 1, 16 c),
     `bank_middle` (C2, 4 c), `bank_coarse` (C3, c) as in `spade.fit`. Output: (p, 16), for each position the least
     squared distance less the squared norm of its own vector.
 
-    `Split` and `Min` take the minimum over slices faster than `ReduceMin` does over an axis (measured: 1.4 times on the
-    whole, on the finest grid).
+    On the finest grid, `Split` and `Min` take the minimum over slices, which is faster than `ReduceMin` over an axis.
     """
     cells = middle_cells // 4
     shapes = {"groups": [-1, 4, middle_cells], "halves": [-1, 4, cells], "blocks": [-1, 16, cells]}

@@ -22,14 +22,15 @@ from torch import nn
 from torchvision.models import resnet18
 from torchvision.transforms import v2
 
-from benchmarks.methods.features import Normalise, export, map_matrices
+from benchmarks.methods.features import map_matrices
 from benchmarks.methods.parts import Frame, OneGraph, Parts
+from benchmarks.networks import Normalise, export
 from padim_edge_artifact import PadimEdgeError, names
 
 __all__ = ["LATENT", "fit"]
 
 LATENT = 128
-"""Channels of the latent, on a grid of 1/32 of the image."""
+"""Number of channels of the latent, whose grid is 1/32 of the image."""
 
 _RATE, _BATCH = 1e-4, 32
 _TURN, _RESIZED, _CUT = 2.0, 292 / 256, 282 / 256
@@ -59,7 +60,7 @@ class _Up(nn.Module):
         self.shortcut = nn.Sequential(nn.Identity() if same else narrow, lift)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`(N, inputs, h, w)` -> `(N, outputs, factor h, factor w)`."""
+        """Map `(N, inputs, h, w)` to `(N, outputs, factor h, factor w)`."""
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
@@ -80,7 +81,7 @@ class _Vae(nn.Module):
         self.decoder = nn.Sequential(*blocks)
 
     def loss(self, image: torch.Tensor) -> torch.Tensor:
-        """The negative evidence lower bound of images `(N, H, W, 3)` uint8, in nats an image."""
+        """Compute the negative evidence lower bound of images `(N, H, W, 3)` uint8, in nats per image."""
         features = self.encoder(self.normalise(image))
         mean, log_variance = self.mean(features), self.log_variance(features).clamp(-20, 10)
         drawn = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
@@ -90,7 +91,7 @@ class _Vae(nn.Module):
 
 
 class _Judge(nn.Module):
-    """From images to scores and maps. The latent is its mean, so what tells its variance is cut away."""
+    """Network from images to scores and maps. The latent is its mean, so the variance's branch is cut away."""
 
     def __init__(self, network: _Vae, size: tuple[int, int]) -> None:
         super().__init__()
@@ -100,7 +101,7 @@ class _Judge(nn.Module):
         self.register_buffer("columns", torch.tensor(columns.T))
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(N, H, W, 3)` uint8 -> `(N,)`, `(N, H, W)`."""
+        """Judge `(N, H, W, 3)` uint8: scores `(N,)`, maps `(N, H, W)`."""
         net = self.network
         found = net.decoder(net.mean(net.encoder(net.normalise(image))))
         error = (found - image.float().permute(0, 3, 1, 2) / 255).abs().mean(1)
@@ -123,12 +124,12 @@ def fit(
         frames: `(H, W, 3)` uint8 each; all are held in memory. Not touched where there are no steps.
         size: (H, W) of the frames, multiples of 32.
         steps: Batches of 32 to train on; with 0, the network stays as it was drawn. The paper's training has 31 250.
-        seed: Of the first weights and of the augmentation.
-        threads: Of onnxruntime in what is returned.
+        seed: Random seed of the first weights and of the augmentation.
+        threads: Threads of onnxruntime in the result.
         progress: Called with the number of steps done since the last call.
 
     Raises:
-        PadimEdgeError: Another size, or steps without images.
+        PadimEdgeError: The size is another one, or there are steps without images.
     """
     if size[0] % 32 or size[1] % 32:
         raise PadimEdgeError(f"frames are {size[0]}x{size[1]}, expected multiples of 32 pixels; choose another size")

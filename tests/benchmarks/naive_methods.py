@@ -14,11 +14,8 @@ def stages(network: Network, frames: np.ndarray, layers: tuple[str, ...]) -> lis
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     normalised = ((frames / 255 - mean) / std).transpose(0, 3, 1, 2)
     module = network.stages(layers).double()
-    try:
-        with torch.inference_mode():
-            return [each.numpy() for each in module(torch.from_numpy(normalised)).values()]
-    finally:
-        module.float()
+    with torch.inference_mode():
+        return [each.numpy() for each in module(torch.from_numpy(normalised)).values()]
 
 
 def smooth(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

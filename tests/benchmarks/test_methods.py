@@ -14,11 +14,15 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from safetensors.torch import load_file
 
 from benchmarks import methods
 from benchmarks.methods import coreset, features, patchcore, patchcore_graphs, spade, vae
 from benchmarks.methods.parts import OneGraph
+from benchmarks.networks import weights_for
 from padim_edge_artifact import PadimEdgeError, names
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SIZE = (64, 96)
@@ -50,7 +54,7 @@ GOOD_FRAMES, TEST_FRAMES = draw(0, GOOD), draw(1, 2)
 
 @pytest.fixture(scope="module")
 def network() -> features.Network:
-    return features.load("builtin")
+    return features.load("builtin", None, ROOT)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,9 @@ def fitted_spade(network: features.Network) -> spade.Spade:
 
 @pytest.fixture(scope="module")
 def fitted_patchcore(network: features.Network) -> OneGraph:
-    return patchcore.fit(iter(GOOD_FRAMES), network, SIZE, share=0.1, block_rows=BLOCK_ROWS, threads=1)
+    return patchcore.fit(
+        iter(GOOD_FRAMES), network, SIZE, patchcore.Settings(share=0.1, block_rows=BLOCK_ROWS), threads=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +74,7 @@ def fitted_vae() -> OneGraph:
     return vae.fit([], SIZE, threads=1)
 
 
-@pytest.fixture(params=["spade", "patchcore", pytest.param("vae", marks=pytest.mark.slow)])
+@pytest.fixture(params=["spade", "patchcore", "vae"])
 def fitted(request: pytest.FixtureRequest) -> methods.Fitted:
     found: methods.Fitted = request.getfixturevalue(f"fitted_{request.param}")
     return found
@@ -124,7 +130,7 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(network: features.Network,
     with pytest.raises(PadimEdgeError, match="choose one of spade, patchcore-1"):
         methods.fit("padim", GOOD_FRAMES, network, SIZE)
     with pytest.raises(PadimEdgeError, match="choose one of resnet18"):
-        features.load("resnet50")
+        features.load("resnet34", None, tmp_path)
     with pytest.raises(PadimEdgeError, match="multiples of 16"):
         methods.fit("spade", GOOD_FRAMES, network, (72, 64))
     with pytest.raises(PadimEdgeError, match="multiples of 32"):
@@ -136,30 +142,35 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(network: features.Network,
 # Networks
 
 
-def test_random_networks_are_settled_and_repeatable() -> None:
+def test_random_networks_are_settled_and_repeatable(tmp_path: Path) -> None:
     """Values far from 1 may become infinite or denormal, and denormal numbers take far longer."""
     state = torch.random.get_rng_state()
-    first, second = (features.load("resnet18", seed=3) for _ in range(2))
+    first = features.load("resnet18", None, tmp_path, seed=3)
+    stages = first.stages(first.layers)
+    again = features.load("resnet18", None, tmp_path, seed=3).stages(first.layers)
     assert torch.equal(state, torch.random.get_rng_state())
+    assert first.layers == ("layer1", "layer2", "layer3", "layer4")
     assert "random weights" in first.notes[0]
-    assert not first.module.training
-    for one, other in zip(first.module.parameters(), second.module.parameters(), strict=True):
+    assert not stages.training
+    for one, other in zip(stages.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, other)
     with torch.inference_mode():
-        for each in first.stages(first.layers)(torch.randn(2, 3, 64, 64)).values():
+        for each in stages(torch.randn(2, 3, 64, 64)).values():
             assert 0.1 < float(each.std()) < 10
 
 
 def test_weights_may_end_after_layer3_but_not_before(tmp_path: Path) -> None:
-    whole = features.load("resnet18").module.state_dict()
+    whole = load_file(weights_for("resnet18", None, tmp_path))
     trunk = {key: value for key, value in whole.items() if not key.startswith(("layer4", "fc"))}
     torch.save(trunk, tmp_path / "trunk.pth")
     torch.save({key: value for key, value in trunk.items() if "layer2" not in key}, tmp_path / "hole.pth")
-    found = features.load("resnet18", tmp_path / "trunk.pth")
+    found = features.load("resnet18", tmp_path / "trunk.pth", tmp_path)
     assert found.layers == ("layer1", "layer2", "layer3")
-    assert torch.equal(found.module.get_parameter("layer3.0.conv1.weight"), trunk["layer3.0.conv1.weight"])
-    with pytest.raises(PadimEdgeError, match="more are missing"):
-        features.load("resnet18", tmp_path / "hole.pth")
+    assert not found.notes
+    own = found.stages(found.layers).get_parameter("layer3.0.conv1.weight")
+    assert torch.equal(own, trunk["layer3.0.conv1.weight"])
+    with pytest.raises(PadimEdgeError, match=r"layer2.* missing"):
+        features.load("resnet18", tmp_path / "hole.pth", tmp_path)
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(28, 14), (224, 28), (7, 5), (5, 7), (6, 1)])
@@ -269,7 +280,7 @@ def test_patchcores_blocks_change_nothing_and_bound_the_memory(
     bank, heights = bank_of(fitted_patchcore)
     assert len(bank) > 2 * BLOCK_ROWS
     assert max(heights) <= BLOCK_ROWS
-    whole = patchcore.fit(GOOD_FRAMES, network, SIZE, share=0.1, threads=1)
+    whole = patchcore.fit(GOOD_FRAMES, network, SIZE, patchcore.Settings(share=0.1), threads=1)
     assert len(bank_of(whole)[1]) == 1
     for found, expected in zip(fitted_patchcore(TEST_FRAMES), whole(TEST_FRAMES), strict=True):
         close(found, expected, ROUNDING)
@@ -338,15 +349,13 @@ def test_the_selection_never_holds_a_matrix_larger_than_its_bound(monkeypatch: p
     assert peak < 4 * limit + 120 * len(bank)
 
 
-# VAE: the export of two ResNets takes seconds
+# VAE
 
 
-@pytest.mark.slow
 def test_vae_says_that_it_is_good_for_time_only(fitted_vae: OneGraph) -> None:
     assert fitted_vae.notes == ("untrained: time only",)
 
 
-@pytest.mark.slow
 def test_vaes_map_is_the_smoothed_error_and_its_score_the_largest_of_it(fitted_vae: OneGraph) -> None:
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
@@ -360,7 +369,6 @@ def test_vaes_map_is_the_smoothed_error_and_its_score_the_largest_of_it(fitted_v
     np.testing.assert_array_equal(scores, maps.max((1, 2)))
 
 
-@pytest.mark.slow
 def test_vae_learns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vae, "_BATCH", 2)
     monkeypatch.setattr(vae, "_RATE", 1e-3)
