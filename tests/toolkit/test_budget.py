@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
 from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
+from small_models import dataset, exported, rounded_to_nearest, weave
 
 from padim_edge import budget, plan
-from padim_edge.build import build
-from padim_edge.datasets import Dataset, from_sample
-from padim_edge.presets import PRESETS, choose, parse_size
-from padim_edge_artifact import PadimEdgeError, Preprocessing
-from padim_edge_export import backbones, embedding
+from padim_edge.fitted import Fitted, fit_dataset
+from padim_edge.presets import parse_bytes, preset
+from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact.method import Precision
 from padim_edge_model.graph import EmbeddingGraph
-from padim_edge_model.precision import Precision
+from padim_edge_runtime.progress import SILENT
 
-SMALL = dataclasses.replace(PRESETS["edge"], preprocessing=Preprocessing((96, 96)), dims=24)
-
-
-@pytest.fixture(scope="module")
-def trunk() -> backbones.Trunk:
-    return backbones.load("builtin")
+COUNT = 40
+SMALL = preset("edge", backbone="builtin", size=96, dims=24)
 
 
 @pytest.fixture(scope="module")
-def graph(trunk: backbones.Trunk) -> EmbeddingGraph:
-    shares = SMALL.shares
-    return embedding.build(trunk, (96, 96), kind="random", dims=24, seed=0, pooling=3, shares=shares)
+def graph() -> EmbeddingGraph:
+    return exported(SMALL)
 
 
-@pytest.fixture(scope="module")
-def images() -> Dataset:
-    dataset = from_sample("weave", test=False)
-    return dataclasses.replace(dataset, good=dataset.good[:40])
+@cache
+def fitted(numbers: Precision) -> Fitted:
+    """The fit that all forms of the Gaussians share; how int8 weights are rounded does not change a size."""
+    method = preset("edge", backbone="builtin", size=96, dims=24, precision=numbers)
+    with rounded_to_nearest():
+        return fit_dataset(dataset(weave(COUNT)), method, feedback=SILENT)
 
 
 @pytest.mark.parametrize(
@@ -47,15 +44,15 @@ def images() -> Dataset:
 def test_sizes_are_read_as_people_write_them(text: str, size: int | None) -> None:
     if size is None:
         with pytest.raises(PadimEdgeError, match="expected a size such as 20MB"):
-            parse_size(text)
+            parse_bytes(text)
     else:
-        assert parse_size(text) == size
+        assert parse_bytes(text) == size
 
 
 @given(st.text(max_size=8).filter(lambda text: not text.strip()[:1].isdecimal()))
 def test_what_is_no_size_is_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(PadimEdgeError, match="expected a size"):
-        parse_size(text)
+        parse_bytes(text)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +69,11 @@ def test_what_is_no_size_is_refused_in_one_sentence(text: str) -> None:
     ids=str,
 )
 def test_the_estimate_is_an_upper_bound_and_a_close_one(
-    precision: Precision, graph: EmbeddingGraph, trunk: backbones.Trunk, images: Dataset, tmp_path: Path
+    precision: Precision, graph: EmbeddingGraph, tmp_path: Path
 ) -> None:
-    built = build(images, tmp_path / "m.onnx", SMALL, trunk, precision=precision)
-    estimated = plan.model_bytes(graph, precision, len(images.good))
-    assert built.bytes <= estimated <= built.bytes + plan._REST + 0.2 * built.bytes
+    model = fitted(precision.numbers).export(tmp_path / "m.onnx", precision=precision, progress=False)
+    estimated = plan.model_bytes(graph, precision, COUNT)
+    assert model.bytes <= estimated <= model.bytes + plan._REST + 0.2 * model.bytes
 
 
 def test_candidates_go_from_exact_to_variances_alone(graph: EmbeddingGraph) -> None:
@@ -89,15 +86,14 @@ def test_candidates_go_from_exact_to_variances_alone(graph: EmbeddingGraph) -> N
     assert all(each.rank is None or each.rank < 5 for each in (c.precision for c in budget.candidates(graph, 5, "cpu")))
 
 
-@pytest.mark.slow
-def test_what_is_chosen_fits_and_nothing_more_accurate_does(graph: EmbeddingGraph, trunk: backbones.Trunk) -> None:
-    all_forms = list(budget.candidates(graph, 40, "cpu"))
+def test_what_is_chosen_fits_and_nothing_more_accurate_does(graph: EmbeddingGraph) -> None:
+    all_forms = list(budget.candidates(graph, COUNT, "cpu"))
     for form in all_forms:
-        chosen = budget.choose(form.bytes, SMALL, trunk, 40)
+        chosen = budget.choose(form.bytes, SMALL, "auto", COUNT)
         first = next(each for each in all_forms if each.bytes <= form.bytes)
         assert chosen == first.precision
     with pytest.raises(PadimEdgeError, match="the smallest form"):
-        budget.choose(min(each.bytes for each in all_forms) - 1, SMALL, trunk, 40)
+        budget.choose(min(each.bytes for each in all_forms) - 1, SMALL, "auto", COUNT)
 
 
 def test_the_command_keeps_the_budget_and_says_what_it_cost(tmp_path: Path) -> None:
@@ -130,10 +126,3 @@ def test_impossible_numbers_are_refused(options: tuple[object, ...], sentence: s
     common = ("export", "--class", "weave", "--size", 96, "--dims", 24, "--output", tmp_path / "m.onnx")
     assert sentence in run(*common, *options, code=1)[1]
     assert not any(tmp_path.iterdir())
-
-
-def test_the_backbone_brings_its_own_number_of_dimensions() -> None:
-    assert choose("edge", dims=backbones.default_dims("wide_resnet50_2")).dims == 550
-    assert backbones.default_dims("resnet18") == 100
-    with pytest.raises(PadimEdgeError, match="there is no backbone"):
-        backbones.default_dims("resnet19")

@@ -17,7 +17,8 @@ from commands import run
 from PIL import Image
 
 from padim_edge import sample
-from padim_edge_artifact import kept, read_verified
+from padim_edge_artifact import read_verified
+from padim_edge_artifact.kept import read_kept
 from padim_edge_runtime.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +79,7 @@ def test_evaluate_says_what_it_found_to_people(model: Path, data: Path) -> None:
 def test_statistics_are_kept_on_request(data: Path, tmp_path: Path) -> None:
     where = ("--output", tmp_path / "b.onnx", "--keep-statistics", tmp_path / "b.npz")
     run("export", "--class", "bottle", "--data", data, "--backbone", "builtin", "--dims", 10, *where)
-    assert kept.load(tmp_path / "b.npz").statistics.count == 24
+    assert read_kept(tmp_path / "b.npz").statistics.count == 24
 
 
 def test_a_model_for_raw_frames_says_so_and_where_images_are_of_another_size(data: Path, tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_a_model_for_raw_frames_says_so_and_where_images_are_of_another_size(dat
 
 
 def test_few_images_work_and_are_warned_of(tmp_path: Path) -> None:
-    for count, warned in ((2, "too few to trust the threshold"), (24, "or more would find more")):
+    for count, warned in ((2, "too few to trust the threshold"), (24, "or more usually find more defects")):
         (folder := tmp_path / str(count)).mkdir()
         for i in range(count):
             Image.fromarray(sample.draw_good("weave", i, size=64)).save(folder / f"{i}.png")
@@ -144,7 +145,8 @@ def test_fewer_than_two_readable_images_are_an_error(readable: int, tmp_path: Pa
         (("export", "--class", "bottle", "--preset", "best"), "choose one of paper, edge, accurate"),
         (("export", "--class", "bottle", "--backbone", "vgg"), "choose one of resnet18, wide_resnet50_2, builtin"),
         (("export", "--class", "bottle", "--weights", "none.pth"), "there is no weights file none.pth"),
-        (("export", "--class", "bottle", "--dims", "0"), "--dims is 0, expected 1 to 448"),
+        (("export", "--class", "bottle", "--dims", "0"), "dims is 0, expected 1 or more dimensions"),
+        (("export", "--class", "bottle", "--dims", "449"), "--dims is 449, expected 1 to 448"),
         (("export", "--class", "bottle", "--output", "no/such/m.onnx"), "does not exist; make it"),
         (("export", "--class", "bottle", "--device", "cuda"), "the device 'cuda' is not in the installed onnxruntime"),
         (("export", "--class", "bottle", "--keep-statistics", "no/such/s.npz"), "does not exist; make it"),

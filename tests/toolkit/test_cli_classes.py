@@ -12,8 +12,7 @@ from commands import run
 from PIL import Image
 
 from padim_edge import sample
-from padim_edge.presets import choose
-from padim_edge_artifact import PadimEdgeError, read_verified
+from padim_edge_artifact import read_verified
 
 QUICK = ("--backbone", "builtin", "--dims", "10", "--size", "64")
 
@@ -124,13 +123,3 @@ def test_wrong_words_get_one_sentence(
     _, stderr = run(*arguments, code=1)
     assert sentence in " ".join(stderr.split())
     assert not list(tmp_path.iterdir())
-
-
-def test_a_size_replaces_resize_and_crop() -> None:
-    assert choose("paper", size="256").preprocessing.size == (256, 256)
-    assert choose("paper", size="96x128").preprocessing.crop is None
-    assert choose("edge", size="448").sigma == 8.0
-    assert choose("edge", dims=50).dims == 50
-    for size in ("0", "31", "5000", "64x", "x64", "64x64x3", "-64"):
-        with pytest.raises(PadimEdgeError, match="expected 32 to 4096"):
-            choose("edge", size=size)

@@ -15,8 +15,9 @@ import pytest
 from commands import run
 
 from padim_edge import sample
-from padim_edge_artifact import kept, read_verified
-from padim_edge_artifact.kept import Kept
+from padim_edge_artifact import read_verified
+from padim_edge_artifact.kept import Kept, Progress, read_kept, write_kept
+from padim_edge_model.comparable import reference_of
 from padim_edge_runtime import Detector
 
 HOW = ("--class", "weave", "--backbone", "builtin", "--size", "64", "--dims", "20")
@@ -65,10 +66,10 @@ def test_statistics_of_machines_that_never_meet_merge_to_the_whole(data: Path, w
         "bytes": (tmp_path / "c.npz").stat().st_size,
         "images": 45,
     }
-    assert away(kept.load(tmp_path / "c.npz"), kept.load(whole)) < 1e-6
+    assert away(read_kept(tmp_path / "c.npz"), read_kept(whole)) < 1e-6
     stdout, _ = run("merge", tmp_path / "b.npz", tmp_path / "a.npz", "--output", tmp_path / "d.npz")
     assert "45 good images from 2 files" in stdout
-    assert away(kept.load(tmp_path / "d.npz"), kept.load(tmp_path / "c.npz")) < 1e-12
+    assert away(read_kept(tmp_path / "d.npz"), read_kept(tmp_path / "c.npz")) < 1e-12
 
 
 def test_a_model_comes_from_statistics(data: Path, whole: Path, tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_a_model_comes_from_statistics(data: Path, whole: Path, tmp_path: Path) 
     assert built.digests.model == made.digests.model
     assert Detector.load(tmp_path / "made.onnx", "cpu").self_test().passed
     run("export", "--data", data, "--statistics", whole, "--rank", 5, "--output", tmp_path / "ranked.onnx")
-    assert read_verified(tmp_path / "ranked.onnx").rank == 5
+    assert read_verified(tmp_path / "ranked.onnx").precision.rank == 5
 
 
 def test_fit_says_what_it_wrote_and_leaves_no_checkpoint(data: Path, tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_fit_says_what_it_wrote_and_leaves_no_checkpoint(data: Path, tmp_path: P
 
 def test_principal_components_are_fitted_and_shipped(data: Path, tmp_path: Path) -> None:
     run("export", "--data", data, *HOW, "--reduction", "pca", "--output", tmp_path / "m.onnx")
-    assert read_verified(tmp_path / "m.onnx").reduction.kind == "pca"
+    assert read_verified(tmp_path / "m.onnx").method.reduction == "pca"
     assert Detector.load(tmp_path / "m.onnx", "cpu").self_test().passed
 
 
@@ -119,9 +120,9 @@ def test_bad_options_are_one_sentence(
     for name in ("a.npz", "copy.npz"):
         (tmp_path / name).write_bytes(whole.read_bytes())
     if "half.npz" in command:
-        found = kept.load(whole)
-        half = Kept(found.recipe, found.graph, found.statistics, found.seen, kept.Progress(3, "x"))
-        kept.save(tmp_path / "half.npz", half)
+        found = read_kept(whole)
+        half = Kept(found.recipe, found.graph, found.statistics, found.seen, Progress(3, "x"))
+        write_kept(tmp_path / "half.npz", half)
     _, stderr = run(*command, code=1)
     assert sentence in stderr
     assert not (tmp_path / "b.npz").exists()
@@ -129,7 +130,7 @@ def test_bad_options_are_one_sentence(
 
 def torchrun(*arguments: object) -> list[str]:
     """Two processes on this machine."""
-    two = ("--standalone", "--nproc-per-node", "2", "-m", "padim_edge.fit")
+    two = ("--standalone", "--nproc-per-node", "2", "-m", "padim_edge", "fit")
     return [sys.executable, "-m", "torch.distributed.run", *two, *map(str, arguments)]
 
 
@@ -141,10 +142,10 @@ def test_two_ranks_give_what_one_process_gives(data: Path, whole: Path, tmp_path
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["images"], told["ranks"]) == (45, 2)
-    two, one = kept.load(path), kept.load(whole)
+    two, one = read_kept(path), read_kept(whole)
     assert two.same == one.same
     assert away(two, one) < 1e-6
-    assert two.seen.reference() == one.seen.reference()
+    assert reference_of(two.seen) == reference_of(one.seen)
     assert [each.name for each in tmp_path.iterdir()] == ["two.npz"]
 
 
@@ -166,7 +167,7 @@ def test_a_killed_rank_is_told_and_leaves_no_file_and_resume_goes_on(data: Path,
     assert not [each for each in tmp_path.iterdir() if each.name.endswith(".tmp")]
     done = subprocess.run([*asked, "--resume"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert away(kept.load(path), kept.load(whole)) < 1e-6
+    assert away(read_kept(path), read_kept(whole)) < 1e-6
 
 
 def _stalling(folder: Path) -> Path:
@@ -176,7 +177,7 @@ def _stalling(folder: Path) -> Path:
         f"""
 import os, time
 if os.environ.get("RANK") == "1" and os.environ.get("PADIM_EDGE_TEST_STALL"):
-    import padim_edge_runtime.image_files as images
+    from padim_edge_runtime import image_files
     def stall(*_):
         with open({str(folder / "stalled.tmp")!r}, "w") as file:
             file.write(str(os.getpid()))

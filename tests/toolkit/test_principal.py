@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
-from small_models import dataset, judged, small, trunk_of, weave
+from small_models import dataset, export_model, judged, small, trunk_of, weave
 
-from padim_edge import principal
-from padim_edge.build import build
-from padim_edge.presets import Preset
+from padim_edge.network import all_channels
+from padim_edge.principal import principal_components
 from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact.method import Method
 from padim_edge_export import reduction
 from padim_edge_runtime import Detector, image_files
 
@@ -21,23 +21,23 @@ GOOD = weave(14)
 TRUNK = trunk_of("builtin")
 
 
-def frames(images: list, preset: Preset) -> np.ndarray:
-    return np.stack([image_files.prepare(each, preset.preprocessing) for each in images])
+def frames(images: list, method: Method) -> np.ndarray:
+    return np.stack([image_files.prepare(each, method.preprocessing) for each in images])
 
 
-def all_vectors(images: list, preset: Preset) -> np.ndarray:
+def all_vectors(images: list, method: Method) -> np.ndarray:
     """`(N, C, h, w)` of the reference, nothing reduced and nothing pooled."""
     whole = np.eye(sum(TRUNK.description.channels))
-    return reference.embedding(TRUNK, frames(images, preset), whole, 1)
+    return reference.embedding(TRUNK, frames(images, method), whole, 1)
 
 
 @pytest.mark.parametrize("name", ["paper", "edge", "accurate"])
 def test_the_components_are_those_of_all_patches_at_once(name: str) -> None:
-    preset = small(name)
-    recorded, stages = principal.draw(TRUNK, preset, frames(GOOD, preset))
-    vectors = all_vectors(GOOD, preset).transpose(0, 2, 3, 1).reshape(-1, sum(TRUNK.description.channels))
+    method = small(name)
+    recorded, stages = principal_components(all_channels(method), method, frames(GOOD, method))
+    vectors = all_vectors(GOOD, method).transpose(0, 2, 3, 1).reshape(-1, sum(TRUNK.description.channels))
     covariance = np.cov(vectors, rowvar=False)
-    expected, wanted = reduction.principal(covariance, TRUNK.description.channels, preset.dims, preset.shares)
+    expected, wanted = reduction.principal(covariance, TRUNK.description.channels, method.dims, method.shares)
     assert recorded == expected
     for found, each in zip(stages, wanted, strict=True):
         # Directions of nearly equal variance may turn into each other; what is kept in all must agree.
@@ -53,21 +53,21 @@ def _own(covariance: np.ndarray, stages: tuple, stage: reduction.StageReduction)
 
 @pytest.mark.parametrize("name", ["paper", "edge", "accurate"])
 def test_what_ships_agrees_with_the_reference(name: str, tmp_path: Path) -> None:
-    preset = dataclasses.replace(small(name), reduction="pca")
-    _, stages = principal.draw(TRUNK, preset, frames(GOOD, preset))
-    matrix = reference.reduction_matrix(stages, TRUNK.description.channels, joint=preset.shares is None)
+    method = dataclasses.replace(small(name), reduction="pca")
+    _, stages = principal_components(all_channels(method), method, frames(GOOD, method))
+    matrix = reference.reduction_matrix(stages, TRUNK.description.channels, joint=method.shares is None)
 
     def embed(images: list) -> np.ndarray:
-        shape = frames(images, preset)
-        return reference.embedding(TRUNK, shape, matrix, preset.pooling, pool_patches=preset.pool_patches)
+        shape = frames(images, method)
+        return reference.embedding(TRUNK, shape, matrix, method.pooling, pool_patches=method.pool_patches)
 
-    expected = reference.distance(reference.fit(embed(GOOD), preset.ridge), embed(judged()))
-    built = build(dataset(GOOD), tmp_path / "m.onnx", preset, TRUNK)
-    found = Detector.load(built.model, "cpu")(frames(judged(), preset))
+    expected = reference.distance(reference.fit(embed(GOOD), method.ridge), embed(judged()))
+    model = export_model(dataset(GOOD), tmp_path / "m.onnx", method)
+    found = Detector.load(model.path, "cpu")(frames(judged(), method))
     np.testing.assert_allclose(found.patch_distance, expected, rtol=1e-3)
-    assert (built.metadata.reduction.kind, built.metadata.reduction.channels) == ("pca", None)
+    assert (model.metadata.method.reduction, model.metadata.reduction.channels) == ("pca", None)
 
 
 def test_without_images_there_are_no_components() -> None:
     with pytest.raises(PadimEdgeError, match="no readable image to take principal components of"):
-        principal.draw(TRUNK, small("edge"), [])
+        principal_components(all_channels(small("edge")), small("edge"), [])

@@ -8,11 +8,11 @@ import small_models
 
 from padim_edge.quantisation import in_precision
 from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact.method import Precision
 from padim_edge_export import rewrites
 from padim_edge_export.quantise import integers
 from padim_edge_export.quantise.integers import Range, probe
 from padim_edge_model.graph import EmbeddingGraph
-from padim_edge_model.precision import Precision
 from padim_edge_runtime.devices.providers import open_session
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
@@ -37,9 +37,9 @@ def away(graph: EmbeddingGraph, expected: list[np.ndarray]) -> float:
 def test_int8_is_nearer_than_without_its_preparations(preset: str, target: str) -> None:
     """Nearest weights and uneven channels, as before, are what it is compared with."""
     precision = Precision("int8", target)
-    graph = small_models.exported("resnet18", small_models.small(preset))
+    graph = small_models.exported(small_models.small(preset, "resnet18"))
     expected = parts_of(graph)
-    plain = small_models.exported("resnet18", small_models.small(preset))
+    plain = small_models.exported(small_models.small(preset, "resnet18"))
     rewrites.fold_scale(plain.model)
     model, outputs = probe(plain)
     session = open_session(model.SerializeToString(), "cpu").session
@@ -52,7 +52,7 @@ def test_int8_is_nearer_than_without_its_preparations(preset: str, target: str) 
 
 @pytest.mark.parametrize(("name", "allowed"), [("fp32", 1e-9), ("fp16", 1e-3)])
 def test_other_precisions_look_at_no_image(name: str, allowed: float) -> None:
-    graph = small_models.exported("builtin", small_models.small("edge"))
+    graph = small_models.exported(small_models.small("edge"))
     expected = parts_of(graph)
 
     def none() -> object:
@@ -62,7 +62,7 @@ def test_other_precisions_look_at_no_image(name: str, allowed: float) -> None:
     assert away(in_precision(graph, Precision(name), none(), "cpu"), expected) < allowed
 
 
-def test_int8_without_a_image_says_so() -> None:
-    graph = small_models.exported("builtin", small_models.small("edge"))
+def test_int8_without_an_image_says_so() -> None:
+    graph = small_models.exported(small_models.small("edge"))
     with pytest.raises(PadimEdgeError, match="none of the good images"):
         in_precision(graph, Precision("int8"), iter(()), "cpu")
