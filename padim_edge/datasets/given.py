@@ -31,9 +31,9 @@ _CHANNELS = ((), (1,), (3,))
 def from_images(images: Iterable[Given], class_name: str | None = None) -> Dataset:
     """Return a data set of these good images, in their order.
 
-    Everything but paths stays in memory, because a fit reads each image twice: H x W x 3 bytes for a colour image,
-    H x W for a grey one. 1000 colour images of 1920 x 1080 pixels take 6.2 GB. Paths cost no memory, since their files
-    are read when they are needed. Arrays in a list are not copied: do not change them before the export is done. Arrays
+    Everything but paths stays in memory, because a fit reads each image twice. A colour image takes H x W x 3 bytes, a
+    grey one H x W: 1000 colour images of 1920 x 1080 pixels take 6.2 GB. Paths cost no memory, since their files are
+    read when they are needed. Arrays in a list are not copied: do not change them before the export is done. Arrays
     from a generator are copied, because a camera may use its buffer again.
 
     Args:

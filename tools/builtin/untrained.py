@@ -2,9 +2,9 @@
 
     uv run python -m tools.builtin.untrained FILE.safetensors
 
-Convolutions are drawn from He's normal distribution. Then they are scaled one after another, to unit variance on
-procedural noise images, because the ridge of the presets is absolute and expects features of about that size. They are
-stored in float16, as in the file that ships.
+Convolutions are drawn from He's normal distribution. Then each is scaled to unit variance on noise images, one after
+another: the ridge of the presets is absolute and expects features of about that size. They are stored in float16, as in
+the file that ships.
 """
 
 from __future__ import annotations
