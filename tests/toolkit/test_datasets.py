@@ -54,14 +54,14 @@ def test_a_plain_folder_holds_good_images_whatever_their_ending(tmp_path: Path) 
 
 def test_the_sample_is_a_data_set(tmp_path: Path) -> None:
     drawn = datasets.from_sample("bottle")
-    sample.write(sample.images("bottle"), tmp_path)
+    sample.write(sample.images("bottle", train=2), tmp_path)
     written = datasets.from_folder(tmp_path, "bottle")
     assert [item.kind for item in drawn.test if item.kind != "good"] == [
         i.kind for i in written.test if i.kind != "good"
     ]
-    by_name = {Path(item.name).parts[-2:]: item for item in written.test}
-    for item in drawn.test[::9]:
-        same = by_name[Path(item.name).parts[-2:]]
+    by_name = {Path(item.name).parts[-3:]: item for item in (*written.good, *written.test)}
+    for item in (*drawn.good[:2], *drawn.test[::9]):
+        same = by_name[Path(item.name).parts[-3:]]
         np.testing.assert_array_equal(np.asarray(item.read().image), np.asarray(same.read().image))
         assert (item.mask is None) == (same.mask is None)
 
