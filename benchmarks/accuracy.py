@@ -1,8 +1,8 @@
-"""How well does each preset, precision and rival tell good from bad on real images, and what does the model weigh?
+"""How well does each preset, precision and rival tell good from anomalous on real images, and how large is the model?
 
-Builds every model as `padim-edge export` does and judges the test images as `padim-edge evaluate` does; rivals are
-fitted on the same frames and judged by the same code (`benchmarks.accuracy_rivals`). The autoencoder of
-`benchmarks.methods` is not among them unless it is asked for: it is untrained, so its accuracy means nothing.
+Every model is fitted, exported and evaluated as a user's model is. Rivals are fitted on the same frames and evaluated
+by the same code (`benchmarks.judging`). The autoencoder of `benchmarks.methods` is left out unless it is asked for: it
+is untrained, so its accuracy means nothing.
 """
 
 from __future__ import annotations
@@ -11,53 +11,54 @@ import argparse
 import dataclasses
 import os
 import re
-import shlex
 import sys
 import tempfile
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import accuracy_table, report
-from benchmarks.accuracy_table import Cost, Row, title
+from benchmarks.accuracy_table import Cost, Result, Row, title
 from benchmarks.rivals import Missing, reason
-from padim_edge import datasets
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_model.precision import TARGETS, Precision
+from padim_edge_artifact.method import TARGETS, Precision
 
 if TYPE_CHECKING:
     from padim_edge.datasets import Dataset
     from padim_edge.evaluation.evaluate import Evaluation
-    from padim_edge_export.backbones import Trunk
+    from padim_edge_artifact.method import Method
 
 REFERENCE = Precision()
-"""What every other precision is measured against."""
+"""Precision that all others are measured against."""
 
 RIVALS = ("spade", "patchcore-1", "patchcore-10", "anomalib")
+"""Rivals that are measured unless others are asked for."""
 
 PACKAGES = ("padim-edge", "numpy", "onnxruntime", "torch", "pillow", "scikit-learn")
 
 SMALLEST = 1e-6
-"""Scores below it are taken for it where something is divided by them, as in `padim_edge.evaluation.compare`."""
+"""Scores below this are replaced by it where something is divided by them, as in `padim_edge.compare`."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """One of ours to build."""
+    """One model of ours to build."""
 
     preset: str
+    """Name of the preset."""
     precision: Precision
+    """Number types and form of the Gaussians."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A row whose cost is not known yet, and the scores that it takes to know it."""
+    """A row before its losses are known, and the scores that they are computed from."""
 
     row: Row
+    """The row."""
     scores: tuple[float, ...]
-    """Of the test images, in the order of the data set."""
+    """Scores of the test images, in the order of the data set."""
 
 
 def main() -> None:
@@ -66,11 +67,12 @@ def main() -> None:
     options = parser.parse_args()
     _refuse_unknown(parser, options)
 
-    from padim_edge_export import backbones
+    from padim_edge import datasets
+    from padim_edge.network import exported
 
     environment = report.probe(PACKAGES, threads=None)
     report.print_header("accuracy on real images", environment)
-    trunk = backbones.load(options.backbone, options.weights)
+    description = exported(_method(options.backbone), options.weights).description
     models = models_of(options.preset, options.precision, options.also)
     rows: list[Row] = []
     left_out: dict[str, str] = {}
@@ -79,35 +81,40 @@ def main() -> None:
     weights = Path(options.weights) if options.backbone == "resnet18" and options.weights != "auto" else None
     for class_name in options.classes:
         dataset = datasets.from_folder(options.data, class_name)
-        rows += run(dataset, models, trunk, [int(seed) for seed in options.seeds], left_out)
+        rows += run(dataset, models, options, left_out)
         rows += run_rivals(dataset, options.methods, weights, left_out, versions)
     others = {name: number for name, number in versions.items() if name not in environment.versions}
     environment = dataclasses.replace(environment, versions={**environment.versions, **others})
-    # The targets were set for one backbone and one set of weights.
+    # The targets belong to one backbone and one set of weights.
     promised = options.backbone == "resnet18"
     targets = [target for row in rows for target in accuracy_table.targets_of(row)] if promised else []
     accuracy_table.show(rows, targets, left_out)
     settings = {
-        "command": command(),
+        "command": report.command("accuracy"),
         "backbone": options.backbone,
-        "weights": trunk.description.weights,
-        "weights_digest": trunk.description.weights_digest,
+        "weights": description.weights,
+        "weights_digest": description.weights_digest,
         "left_out": left_out,
     }
-    results = [dataclasses.asdict(row) for row in rows]
-    report.write_json(options.json, "accuracy", environment, settings, results, targets)
-    if options.markdown:
-        text = accuracy_table.markdown(environment, settings, rows, targets, _relative(options.plot, options.markdown))
-        options.markdown.write_text(text, encoding="utf-8")
-    if options.plot and rows:
+    result = Result(environment, settings, rows, targets)
+    accuracy_table.write(result, options.json)
+    write_pages(result, options.markdown, options.plot)
+
+
+def write_pages(result: Result, page: Path | None, plot: Path | None) -> None:
+    """Write the page and the figure of a result, where they are asked for."""
+    if page:
+        link = None if plot is None else Path(os.path.relpath(plot, page.parent)).as_posix()
+        page.write_text(accuracy_table.markdown(result, link), encoding="utf-8")
+    if plot and result.rows:
         from benchmarks import accuracy_plot
 
-        accuracy_plot.draw(rows, options.plot, options.backbone)
+        accuracy_plot.draw(result.rows, plot, result.settings["backbone"])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="the root of MVTec AD")
+    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="root of MVTec AD")
     parser.add_argument("--weights", metavar="FILE", default="auto", help="torchvision's unless given; rivals need it")
     parser.add_argument("--class", dest="classes", type=report.names, default=("bottle", "screw"))
     parser.add_argument("--preset", type=report.names, default=("paper", "edge", "accurate"), help="'' for none")
@@ -118,14 +125,14 @@ def _parser() -> argparse.ArgumentParser:
         help="NAME, NAME-TARGET, each also with :rank=N or :diagonal, comma-separated, for every preset",
     )
     parser.add_argument(
-        "--also", type=also, default="", metavar="PRESET/PRECISION,...", help="single models besides, as edge/int8"
+        "--also", type=also, default="", metavar="PRESET/PRECISION,...", help="further single models, such as edge/int8"
     )
     parser.add_argument("--methods", type=report.names, default=RIVALS, help="rivals, comma-separated, '' for none")
     parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--seeds", type=report.names, default=("0",), help="of our reduction, comma-separated")
+    parser.add_argument("--seeds", type=report.names, default=("0",), help="seeds of our reduction, comma-separated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a page for people")
-    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw accuracy against size; a PNG beside it")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw accuracy against size; PNG beside it")
     return parser
 
 
@@ -140,15 +147,15 @@ def _refuse_unknown(parser: argparse.ArgumentParser, options: argparse.Namespace
     if options.plot and options.plot.suffix != ".svg":
         parser.error(f"--plot is {options.plot}, expected a name that ends in .svg")
     for file in (options.json, options.markdown, options.plot):
-        if file and not file.parent.is_dir():  # told now, not after half an hour
+        if file and not file.parent.is_dir():  # said now, not after half an hour
             parser.error(f"there is no folder {file.parent}; make it or choose another one")
 
 
 def precision(word: str) -> Precision:
-    """`NAME`, `NAME-TARGET`, or either with `:rank=N` or `:diagonal` behind.
+    """Parse `NAME`, `NAME-TARGET`, or either with `:rank=N` or `:diagonal` behind.
 
     Raises:
-        argparse.ArgumentTypeError: Anything else; with the reason.
+        argparse.ArgumentTypeError: The word is anything else; the message is the reason.
     """
     numbers, *form = word.split(":")
     name, _, target = numbers.partition("-")
@@ -164,12 +171,12 @@ def precision(word: str) -> Precision:
 
 
 def precisions(text: str) -> tuple[Precision, ...]:
-    """Comma-separated words for `precision`."""
+    """Parse comma-separated words for `precision`."""
     return tuple(precision(word) for word in report.names(text))
 
 
 def also(text: str) -> tuple[Model, ...]:
-    """Comma-separated `PRESET/PRECISION`."""
+    """Parse comma-separated `PRESET/PRECISION`."""
     models = []
     for word in report.names(text):
         preset, slash, rest = word.partition("/")
@@ -180,54 +187,57 @@ def also(text: str) -> tuple[Model, ...]:
 
 
 def word_of(chosen: Precision) -> str:
-    """What `precision` reads as `chosen`, in its shortest form."""
+    """Return the shortest word that `precision` parses as `chosen`."""
     target = "" if chosen.target == REFERENCE.target else f"-{chosen.target}"
     form = ":diagonal" if chosen.diagonal else "" if chosen.rank is None else f":rank={chosen.rank}"
     return f"{chosen.name}{target}{form}"
 
 
 def models_of(presets: Iterable[str], chosen: Sequence[Precision], single: Sequence[Model]) -> list[Model]:
-    """Every preset in every precision, and single models behind the others of their preset; each once."""
+    """List every preset in every precision, and single models behind the others of their preset; each once."""
     grid = [Model(preset, each) for preset in presets for each in chosen]
     order = dict.fromkeys(model.preset for model in (*grid, *single))
     return list(dict.fromkeys(model for preset in order for model in (*grid, *single) if model.preset == preset))
 
 
-def run(
-    dataset: Dataset, models: Sequence[Model], trunk: Trunk, seeds: Sequence[int], left_out: dict[str, str]
-) -> list[Row]:
+def run(dataset: Dataset, models: Sequence[Model], options: argparse.Namespace, left_out: dict[str, str]) -> list[Row]:
     """Build and evaluate our models on one class; one that fails is left out with its reason."""
     judged = []
     for model in models:
-        for seed in seeds:
+        for seed in map(int, options.seeds):
             what = f"{model.preset} {word_of(model.precision)}, {dataset.class_name}, seed {seed}"
             print(what, file=sys.stderr, flush=True)
             try:
-                judged.append(judge(dataset, model, trunk, seed))
+                judged.append(judge(dataset, _method(options.backbone, model, seed), options.weights))
             except PadimEdgeError as error:
-                # The others are not to be lost for it after many minutes.
+                # After many minutes, one failure must not lose the others.
                 left_out[what] = reason(str(error))
     return with_costs(judged)
 
 
-def judge(dataset: Dataset, model: Model, trunk: Trunk, seed: int) -> Judged:
+def _method(backbone: str, model: Model | None = None, seed: int = 0) -> Method:
+    import padim_edge
+
+    if model is None:
+        return padim_edge.preset(backbone=backbone)
+    return padim_edge.preset(model.preset, backbone=backbone, seed=seed, precision=model.precision)
+
+
+def judge(dataset: Dataset, method: Method, weights: str) -> Judged:
     """Build one model in a temporary folder and evaluate it."""
-    from padim_edge.build import build
-    from padim_edge.evaluation.evaluate import evaluate
-    from padim_edge.presets import PRESETS
-    from padim_edge_runtime import Detector
+    import padim_edge
 
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / f"{dataset.class_name}.onnx"
-        built = build(dataset, output, PRESETS[model.preset], trunk, precision=model.precision, seed=seed)
-        found = evaluate(Detector.load(built.model, "cpu"), dataset)
-    assert not built.unreadable
+        fitted = padim_edge.fit(dataset, method, weights=weights, progress=False)
+        model = fitted.export(Path(folder) / f"{dataset.class_name}.onnx", progress=False)
+        found = padim_edge.evaluate(model, dataset, device="cpu", progress=False)
+    assert not model.unreadable
     row = dataclasses.replace(
-        row_of(found, "padim-edge", built.metadata.images, built.bytes, built.seconds),
-        preset=model.preset,
-        precision=word_of(model.precision),
-        seed=seed,
-        threshold=built.metadata.threshold,
+        row_of(found, "padim-edge", model.metadata.images, model.bytes, model.seconds),
+        preset=method.preset,
+        precision=word_of(method.precision),
+        seed=method.seed,
+        threshold=model.threshold,
         false_alarm_rate=found.metrics["false_alarm_rate"],
         miss_rate=found.metrics["miss_rate"],
     )
@@ -235,7 +245,7 @@ def judge(dataset: Dataset, model: Model, trunk: Trunk, seed: int) -> Judged:
 
 
 def row_of(found: Evaluation, method: str, images: int, size: int, seconds: float) -> Row:
-    """What all methods have in common: figures, bytes and seconds, without any threshold."""
+    """Return the part of a row that all methods share: figures, bytes and seconds, without any threshold."""
     assert not found.unreadable
     return Row(
         class_name=found.class_name,
@@ -259,7 +269,7 @@ def row_of(found: Evaluation, method: str, images: int, size: int, seconds: floa
 
 
 def with_costs(judged: Sequence[Judged]) -> list[Row]:
-    """The rows, each with its cost against the exact fp32 model of its class, preset and seed, where that was built."""
+    """Return the rows with their losses against the exact fp32 model of the same class, preset and seed, if built."""
     references = {_group(each.row): each for each in judged if each.row.precision == word_of(REFERENCE)}
     return [
         each.row
@@ -274,7 +284,7 @@ def _group(row: Row) -> tuple[str, str, int]:
 
 
 def cost_of(base: Judged, other: Judged) -> Cost:
-    """What `other` loses against `base`; of scores, how far they move."""
+    """Compute the losses of `other` against `base`, and how far the scores move."""
     import numpy as np
 
     a, b = np.array(base.scores), np.array(other.scores)
@@ -295,8 +305,9 @@ def run_rivals(
     left_out: dict[str, str],
     versions: dict[str, str],
 ) -> Iterator[Row]:
-    """Fit and evaluate the rivals on one class; what cannot be had here is left out with its reason."""
+    """Fit and evaluate the rivals on one class; one that is not available here is left out with its reason."""
     from benchmarks import accuracy_rivals
+    from benchmarks.judging import evaluate_judge
 
     for method in chosen:
         what = f"{title(method)}, {dataset.class_name}"
@@ -306,29 +317,13 @@ def run_rivals(
                 raise Missing("rivals are fitted with resnet18 and weights from a file; give --weights FILE")
             with tempfile.TemporaryDirectory() as folder:
                 rival = accuracy_rivals.fit(method, dataset, weights, Path(folder))
-                found = accuracy_rivals.evaluate(rival.judge, dataset)
+                found = evaluate_judge(rival.judge, dataset, accuracy_rivals.FRAME)
         except (Missing, PadimEdgeError) as error:
             left_out[what] = reason(str(error))
             continue
         versions |= rival.versions
         row = row_of(found, method, len(dataset.good), rival.bytes, rival.seconds)
         yield dataclasses.replace(row, notes=rival.notes)
-
-
-def command() -> str:
-    """What was typed, in lines; absolute folders are this machine's business, so only their names are kept."""
-    words = [f".../{Path(word).name}" if Path(word).is_absolute() else shlex.quote(word) for word in sys.argv[1:]]
-    # An option and its value stay in one line.
-    text = re.sub(r"(--\S+) (?!--)", r"\1\0", " ".join(["python -m benchmarks.accuracy", *words]))
-    lines = textwrap.wrap(text, 110, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-    return " \\\n".join(lines).replace("\0", " ")
-
-
-def _relative(plot: Path | None, page: Path) -> str | None:
-    """The plot as the page links to it."""
-    if plot is None:
-        return None
-    return Path(os.path.relpath(plot, page.parent)).as_posix()
 
 
 if __name__ == "__main__":

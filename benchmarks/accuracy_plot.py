@@ -1,4 +1,4 @@
-"""The figure of `benchmarks.accuracy`: accuracy against size, one point a model, on the class that is hardest."""
+"""Figure of `benchmarks.accuracy`: accuracy against size, one point per model, on the hardest class."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy_table import KINDS, Row
-from benchmarks.plots import GRID, INK, LINES, MARKS
+from benchmarks.plots import GRID, INK, LINES, MARKS, save
 
 __all__ = ["draw", "hardest"]
 
 PANELS = ("image_auroc", "pro")
-"""Figures that are drawn, one a panel. Pixel AUROC says what PRO says, less clearly: it is near 1 for all."""
+"""Figures that are drawn, one per panel. Pixel AUROC is left out: it is near 1 for all and says what PRO says."""
 
 RIVAL = "#555555"
 
 TICKS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999)
 SMALLEST = 1e-4
-"""What is missing to 1 is drawn as no less, since its logarithm would leave the page."""
+"""Smallest distance to 1 that is drawn, because the logarithm of less would leave the page."""
 
 _PLACES = [
     (far * across, far * down)
@@ -29,34 +29,37 @@ _PLACES = [
         *((0.5, 1), (-0.5, 1), (0.5, -1), (-0.5, -1)),
     )
 ]
-"""Where a label may stand from its point, in the order in which these are tried; 1 is right beside it."""
+"""Places of a label relative to its point, in the order in which they are tried; 1 is right beside it."""
 _BESIDE = 12
-"""So many of them are right beside it."""
+"""Number of places that are right beside the point."""
 
 
 @dataclass(frozen=True)
 class _Style:
-    """Of a preset, or of all rivals."""
+    """Look of the points of a preset, or of all rivals."""
 
     label: str
+    """Name in the legend."""
     colour: str
+    """Colour of points and labels."""
     marker: str
+    """Shape of a point."""
     line: float
-    """Width of what joins the points."""
+    """Width of the line that joins the points."""
 
 
 def hardest(rows: Sequence[Row]) -> str:
-    """The class on which the methods differ most: that of the lowest image AUROC."""
+    """Return the class on which the methods differ most: that of the lowest image AUROC."""
     return min(rows, key=lambda row: 1.0 if row.image_auroc is None else row.image_auroc).class_name
 
 
 def draw(rows: Sequence[Row], file: Path, subtitle: str) -> None:
-    """Two panels above one another, with the same logarithmic axis of sizes.
+    """Draw two panels above one another, with the same logarithmic axis of sizes.
 
     Args:
-        rows: At least one; of several seeds, the first one's are drawn.
+        rows: At least one row; of several seeds, those of the first are drawn.
         file: The SVG file; a PNG goes beside it.
-        subtitle: Network.
+        subtitle: Name of the network.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -73,7 +76,7 @@ def draw(rows: Sequence[Row], file: Path, subtitle: str) -> None:
             _line([row for row in shown if styles[row.preset] == style], axes, field, style)
         axes.set_xscale("log")
         _errors(axes)
-        axes.set_title(f"{KINDS[field]} (up is better; logarithmic in 1 - {KINDS[field]})", loc="left", fontsize=11)
+        axes.set_title(f"{KINDS[field]} (higher is better; log scale of 1 - {KINDS[field]})", loc="left", fontsize=11)
         axes.tick_params(axis="x", which="minor", bottom=False)
         axes.grid(color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
@@ -84,30 +87,30 @@ def draw(rows: Sequence[Row], file: Path, subtitle: str) -> None:
         for style in dict.fromkeys(styles.values())
     ]
     hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "color": INK, "linewidth": 0}
-    handles.append(Line2D([], [], **hollow, label="Gaussians cut down (rank or diagonal)"))
+    handles.append(Line2D([], [], **hollow, label="reduced Gaussians (rank or diagonal)"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     first = chosen[0]
-    counts = f"fitted on {first.images} good images, judged {first.good} good and {first.anomalous} anomalous ones"
+    counts = f"fitted on {first.images} good images, tested on {first.good} good and {first.anomalous} anomalous"
     figure.suptitle(f"Accuracy against size: {class_name}, {subtitle}, {counts}", x=0.01, ha="left", fontsize=12)
     figure.draw_without_rendering()
     for axes, field in zip(panels, PANELS, strict=True):
         shown = [row for row in chosen if getattr(row, field) is not None]
         _label(axes, [(row.megabytes, getattr(row, field), *_text(row, styles)) for row in shown])
-    _save(figure, file)
+    save(figure, file)
 
 
 def _styles(rows: Sequence[Row]) -> dict[str, _Style]:
-    """By preset; rivals have none."""
+    """Return the look of each preset; rivals have a blank one."""
     presets = list(dict.fromkeys(row.preset for row in rows if row.ours))
     styles = {
         preset: _Style(f"padim-edge, {preset}", LINES[i % len(LINES)], MARKS[i % len(MARKS)], 1.2)
         for i, preset in enumerate(presets)
     }
-    return styles | ({"": _Style("rivals", RIVAL, "X", 0)} if any(not row.ours for row in rows) else {})
+    return styles | ({"": _Style("other methods", RIVAL, "X", 0)} if any(not row.ours for row in rows) else {})
 
 
 def _text(row: Row, styles: dict[str, _Style]) -> tuple[str, str]:
-    """A point's label and its colour."""
+    """Return the label of a point and its colour."""
     words = row.precision.replace(":rank=", " rank ").replace(":", " ") if row.ours else row.title
     return words.replace("-tensorrt", " TensorRT"), styles[row.preset].colour
 
@@ -117,7 +120,7 @@ def _whole(row: Row) -> bool:
 
 
 def _line(rows: Sequence[Row], axes: Any, field: str, style: _Style) -> None:
-    """The points of a preset; those with whole Gaussians are joined."""
+    """Draw the points of a preset; those with whole Gaussians are joined."""
     whole = sorted((row for row in rows if _whole(row)), key=lambda row: row.megabytes)
     cut = [row for row in rows if not _whole(row)]
     shape: dict[str, Any] = {"marker": style.marker, "color": style.colour, "markersize": 7}
@@ -126,7 +129,7 @@ def _line(rows: Sequence[Row], axes: Any, field: str, style: _Style) -> None:
 
 
 def _errors(axes: Any) -> None:
-    """Equal steps are equal factors of what is missing to 1: else what fails would squeeze what works."""
+    """Scale the axis by the distance to 1: otherwise the methods that fail would squeeze those that work."""
     import numpy as np
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -147,11 +150,11 @@ def _sizes(axes: Any, sizes: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator([figure * 10**power for power in range(-1, 5) for figure in (1, 2, 5)]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("MB that a device needs beside the engine (logarithmic; best is top left)")
+    axes.set_xlabel("Model files (MB, log scale; best is top left)")
 
 
 def _label(axes: Any, points: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write beside each point (x, y, text, colour), where nothing else stands if there is room."""
+    """Write a label beside each point (x, y, text, colour), in a free place if there is one."""
     from matplotlib.transforms import Bbox
 
     scale = axes.figure.dpi / 72
@@ -181,7 +184,7 @@ def _label(axes: Any, points: Sequence[tuple[float, float, str, str]]) -> None:
             ha="center",
             va="center",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
-            # A label that had to go far shows where it belongs.
+            # A line leads from a distant label to its point.
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6} if place >= _BESIDE else None,
         )
         taken.append(box)
@@ -189,12 +192,3 @@ def _label(axes: Any, points: Sequence[tuple[float, float, str, str]]) -> None:
 
 def _inside(box: Any, around: Any) -> bool:
     return bool(around.x0 <= box.x0 and box.x1 <= around.x1 and around.y0 <= box.y0 and box.y1 <= around.y1)
-
-
-def _save(figure: Any, file: Path) -> None:
-    import matplotlib as mpl
-
-    # Letters as outlines, since nobody knows which fonts a browser has; the same drawing gives the same bytes.
-    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": file.stem}):
-        figure.savefig(file, metadata={"Date": None, "Creator": None})
-    figure.savefig(file.with_suffix(".png"), dpi=150, metadata={"Software": None})

@@ -1,7 +1,7 @@
 """How large is the runtime, and how long does it take from the start of a process to its first score?
 
-The wheel of the runtime is built and installed with `[cpu]` in an empty environment; every start is a process of its
-own there, the models in turn. The models are those of the sample data set with the built-in backbone.
+The wheel of the runtime is built and installed with `[cpu]` in an empty environment. Every start is a process of its
+own there, and the models take turns. They are fitted on the built-in sample with the built-in backbone.
 
     python -m benchmarks.cold_start --json benchmarks/results/cold_start.json
 """
@@ -21,16 +21,17 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import report
+from benchmarks.report import MB
 from benchmarks.rivals import ROOT, Missing, isolated_environ, reason
 
 MOST_MB, MOST_SECONDS, MOST_OURS = 200.0, 1.5, 0.4
-"""Of the installed packages; from the start of the process to the first score; of that, in our own steps."""
+"""Limits: size of the installed packages, time from the start of the process to the first score, our part of it."""
 
 THEIRS = ("Python", "numpy", "Pillow", "onnxruntime")
 """Steps in which none of our code runs."""
 
 OURS = ("our modules", "read and verify", "session", "rest of the load", "image", "first run")
-"""All others of `cold_start_worker`, onnxruntime's work in them too."""
+"""All other steps of `cold_start_worker`, with onnxruntime's work in them."""
 
 PRECISIONS = ("fp32", "int8")
 
@@ -40,25 +41,27 @@ print(json.dumps({d.metadata["Name"]: [d.version, sorted({f.parts[0] for f in d.
                   for d in m.distributions()}))
 """
 
-MB = 1e6
-
 
 @dataclass(frozen=True)
 class Start:
     """Medians over fresh processes with one model."""
 
     model: str
+    """Name of the model."""
     megabytes: float
-    """Of the model's files."""
+    """Size of the model's files in MB."""
     cache: str
-    """`warm`; or `dropped`: the files were not in the page cache."""
+    """`warm`, or `dropped` where the files were not in the page cache."""
     processes: int
+    """Number of processes."""
     steps: dict[str, float]
-    """Milliseconds by step; the medians of the steps, so that they need not add up."""
+    """Median milliseconds by step; medians need not add up."""
     theirs: float
+    """Milliseconds in the steps in which none of our code runs."""
     ours: float
+    """Milliseconds in all other steps."""
     ours_processor: float
-    """Milliseconds of processor time in our steps, all threads: on a busy machine a better guess at a quiet one's."""
+    """Milliseconds of processor time in our steps, all threads: on a busy machine the better estimate."""
     total: float
     """Milliseconds from the start of the process to the first score."""
     command: float
@@ -110,7 +113,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> None:
 
 
 def installed(folder: Path) -> Path:
-    """The Python of an environment that holds the wheel and what it asks for, compiled as pip does it.
+    """Install the wheel and its dependencies in an environment, compiled as pip does it, and return its Python.
 
     Raises:
         Missing: There is no uv, or no package index.
@@ -140,7 +143,7 @@ def _uv(*arguments: object, cwd: Path) -> None:
 
 
 def sizes_of(python: Path) -> tuple[dict[str, str], dict[str, float]]:
-    """(versions, MB) by distribution, from the files that lie in the environment now."""
+    """Return versions and MB by distribution, from the files in the environment."""
     found = json.loads(_call([str(python), "-c", DISTRIBUTIONS]))
     site = next(path for path in python.parents[1].glob("**/site-packages") if path.is_dir())
     owners = {top: name for name, (_, tops) in found.items() for top in tops if top not in ("..", "__pycache__")}
@@ -149,7 +152,7 @@ def sizes_of(python: Path) -> tuple[dict[str, str], dict[str, float]]:
 
 
 def by_owner(site: Path, owners: dict[str, str]) -> dict[str, float]:
-    """MB of what lies in `site` by the distribution that brought its topmost folder; `rest` for what nobody did."""
+    """Return the MB in `site` by the distribution that brought the topmost folder; `rest` for all others."""
     sizes: dict[str, float] = {}
     for top in site.iterdir():
         files = [top] if top.is_file() else [path for path in top.rglob("*") if path.is_file()]
@@ -159,13 +162,13 @@ def by_owner(site: Path, owners: dict[str, str]) -> dict[str, float]:
 
 
 def shown(sizes: dict[str, float]) -> list[tuple[str, float]]:
-    """Largest first, and the sum."""
+    """Return the sizes, largest first, and their sum."""
     ordered = sorted(sizes.items(), key=lambda each: -each[1])
     return [(name, round(size, 2)) for name, size in [*ordered, ("all", sum(sizes.values()))]]
 
 
 def made(folder: Path) -> Path:
-    """Draw the sample and export the models where they do not lie there yet; returns an image."""
+    """Draw the sample and export the models where they are missing, and return an image."""
 
     def toolkit(*arguments: str) -> None:
         command = [sys.executable, "-m", "padim_edge_runtime", *arguments]
@@ -181,7 +184,7 @@ def made(folder: Path) -> Path:
 
 
 def drop_cache() -> str | None:
-    """Drop the page cache; returns why that is not possible here, where it is not."""
+    """Drop the page cache; return the reason where that is not possible here, else `None`."""
     try:
         os.sync()
         Path("/proc/sys/vm/drop_caches").write_text("3\n")
@@ -191,7 +194,7 @@ def drop_cache() -> str | None:
 
 
 def measured(python: Path, models: list[Path], image: Path, processes: int, *, dropped: bool) -> list[Start]:
-    """Start `processes` processes of each kind for each model, in turn."""
+    """Start `processes` processes of each kind for each model; they take turns."""
     found: dict[Path, list[dict[str, dict[str, float]]]] = {model: [] for model in models}
     commands: dict[Path, list[float]] = {model: [] for model in models}
     for turn in range(processes + (not dropped)):
@@ -202,7 +205,7 @@ def measured(python: Path, models: list[Path], image: Path, processes: int, *, d
             if dropped:
                 drop_cache()
             seconds = _command(python, model, image)
-            if turn or dropped:  # the first one fills the page cache
+            if turn or dropped:  # the first turn fills the page cache
                 found[model].append(steps)
                 commands[model].append(seconds)
     return [summarise(model, found[model], commands[model], cache="dropped" if dropped else "warm") for model in models]
@@ -228,7 +231,7 @@ def _call(command: list[str]) -> str:
 
 
 def summarise(model: Path, starts: list[dict[str, dict[str, float]]], commands: list[float], *, cache: str) -> Start:
-    """Medians in milliseconds."""
+    """Compute medians in milliseconds."""
 
     def middle(values: list[float]) -> float:
         return round(1e3 * median(values), 1)
@@ -252,7 +255,7 @@ def _ours(steps: dict[str, float]) -> float:
 
 
 def rows_of(starts: list[Start]) -> list[tuple[str, ...]]:
-    """Of the table: one step a row."""
+    """Return the rows of the table, one per step."""
     rows = [(name, *(f"{each.steps[name]:.1f}" for each in starts)) for name in [*THEIRS, *OURS]]
     sums = {
         "theirs": "theirs",
@@ -265,7 +268,7 @@ def rows_of(starts: list[Start]) -> list[tuple[str, ...]]:
 
 
 def targets_of(size: float, starts: list[Start]) -> list[report.Target]:
-    """What was promised; of warm files."""
+    """Return the promises, which are about warm files."""
     targets = [report.Target("MB installed", MOST_MB, round(size, 1), at_most=True)]
     for each in starts:
         if each.cache == "warm":

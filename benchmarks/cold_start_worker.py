@@ -1,9 +1,9 @@
-"""One cold start, timed step by step; run in the device's environment, where nothing of this repository is.
+"""Script that times one cold start step by step, in the device's environment, without this repository.
 
     python cold_start_worker.py NANOSECONDS MODEL IMAGE
 
-NANOSECONDS: `time.monotonic_ns()` of the process that starts this one, just before. Prints one JSON object: seconds by
-step, in the order in which they were taken, and processor seconds (of all threads) by step.
+NANOSECONDS is `time.monotonic_ns()` of the process that starts this one, just before. The script prints one JSON
+object: seconds by step, in their order, and processor seconds of all threads by step.
 """
 
 import time
@@ -45,7 +45,7 @@ def main() -> None:
 
     done("onnxruntime")
     from padim_edge_runtime import detector, image_files  # noqa: F401
-    from padim_edge_runtime.devices import providers  # noqa: F401
+    from padim_edge_runtime.devices import providers
 
     done("our modules")
 

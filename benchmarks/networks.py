@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -14,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from padim_edge_artifact import PadimEdgeError, names
+from padim_edge_artifact import PadimEdgeError
 from padim_edge_export.backbones import BACKBONES, load_trunk
-from padim_edge_model.graph import IR_VERSION, OPSET
+from padim_edge_export.torch_export import export_graph
 
-__all__ = ["Normalise", "export", "last_stage_only", "stage_outputs", "weights_for"]
+__all__ = ["Normalise", "last_stage_only", "stage_outputs", "weights_for"]
 
 
 def weights_for(name: str, given: Path | None, folder: Path, *, seed: int = 0) -> str:
@@ -99,7 +94,7 @@ def stage_outputs(name: str, weights: str, size: tuple[int, int]) -> onnx.ModelP
         size: (H, W) of the image.
     """
     trunk = load_trunk(name, weights)
-    return export(_Bare(name, trunk.module), size, trunk.layers)
+    return export_graph(_Bare(name, trunk.module), size, trunk.layers)
 
 
 def last_stage_only(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -108,28 +103,3 @@ def last_stage_only(model: onnx.ModelProto) -> onnx.ModelProto:
     cut.CopyFrom(model)
     del cut.graph.output[:-1]
     return cut
-
-
-def export(module: nn.Module, size: tuple[int, int], outputs: Sequence[str]) -> onnx.ModelProto:
-    """Export `image` `(N, H, W, 3)` uint8 -> `outputs` with N free, with the options of the product."""
-    level = (logger := logging.getLogger("torch.onnx")).level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                module.eval(),
-                (torch.zeros(2, *size, 3, dtype=torch.uint8),),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[names.IMAGE],
-                output_names=list(outputs),
-                dynamic_shapes=({0: torch.export.Dim("N")},),
-                verbose=False,
-            )
-    finally:
-        logger.setLevel(level)
-    assert program is not None
-    model = program.model_proto
-    model.ir_version = IR_VERSION
-    return model

@@ -26,6 +26,7 @@ __all__ = [
     "MB",
     "Environment",
     "Target",
+    "Written",
     "command",
     "header_lines",
     "markdown_table",
@@ -35,6 +36,7 @@ __all__ = [
     "print_table",
     "print_targets",
     "probe",
+    "read_json",
     "refuse_unknown",
     "verdict",
     "write_json",
@@ -246,6 +248,27 @@ def write_json(
         "targets": [target.to_json() for target in targets],
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Written:
+    """Content of a file of `write_json`."""
+
+    environment: Environment
+    """Machine and software."""
+    settings: dict[str, Any]
+    """Settings of the benchmark."""
+    results: list[dict[str, Any]]
+    """Rows of the benchmark."""
+    targets: list[Target]
+    """Promises and the figures that were found."""
+
+
+def read_json(path: Path) -> Written:
+    """Read what `write_json` wrote."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    targets = [Target(each["what"], each["wanted"], each["found"], each["at_most"]) for each in content["targets"]]
+    return Written(Environment(**content["environment"]), content["settings"], content["results"], targets)
 
 
 def _cpu() -> str:

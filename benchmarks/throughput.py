@@ -23,6 +23,7 @@ from benchmarks.quiet import REST, Turns, take_turns
 
 if TYPE_CHECKING:
     from padim_edge_runtime import Detector
+    from padim_edge_runtime.image_files import ImageLike
     from padim_edge_runtime.profile import Profile
 
 LOOP = "one after another"
@@ -46,7 +47,9 @@ SIDE = 1024
 QUALITY = 95
 """Quality of the drawn JPEG images."""
 
-Run = Callable[[Sequence[object]], "Profile"]
+Images = Sequence["ImageLike"]
+
+Run = Callable[[Images], "Profile"]
 
 
 @dataclass(frozen=True)
@@ -144,19 +147,19 @@ def _fitted(weights: Path | None, folder: Path) -> Path:
     return fitted.export(folder / "model.onnx", progress=False).path
 
 
-def kinds(data: Path | None, count: int, folder: Path, detector: Detector) -> dict[str, Sequence[object]]:
+def kinds(data: Path | None, count: int, folder: Path, detector: Detector) -> dict[str, Images]:
     """Return `count` images of each kind: as files, decoded in memory, and in the model's frame."""
     from padim_edge_runtime import image_files
 
     files = _drawn(folder, count) if data is None else {data.name: [path for path, _ in image_files.find([data])]}
-    found: dict[str, Sequence[object]] = {name: _repeated(each, count) for name, each in files.items()}
+    found: dict[str, Images] = {name: _repeated(each, count) for name, each in files.items()}
     images = [image_files.read(path).image for path in next(iter(files.values()))[:DRAWN]]
     found[DECODED] = _repeated(images, count)
     found[FRAMES] = _repeated([detector.prepare(image) for image in images], count)
     return found
 
 
-def _repeated(images: Sequence[object], count: int) -> list[object]:
+def _repeated(images: Images, count: int) -> list[ImageLike]:
     return [images[i % len(images)] for i in range(count)]
 
 
@@ -176,7 +179,7 @@ def _drawn(folder: Path, count: int) -> dict[str, list[Path]]:
     return files
 
 
-def _loop(detector: Detector, images: Sequence[object]) -> Profile:
+def _loop(detector: Detector, images: Images) -> Profile:
     from padim_edge_runtime.pipeline import Choice, inspect
     from padim_edge_runtime.profile import Clock
 
@@ -186,7 +189,7 @@ def _loop(detector: Detector, images: Sequence[object]) -> Profile:
     return clock.profile(len(images), detector.device)
 
 
-def _overlapped(detector: Detector, images: Sequence[object]) -> Profile:
+def _overlapped(detector: Detector, images: Images) -> Profile:
     from padim_edge_runtime.inspection import UNREADABLE
     from padim_edge_runtime.profile import Clock
 
@@ -196,7 +199,7 @@ def _overlapped(detector: Detector, images: Sequence[object]) -> Profile:
     return clock.profile(len(images), detector.device)
 
 
-def measure(ways: dict[str, Run], images: Sequence[object], rounds: int, patience: float) -> Turns[str, Profile]:
+def measure(ways: dict[str, Run], images: Images, rounds: int, patience: float) -> Turns[str, Profile]:
     """Run all ways over the images; they take turns.
 
     Args:

@@ -1,7 +1,7 @@
 """How long does one image take, and how much memory, by method; and how do both grow with the training images?
 
-Every method lives in a process of its own; they take turns. See `benchmarks.latency` for why ratios within one run are
-what to compare, and `benchmarks.rivals.turns` for how they take turns.
+Every method lives in a process of its own, and the processes take turns (`benchmarks.rivals.turns`). Ratios within one
+run are what to compare, because milliseconds belong to one machine and one hour.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import fnmatch
 import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.images import Source, probe_image
 from benchmarks.rivals import Missing, page
-from benchmarks.rivals.images import Source, probe_image
-from benchmarks.rivals.page import FLOOR, OURS, Row
+from benchmarks.rivals.page import FLOOR, OURS, Result, Row
 from benchmarks.rivals.table import METHODS, Method, made, rival_versions, start
 from benchmarks.rivals.turns import Measured, Worker, measure, summarise
 
 GROWING = (OURS, "SPADE-R18", "PatchCore-10%")
+"""Methods that are measured against the number of training images."""
 
 RATIOS = (
     ("anomalib-onnx", "ours-paper-fp32", 2.0, False),
@@ -41,38 +41,49 @@ RATIOS = (
     ("ours-edge-fp32", FLOOR, 1.35, True),
     ("ours-accurate-fp32", FLOOR, 1.45, True),
 )
-"""Promises: (method, what its time is divided by, wanted ratio, whether that is the most instead of the least)."""
+"""Promises: (method, method that its time is divided by, wanted ratio, whether that is the most or the least)."""
 
 PACKAGES = ("padim-edge", "numpy", "pillow", "onnxruntime", "torch")
 
 WARM_UP = 10
-"""Calls that are thrown away, as far as they take less than the next."""
+"""Number of calls before anything is timed, as long as they take less than `WARM_UP_SECONDS`."""
 
 WARM_UP_SECONDS = 3.0
+"""Seconds after which the calls before the timing end."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How to measure, the same for all methods."""
+    """Settings of the measurement, the same for all methods."""
 
     work: Path
+    """Folder of the fitted methods."""
     environ: Mapping[str, str]
+    """Environment variables of the processes."""
     threads: int
+    """Threads of every method."""
     rounds: int
+    """Timed calls of each method."""
     lead: int
+    """Untimed calls right before each timed one."""
     patience: float
+    """Seconds to wait for quiet rounds."""
     seconds_each: float
+    """Seconds that the calls of a slow method may take."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """All that one block of turns found."""
+    """Findings of one block of turns."""
 
     rows: list[Row]
+    """Methods that were measured."""
     measured: Measured
+    """Their turns."""
     versions: dict[str, str]
+    """Versions of the packages that the methods ran with."""
     left_out: dict[str, str]
-    """Methods that are not in the rows, and why."""
+    """Reason of each method that is not in the rows."""
 
 
 def main() -> None:
@@ -113,7 +124,18 @@ def main() -> None:
         others = {**grown.versions, **by_method.versions}
         versions = {**environment.versions, **{k: v for k, v in others.items() if k not in environment.versions}}
         environment = dataclasses.replace(environment, versions=versions)
-        write(options.output, environment, source, by_method, grown, targets, command())
+        settings = {
+            "command": report.command("timing", without=("--work", "--output")),
+            "source": source.describe(),
+            "left_out": {**grown.left_out, **by_method.left_out},
+            "by_method": _quietness(by_method.measured),
+            "growth": _quietness(grown.measured),
+        }
+        result = Result(environment, settings, by_method.rows, grown.rows, targets)
+        options.output.mkdir(parents=True, exist_ok=True)
+        page.write(result, options.output / "timing.json")
+        # From the file, so that `benchmarks.redraw` gives the same page.
+        write_pages(page.read(options.output / "timing.json"), options.output)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,23 +144,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, metavar="DIR", help="root of MVTec AD; the built-in sample unless given")
     parser.add_argument("--class", dest="class_name", default="bottle")
     parser.add_argument("--images", type=int, default=209, help="good images to fit on")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="for resnet18; random unless given")
-    parser.add_argument("--threads", type=int, default=2, help="of every method; all run on so many cores")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights of resnet18; random unless given")
+    parser.add_argument("--threads", type=int, default=2, help="threads of every method; all run on so many cores")
     parser.add_argument("--rounds", type=int, default=60, help="timed calls of each method")
     parser.add_argument("--lead", type=int, default=2, help="untimed calls right before each timed one")
-    parser.add_argument("--patience", type=float, default=300, help="seconds to wait for quiet rounds, for each part")
-    parser.add_argument("--seconds-per-method", type=float, default=45, help="that the calls of a slow method may take")
-    parser.add_argument("--growth", type=report.names, default=("25", "50", "100", "209"), help="'' for none")
+    parser.add_argument("--patience", type=float, default=300, help="seconds to wait for quiet rounds, per part")
+    parser.add_argument("--seconds-per-method", type=float, default=45, help="time for the calls of a slow method")
+    parser.add_argument(
+        "--growth",
+        type=report.names,
+        default=("25", "50", "100", "209"),
+        help="image counts, '' for none",
+    )
     parser.add_argument("--growth-methods", type=report.names, default=GROWING, help="comma-separated")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep the fitted methods there and use them again")
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write timing.json, .md, .svg, .png and growth there"
-    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write timing.json, the page and the figures there")
     return parser
 
 
 def run(wanted: Sequence[tuple[Method, Source]], setting: Setting) -> Round:
-    """Fit, open and measure; what cannot be had here is left out with its reason."""
+    """Fit, open and measure; a method that is not available here is left out with its reason."""
     left_out: dict[str, str] = {}
     versions: dict[str, str] = {}
     with ExitStack() as stack:
@@ -173,7 +198,7 @@ def run(wanted: Sequence[tuple[Method, Source]], setting: Setting) -> Round:
             rows.append(
                 Row(
                     name=name,
-                    label=METHODS[name].label + (f" ({said['precision']})" if said["precision"] else ""),
+                    label=page.label_of(name, said["precision"]),
                     precision=said["precision"],
                     notes=tuple(said["notes"]),
                     kind=METHODS[name].kind,
@@ -222,7 +247,7 @@ def _open(worker: Worker, method: Method, folder: Path, source: Source, setting:
 
 
 def targets_of(rows: Sequence[Row], chosen: Sequence[str]) -> list[report.Target]:
-    """The promises about methods that were asked for; undefined where one of them is not to be had here."""
+    """Return the promises about the chosen methods; undefined where one of them is not available here."""
     medians = {row.name: row.summary.median for row in rows}
     return [
         report.Target(
@@ -236,41 +261,20 @@ def targets_of(rows: Sequence[Row], chosen: Sequence[str]) -> list[report.Target
     ]
 
 
-def write(
-    output: Path,
-    environment: report.Environment,
-    source: Source,
-    by_method: Round,
-    grown: Round,
-    targets: list[report.Target],
-    typed: str,
-) -> None:
-    """All files of the result."""
+def write_pages(result: Result, output: Path) -> None:
+    """Write the page and the figures of a result."""
     from benchmarks import plots
 
-    output.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "command": typed,
-        "source": source.describe(),
-        "left_out": {**grown.left_out, **by_method.left_out},
-        **{
-            name: {"rounds": each.rounds, "used": each.used, "others_share": round(each.others, 4)}
-            for name, each in (("by_method", by_method.measured), ("growth", grown.measured))
-        },
-    }
-    results = [
-        {"part": part, **page.to_json(row)}
-        for part, found in (("by_method", by_method), ("growth", grown))
-        for row in found.rows
-    ]
-    report.write_json(output / "timing.json", "timing", environment, settings, results, targets)
-    text = page.markdown(environment, settings, by_method.rows, grown.rows, targets)
-    (output / "timing.md").write_text(text, encoding="utf-8")
-    subtitle = f"{environment.cpu}, {environment.threads} threads"
-    if by_method.rows:
-        plots.by_method(by_method.rows, output / "timing", subtitle)
-    if grown.rows:
-        plots.growth(grown.rows, output / "growth", subtitle)
+    (output / "timing.md").write_text(page.markdown(result), encoding="utf-8")
+    subtitle = f"{result.environment.cpu}, {result.environment.threads} threads"
+    if result.methods:
+        plots.by_method(result.methods, output / "timing", subtitle)
+    if result.grown:
+        plots.growth(result.grown, output / "growth", subtitle)
+
+
+def _quietness(measured: Measured) -> dict[str, Any]:
+    return {"rounds": measured.rounds, "used": measured.used, "others_share": round(measured.others, 4)}
 
 
 def _print(by_method: Round, grown: Round, targets: list[report.Target]) -> None:
@@ -280,14 +284,14 @@ def _print(by_method: Round, grown: Round, targets: list[report.Target]) -> None
     ):
         if rows:
             report.print_table(columns, rows)
-            print(page.how_quiet(dataclasses.asdict(found.measured) | {"others_share": found.measured.others}))
+            print(page.how_quiet(_quietness(found.measured)))
     for name, why in {**grown.left_out, **by_method.left_out}.items():
         print(f"left out     {name}: {why}")
     report.print_targets(targets)
 
 
 def _pin(threads: int) -> None:
-    """Keep this process, and all that it starts, on so many cores."""
+    """Keep this process and the processes that it starts on so many cores."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
@@ -306,18 +310,6 @@ def _work_folder(given: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
-
-
-def command() -> str:
-    """What to type to get this again; absolute folders are this machine's business, so only their names are kept."""
-    words = []
-    skip = False
-    for word in sys.argv[1:]:
-        if skip or word in ("--work", "--output"):
-            skip = not skip
-            continue
-        words.append(f".../{Path(word).name}" if Path(word).is_absolute() else shlex.quote(word))
-    return " ".join(["python -m benchmarks.timing", *words])
 
 
 if __name__ == "__main__":

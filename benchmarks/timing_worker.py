@@ -1,10 +1,11 @@
-"""One method in a process of its own, for `benchmarks.timing`: it does as it is told, line by line.
+"""Process that holds one method for `benchmarks.timing` and takes commands line by line.
 
-Standard input brings one JSON object a line, `{"do": NAME, ...}` with the arguments of the function NAME below; each is
-answered by one line on standard output, or by `{"error": SENTENCE}`. The end of the input ends the process. Whatever
+Standard input brings one JSON object per line, `{"do": NAME, ...}` with the arguments of the function NAME below. Each
+is answered by one line on standard output, or by `{"error": SENTENCE}`. The end of the input ends the process. Whatever
 libraries print goes to standard error.
 
-It runs in environments that hold one engine, numpy and Pillow, too: heavy imports stand inside the engines' functions.
+It also runs in environments that hold only one engine, numpy and Pillow, so heavy imports stand inside the engines'
+functions.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from padim_edge_runtime.memory import peak_memory, resident
+
 Pixels = npt.NDArray[np.uint8]
 Judge = Callable[[Pixels], object]
 
@@ -35,13 +38,13 @@ class Opened:
     """A method, ready to judge."""
 
     judge: Judge
-    """`(H, W, 3)` uint8 in the model's frame -> whatever the method makes of it."""
+    """Function of `(H, W, 3)` uint8 in the model's frame that returns the method's own answer."""
     bytes: int
-    """Of all files, or all arrays of a memory bank, that a device would need."""
+    """Size of all files, or of all arrays of a memory bank and the network."""
     precision: str = ""
-    """In which the engine says that it really computes, where it may choose by itself."""
+    """Number type that the engine says it computes in, where it may choose by itself."""
     notes: tuple[str, ...] = ()
-    """What the figures are good for, in sentences."""
+    """Limits of the figures, in sentences."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +52,27 @@ class Engine:
     """A way to run methods."""
 
     ready: Callable[[], object]
-    """Imports all that it takes; what this costs in memory is not the method's."""
+    """Function that imports the engine, whose memory is not the method's."""
     open: Callable[[Path, int, dict[str, Any]], Opened]
-    """Folder of the fitted method, threads, options."""
+    """Function of the fitted method's folder, the threads and the options."""
     packages: tuple[str, ...]
-    """Whose versions matter."""
+    """Packages whose versions matter."""
 
 
 @dataclass
 class State:
-    """What one command leaves to the next."""
+    """State between two commands."""
 
     prepare: Callable[[Pixels], Pixels]
+    """Function that brings an image into the model's frame."""
     image: Pixels
+    """Image that is judged over and over."""
     frame: Pixels
+    """The same image in the model's frame."""
     opened: Opened
+    """Method."""
     memory_before: tuple[float, float] | None
+    """Private memory and peak in MB before the method was loaded; `None` where the system does not tell."""
 
 
 _state: list[State] = []
@@ -73,15 +81,15 @@ _state: list[State] = []
 def open_method(
     *, engine: str, folder: str, image: str, preprocessing: dict[str, Any], threads: int, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Load a fitted method; says its bytes, its versions, and how long that took.
+    """Load a fitted method and answer with its size, its versions and the duration.
 
     Args:
-        engine: A key of `ENGINES`.
-        folder: Where the fitted method lies.
-        image: A `.npy` file: the `(H, W, 3)` image of any size that is judged over and over.
-        preprocessing: Of `padim_edge_artifact.Preprocessing`; the same resize for all methods.
-        threads: For one image.
-        options: Of the engine.
+        engine: Key of `ENGINES`.
+        folder: Folder of the fitted method.
+        image: File `.npy` of the image `(H, W, 3)`, of any size, that is judged over and over.
+        preprocessing: Fields of `padim_edge_artifact.Preprocessing`; the same resize for all methods.
+        threads: Threads for one image.
+        options: Options of the engine.
     """
     from PIL import Image
 
@@ -115,7 +123,7 @@ def open_method(
 
 
 def warm_up(*, calls: int, seconds: float) -> dict[str, Any]:
-    """Judge `calls` times, or as often as fits into `seconds` but twice at least; says how long the last one took."""
+    """Judge `calls` times, or as often as fits into `seconds`, twice at least; answer with the last duration."""
     (state,) = _state
     start = time.perf_counter()
     for done in range(1, calls + 1):
@@ -130,10 +138,10 @@ def warm_up(*, calls: int, seconds: float) -> dict[str, Any]:
 
 
 def turn(*, rest: float, lead: int) -> dict[str, Any]:
-    """One timed call with the frame, and one with the whole image, in milliseconds.
+    """Time one call with the frame and one with the whole image, in milliseconds.
 
     Args:
-        rest: Seconds to sleep first, since the engine before may still be spinning.
+        rest: Seconds to sleep first, because the engine before may still be spinning.
         lead: Untimed calls before the timed ones. They bring the constants back into the caches, as on a device.
     """
     (state,) = _state
@@ -150,15 +158,15 @@ def turn(*, rest: float, lead: int) -> dict[str, Any]:
 
 
 def processor() -> dict[str, Any]:
-    """Seconds of processor time that this process has taken so far."""
+    """Answer with the seconds of processor time that this process has taken so far."""
     return {"seconds": time.process_time()}
 
 
 def memory() -> dict[str, Any]:
-    """MB over the process with its engine imported and nothing loaded; `null` where the system does not say.
+    """Answer with the MB that loading and judging have added; `null` where the system does not tell.
 
     private: resident memory that no file backs, which no other process can share and the system cannot drop.
-    peak: largest resident set, files that are mapped included.
+    peak: largest resident set, mapped files included.
     """
     (state,) = _state
     now = _memory()
@@ -177,15 +185,9 @@ DO: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def _memory() -> tuple[float, float] | None:
-    """(private now, peak since `_forget_peak`) in MB, on Linux."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    kilobytes = {
-        name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if "kB" in value
-    }
-    return kilobytes["RssAnon"] * 1024 / MB, kilobytes["VmHWM"] * 1024 / MB
+    """Return private memory now and the peak since `_forget_peak`, in MB; `None` where the system does not tell."""
+    now, peak = resident(), peak_memory()
+    return None if now is None or peak is None else (now.private / MB, peak / MB)
 
 
 def _forget_peak() -> None:
@@ -232,7 +234,7 @@ def _import_methods() -> None:
 
 
 def _open_ours(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
-    """A shipped model through `Detector`, as `padim-edge infer` runs it: with checks, p-value and decision."""
+    """Open a model through `Detector`, as `padim-edge infer` runs it: with checks, p-value and decision."""
     from padim_edge_runtime import Detector
 
     model = folder / "model.onnx"
@@ -241,7 +243,7 @@ def _open_ours(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
 
 
 def _open_bare(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
-    """The backbone alone: uint8 frame in, three stage outputs out."""
+    """Open the backbone alone: uint8 frame in, three layers out."""
     from padim_edge_artifact import names
     from padim_edge_runtime.devices.providers import open_session
 
@@ -251,14 +253,14 @@ def _open_bare(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
 
 
 def _tensor(frame: Pixels) -> npt.NDArray[np.float32]:
-    """`(1, 3, H, W)` in [0, 1], as anomalib's graphs want it."""
+    """Convert a frame to `(1, 3, H, W)` in [0, 1], as anomalib's graphs expect it."""
     tensor = np.empty((1, 3, *frame.shape[:2]), np.float32)
     np.multiply(frame.transpose(2, 0, 1), np.float32(1 / 255), out=tensor[0], casting="unsafe")
     return tensor
 
 
 def _open_anomalib_onnx(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
-    """The ONNX file as anomalib exports it, with the session options of ours."""
+    """Open the ONNX file as anomalib exports it, with our session options."""
     from padim_edge_runtime.devices.providers import open_session
 
     model = folder / "weights" / "onnx" / "model.onnx"
@@ -268,7 +270,7 @@ def _open_anomalib_onnx(folder: Path, threads: int, _options: dict[str, Any]) ->
 
 
 def _open_anomalib_openvino(folder: Path, threads: int, options: dict[str, Any]) -> Opened:
-    """OpenVINO files as anomalib exports them; `options` may hold `precision`."""
+    """Open the OpenVINO files as anomalib exports them; `options` may hold `precision`."""
     import openvino
 
     model = folder / "weights" / "openvino" / "model.xml"
@@ -285,7 +287,7 @@ def _open_anomalib_openvino(folder: Path, threads: int, options: dict[str, Any])
 
 
 def _open_method(folder: Path, threads: int, _options: dict[str, Any]) -> Opened:
-    """A fitted method of `benchmarks.methods`."""
+    """Open a fitted method of `benchmarks.methods`."""
     from benchmarks import methods
 
     fitted = methods.load(folder, threads=threads)
@@ -293,7 +295,7 @@ def _open_method(folder: Path, threads: int, _options: dict[str, Any]) -> Opened
 
 
 ENGINES = {
-    # Costs nothing, so that what measuring itself costs can be seen.
+    # It does nothing, so that the cost of measuring itself can be seen.
     "idle": Engine(lambda: None, lambda *_: Opened(lambda _: None, 0), ()),
     "bare": Engine(_import_onnxruntime, _open_bare, ("onnxruntime",)),
     "ours": Engine(_import_detector, _open_ours, ("padim-edge-runtime", "onnxruntime")),
@@ -311,7 +313,7 @@ def main() -> None:
         message = json.loads(line)
         try:
             reply = DO[message.pop("do")](**message)
-        except Exception as error:  # noqa: BLE001  whatever it is, the one who asked must hear of it
+        except Exception as error:  # noqa: BLE001  the process that asked must hear of any failure
             sentence = " ".join(str(error).split())
             reply = {"error": f"{type(error).__name__}: {sentence}"}
         print(json.dumps(reply), file=protocol, flush=True)

@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from benchmarks.methods.features import Network, bilinear, map_matrices, stage_sizes
-from benchmarks.networks import Normalise, export
+from benchmarks.networks import Normalise
 from padim_edge_artifact import names
+from padim_edge_export.torch_export import export_graph
 
 __all__ = ["PATCHES", "judge", "patches"]
 
@@ -79,7 +80,7 @@ def patches(network: Network, size: tuple[int, int], dims: int) -> tuple[onnx.Mo
     """Export the graph from images of `size` (H, W) to `patches`; return it and the patches' grid (h, w)."""
     stages = network.stages(_LAYERS)
     sizes = stage_sizes(stages, size)
-    return export(_Patches(stages, sizes, dims), size, [PATCHES]), sizes[0][1:]
+    return export_graph(_Patches(stages, sizes, dims), size, [PATCHES]), sizes[0][1:]
 
 
 def judge(

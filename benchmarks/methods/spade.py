@@ -80,7 +80,7 @@ class Spade:
         return np.array([score for score, _ in found], np.float32), np.stack(maps)
 
     def compare(self, frame: Frame) -> tuple[float, Float32]:
-        """Compute the score of `(H, W, 3)` uint8, and the distance `(h, w)` of each position to the gallery's nearest."""
+        """Compute the score of `(H, W, 3)` uint8, and each position's distance `(h, w)` to the nearest good one."""
         outputs = self._network.run(PYRAMID, {names.IMAGE: frame[None]})
         fine, middle, coarse, norm, pooled = (each[0] for each in outputs)
         bank = self.parts.arrays

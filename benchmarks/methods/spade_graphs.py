@@ -9,8 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from benchmarks.methods.features import Network, stage_sizes
-from benchmarks.networks import Normalise, export
+from benchmarks.networks import Normalise
 from padim_edge_artifact import PadimEdgeError
+from padim_edge_export.torch_export import export_graph
 from padim_edge_model.graph import IR_VERSION, OPSET
 
 __all__ = ["distances", "pyramid"]
@@ -58,7 +59,7 @@ def pyramid(network: Network, size: tuple[int, int]) -> tuple[bytes, tuple[int, 
     _, h, w = sizes[2]
     if [each[1:] for each in sizes[:3]] != [(4 * h, 4 * w), (2 * h, 2 * w), (h, w)]:
         raise PadimEdgeError(f"frames are {size[0]}x{size[1]}, expected multiples of 16 pixels; choose another size")
-    model = export(_Pyramid(stages, sizes), size, ["fine", "middle", "coarse", "norm", "pooled"])
+    model = export_graph(_Pyramid(stages, sizes), size, ["fine", "middle", "coarse", "norm", "pooled"])
     return model.SerializeToString(), (4 * h, 4 * w)
 
 

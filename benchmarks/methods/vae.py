@@ -24,8 +24,9 @@ from torchvision.transforms import v2
 
 from benchmarks.methods.features import map_matrices
 from benchmarks.methods.parts import Frame, OneGraph, Parts
-from benchmarks.networks import Normalise, export
+from benchmarks.networks import Normalise
 from padim_edge_artifact import PadimEdgeError, names
+from padim_edge_export.torch_export import export_graph
 
 __all__ = ["LATENT", "fit"]
 
@@ -139,7 +140,7 @@ def fit(
         if steps:
             _train(network, frames, size, steps, progress)
     note = f"trained with {steps} steps of {_BATCH} images; the paper takes 31250" if steps else "untrained: time only"
-    model = export(_Judge(network.eval(), size), size, [names.SCORE, names.ANOMALY_MAP])
+    model = export_graph(_Judge(network.eval(), size), size, [names.SCORE, names.ANOMALY_MAP])
     return OneGraph(Parts("vae", {"vae": model.SerializeToString()}, notes=(note,)), threads)
 
 

@@ -1,4 +1,4 @@
-"""Rivals: which versions of them are compared with, and how to run what must not enter our own environment."""
+"""Rivals: their versions, and how to run those that must not enter our own environment."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 __all__ = ["ANOMALIB", "OPENVINO", "ROOT", "Missing", "anomalib", "isolated", "isolated_environ", "reason"]
 
 ROOT = Path(__file__).parents[2]
-"""Of the repository."""
+"""Root of the repository."""
 
 PYTHON = "3.11"
 
 OPENVINO = ("openvino==2026.4.1", "numpy==2.4.6", "pillow==13.0.0")
-"""What judging with an OpenVINO model takes."""
+"""Packages that judge with an OpenVINO model."""
 
 ANOMALIB = (
     "anomalib[openvino]==2.7.0",
@@ -31,15 +31,15 @@ ANOMALIB = (
     "nncf==3.4.0",
     *OPENVINO,
 )
-"""What fitting and exporting with anomalib takes; the newest of all on the day when this was written."""
+"""Packages that fit and export with anomalib; the newest of all on the day when this was written."""
 
 
 class Missing(Exception):  # noqa: N818  a state of the machine, not an error of ours
-    """A rival that cannot be had here; the message is the reason, one sentence without a full stop."""
+    """A rival is not available here; the message is the reason, one sentence without a full stop."""
 
 
 def isolated(packages: Sequence[str], *arguments: str) -> list[str]:
-    """The command that runs `python ARGUMENTS` in an environment of its own with exactly these packages.
+    """Return the command that runs `python ARGUMENTS` in an environment of its own with exactly these packages.
 
     uv keeps them in its cache, so that the second run starts in a second or two.
 
@@ -54,28 +54,28 @@ def isolated(packages: Sequence[str], *arguments: str) -> list[str]:
 
 
 def isolated_environ(environ: dict[str, str]) -> dict[str, str]:
-    """The environment variables for it: without those by which Python or uv would find our own packages."""
+    """Return the environment variables for it, without those by which Python or uv would find our own packages."""
     return {name: value for name, value in environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
 
 
 def anomalib(
     good: Path, output: Path, *, weights: Path | None = None, test: Path | None = None, threads: int = 2
 ) -> dict[str, Any]:
-    """Fit anomalib's PaDiM on the PNG frames in `good`, export it into `output`; see `anomalib_padim`.
+    """Fit anomalib's PaDiM on the PNG frames in `good` and export it into `output`; `anomalib_padim` does the work.
 
     Args:
         good: Frames to fit on, all of one size.
-        output: Gets `weights/onnx`, `weights/openvino` and, with `test`, `test.npz`: `names`, raw `scores` (N,) and
-            `maps` (N, H, W) of these frames by name.
-        weights: Of its resnet18; random unless given.
+        output: Folder that gets `weights/onnx`, `weights/openvino` and, with `test`, `test.npz`: `names`, raw `scores`
+            (N,) and `maps` (N, H, W) of these frames by name.
+        weights: Weights file of its resnet18; random unless given.
         test: Frames to judge.
-        threads: Of torch.
+        threads: Threads of torch.
 
     Returns:
-        What it printed: versions, input, outputs, files and bytes.
+        The script's answer: versions, input, outputs, files and bytes.
 
     Raises:
-        Missing: No uv, packages that cannot be had, or a failure in anomalib itself.
+        Missing: There is no uv, a package is not available, or anomalib itself fails.
     """
     script = Path(__file__).with_name("anomalib_padim.py")
     arguments = ["--good", good, "--output", output, "--threads", threads]
@@ -95,7 +95,7 @@ def anomalib(
 
 
 def reason(text: str) -> str:
-    """The line of an error output that says most, fit to be published: without addresses and without folders."""
+    """Return the most telling line of an error output, without addresses and folders, fit to be published."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if re.match(r"(\xd7|error|[\w.]*(Error|Exception|Missing)\b)", line)]
     line = (telling or lines or ["it said nothing"])[-1]

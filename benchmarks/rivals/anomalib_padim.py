@@ -1,11 +1,11 @@
-"""Fits anomalib's PaDiM, exports it with anomalib's own functions and judges test images with it.
+"""Script that fits anomalib's PaDiM, exports it with anomalib's own functions and judges test images with it.
 
-A script for an environment of its own, which `benchmarks.rivals.isolated` makes; it imports nothing of ours. Standard
-output gets one JSON object; whatever the libraries say goes to standard error.
+It runs in an environment of its own, which `benchmarks.rivals.isolated` makes, and imports nothing of ours. Standard
+output gets one JSON object; whatever the libraries print goes to standard error.
 
-anomalib's defaults are kept: nearest-neighbour upsampling, ridge, post-processing, batch axis left free, fp32. Given
-are the frame's size, the weights, and the seed of the random dimensions. Lightning's trainer is left out, since all it
-does here is to hand batches to `training_step` and then to call `fit`.
+anomalib's defaults are kept: nearest-neighbour upsampling, ridge, post-processing, free batch axis, fp32. We give the
+frame's size, the weights, and the seed of the random dimensions. Lightning's trainer is left out, because here it
+would only hand batches to `training_step` and then call `fit`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """All the work; see the module."""
+    """Fit, export and judge; return the answer of the script."""
     start = time.perf_counter()
     good = sorted(options.good.glob("*.png"))
     height, width = _read(good[0]).shape[:2]
@@ -77,13 +77,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def create(size: tuple[int, int], weights: Path | None, features: int, seed: int) -> Padim:
-    """The model without a download: resnet18 with the weights of a file, or random ones.
+    """Make the model without a download: resnet18 with the weights of a file, or random ones.
 
     Args:
         size: (height, width) that its own preprocessing resizes to, which does nothing to frames of that size.
-        weights: A state dict with torchvision's names, which are timm's as well.
-        features: Dimensions that it keeps of 448.
-        seed: Of their choice, and of random weights.
+        weights: State dict with torchvision's names, which are timm's as well.
+        features: Number of dimensions that it keeps of 448.
+        seed: Random seed of their choice, and of random weights.
     """
     torch.manual_seed(seed)
     model = Padim(
@@ -134,7 +134,7 @@ def fit(model: Padim, good: Sequence[Path]) -> None:
 
 @torch.inference_mode()
 def judge(model: Padim, files: Sequence[Path]) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    """Raw scores `(N,)` and maps `(N, H, W)`: without post-processing, which clamps and so would cost it accuracy."""
+    """Compute raw scores `(N,)` and maps `(N, H, W)`, without post-processing, which clamps and would cost accuracy."""
     found = []
     for batch in _batches(files):
         assert model.pre_processor is not None
@@ -157,7 +157,7 @@ def _read(file: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def _describe(file: Path, companions: tuple[str, ...]) -> dict[str, Any]:
-    """Path relative to the output folder, and the bytes of it and of its constants beside it."""
+    """Return the path relative to the output folder, and the bytes of the file and of its constants beside it."""
     beside = [file.with_suffix(ending) for ending in companions if file.with_suffix(ending).is_file()]
     return {
         "file": file.relative_to(file.parents[2]).as_posix(),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.latency import QUIET
+from benchmarks.quiet import QUIET
 from benchmarks.rivals.turns import Summary
 
 __all__ = [
@@ -16,18 +17,22 @@ __all__ = [
     "FLOOR",
     "GROWTH_COLUMNS",
     "OURS",
+    "Result",
     "Row",
     "by_method",
     "growth",
     "how_quiet",
+    "label_of",
     "markdown",
-    "to_json",
+    "read",
+    "write",
 ]
 
 FLOOR = "bare-backbone"
-"""What all timings are compared with, as is the next."""
+"""Method that shows how much of a time is the backbone's own."""
 
 OURS = "ours-edge-fp32"
+"""Method that all others are compared with."""
 
 COLUMNS = (
     "method",
@@ -39,7 +44,7 @@ COLUMNS = (
     f"/ {FLOOR}",
     "private MB",
     "peak MB",
-    "shipped MB",
+    "model files, MB",
     "calls",
 )
 
@@ -51,20 +56,23 @@ GROWTH_COLUMNS = (
     "with resize, ms",
     "private MB",
     "peak MB",
-    "shipped MB",
+    "model files, MB",
     "calls",
 )
 
 LEGEND = """\
-| column | is |
+| column | meaning |
 |---|---|
-| ms | median time from one image in the model's frame (uint8, 224 x 224, in memory) to its score and map |
-| with resize | the same from a 900 x 900 RGB array in memory: with Pillow's bicubic resize, the same for all |
+| ms | median time from one image in the model's frame (uint8, 224 x 224, in memory) to its score and anomaly map |
+| with resize | the same from a 900 x 900 RGB array in memory, with the same bicubic resize of Pillow for all methods |
 | / ... | ratio of the medians without resize: **the result**; milliseconds belong to one machine and one hour |
-| private | resident memory that no file backs, over the process with its engine imported and nothing loaded |
-| peak | largest resident set over the same, files that are mapped into memory included |
-| shipped | bytes of all files, or of the memory bank, that a device needs beside the engine |
-| calls | timed ones that were used |"""
+| private | resident memory that no file backs, less that of a process with the engine imported and nothing loaded |
+| peak | largest resident set, less that of the same process; mapped files are included |
+| model files | size of the model's files, or of the memory bank and the network |
+| calls | timed calls that were used |
+
+Methods on ResNet-18 have the weights named above; those of `ours-builtin-*` come with the package. SPADE-WR50 has \
+random weights and the VAE is untrained, so both stand for time and memory only."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +80,25 @@ class Row:
     """One method, fitted on one number of images."""
 
     name: str
+    """Key of `table.METHODS`."""
     label: str
-    """For people."""
+    """Name in figures."""
     kind: str
     """`floor`, `ours` or `rival`."""
     images: int
+    """Number of good images that it was fitted on."""
     summary: Summary
+    """Times."""
     private_mb: float | None
+    """Private memory in MB; `None` where the system does not tell."""
     peak_mb: float | None
+    """Largest resident set in MB; `None` where the system does not tell."""
     shipped_mb: float
+    """Size of the model's files in MB."""
     precision: str = ""
-    """In which the engine says that it computes, where it may choose by itself."""
+    """Number type that the engine says it computes in, where it may choose by itself."""
     notes: tuple[str, ...] = ()
-    """What the figures are good for, in sentences."""
+    """Limits of the figures, in sentences."""
 
     @property
     def title(self) -> str:
@@ -92,15 +106,56 @@ class Row:
         return f"{self.name} ({self.precision})" if self.precision not in self.name else self.name
 
 
-def to_json(row: Row) -> dict[str, Any]:
-    """Flat and rounded."""
-    flat = {key: value for key, value in dataclasses.asdict(row).items() if key not in ("summary", "label")}
-    flat |= dataclasses.asdict(row.summary)
-    return {key: round(value, 4) if isinstance(value, float) else value for key, value in flat.items()}
+@dataclass(frozen=True)
+class Result:
+    """Everything that one run found."""
+
+    environment: report.Environment
+    """Machine and software."""
+    settings: dict[str, Any]
+    """`command`, `source`, `left_out`, and how quiet each part was."""
+    methods: list[Row]
+    """Every method on the same images."""
+    grown: list[Row]
+    """Some methods on several numbers of images."""
+    targets: list[report.Target]
+    """Promises about the methods."""
+
+
+def label_of(name: str, precision: str) -> str:
+    """Return the name of a method in figures."""
+    from benchmarks.rivals.table import METHODS
+
+    return METHODS[name].label + (f" ({precision})" if precision else "")
+
+
+def write(result: Result, path: Path) -> None:
+    """Write everything as JSON, flat and rounded."""
+    parts = [("by_method", row) for row in result.methods] + [("growth", row) for row in result.grown]
+    results = []
+    for part, row in parts:
+        flat = {key: value for key, value in dataclasses.asdict(row).items() if key not in ("summary", "label")}
+        flat |= dataclasses.asdict(row.summary)
+        rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in flat.items()}
+        results.append({"part": part, **rounded})
+    report.write_json(path, "timing", result.environment, result.settings, results, result.targets)
+
+
+def read(path: Path) -> Result:
+    """Read what `write` wrote."""
+    found = report.read_json(path)
+    times = [field.name for field in dataclasses.fields(Summary)]
+    rows: dict[str, list[Row]] = {"by_method": [], "growth": []}
+    for each in found.results:
+        summary = Summary(**{name: each[name] for name in times})
+        values = {name: value for name, value in each.items() if name not in ("part", "notes", *times)}
+        label = label_of(each["name"], each["precision"])
+        rows[each["part"]].append(Row(**values, label=label, summary=summary, notes=tuple(each["notes"])))
+    return Result(found.environment, found.settings, rows["by_method"], rows["growth"], found.targets)
 
 
 def by_method(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """A line for each method under `COLUMNS`."""
+    """Return a line for each method under `COLUMNS`."""
     medians = {row.name: row.summary.median for row in rows}
     return [
         (
@@ -115,7 +170,7 @@ def by_method(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def growth(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """A line for each method and number of images under `GROWTH_COLUMNS`."""
+    """Return a line for each method and number of images under `GROWTH_COLUMNS`."""
     ordered = sorted(rows, key=lambda row: (row.kind != "ours", row.name, row.images))
     return [
         (row.name, str(row.images), *_times(row.summary)[:3], *_memory(row), str(row.summary.calls)) for row in ordered
@@ -123,7 +178,7 @@ def growth(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def how_quiet(measured: dict[str, Any]) -> str:
-    """One sentence on the neighbours, without its full stop."""
+    """Return one sentence on other programs, without its full stop."""
     said = (
         f"{measured['used']} of {measured['rounds']} rounds used; other processes took "
         f"{100 * measured['others_share']:.1f} % of the processor time in them"
@@ -132,43 +187,33 @@ def how_quiet(measured: dict[str, Any]) -> str:
     return f"{said}, which is too much: judge nothing by this run and repeat it on a quiet machine" if noisy else said
 
 
-def markdown(
-    environment: report.Environment,
-    settings: dict[str, Any],
-    methods: Sequence[Row],
-    grown: Sequence[Row],
-    targets: Sequence[report.Target],
-) -> str:
-    """The whole page."""
-    header = "\n".join((*report.header_lines(environment), f"fitted on {settings['source']}"))
+def markdown(result: Result) -> str:
+    """Write the whole page."""
+    settings = result.settings
+    header = "\n".join((*report.header_lines(result.environment), f"fitted on {settings['source']}"))
     parts = ["# Timing by method", f"```\n{settings['command']}\n```", f"```\n{header}\n```"]
-    if methods:
+    if result.methods:
+        notes = [f"- {row.title}: {note.rstrip('.')}." for row in result.methods for note in row.notes]
         parts += [
-            "![Latency and memory by method](timing.svg)",
+            "![Time and memory by method](timing.svg)",
             "One image at a time on the CPU.",
-            _table(COLUMNS, by_method(methods)),
-            how_quiet(settings["by_method"]) + ".",
+            report.markdown_table(COLUMNS, by_method(result.methods)),
+            "\n".join([f"{how_quiet(settings['by_method'])}.", *([""] if notes else []), *notes]),
         ]
-        parts += [f"- {row.title}: {note.rstrip('.')}." for row in methods for note in row.notes]
-    if grown:
+    if result.grown:
         parts += [
             "## Against the number of training images",
-            "![Latency and memory against the number of training images](growth.svg)",
-            _table(GROWTH_COLUMNS, growth(grown)),
-            how_quiet(settings["growth"]) + ".",
+            "![Time and memory against the number of training images](growth.svg)",
+            report.markdown_table(GROWTH_COLUMNS, growth(result.grown)),
+            f"{how_quiet(settings['growth'])}.",
         ]
-    parts += ["## What the columns are", LEGEND]
+    parts += ["## Columns", LEGEND]
     if settings["left_out"]:
-        parts += ["## Left out", *(f"- {name}: {why}." for name, why in settings["left_out"].items())]
-    if targets:
-        parts += ["## Targets", _table(("target", "wanted", "found", ""), [_verdict(target) for target in targets])]
-    return "\n\n".join(parts).replace(".\n\n- ", ".\n- ") + "\n"
-
-
-def _verdict(target: report.Target) -> tuple[str, ...]:
-    found = "undefined" if target.found is None else f"{target.found:.2f}"
-    return (target.what, f"{'at most' if target.at_most else 'at least'} {target.wanted:.2f}", found,
-            "reached" if target.reached else "not reached")  # fmt: skip
+        parts += ["## Left out", "\n".join(f"- {name}: {why}." for name, why in settings["left_out"].items())]
+    if result.targets:
+        verdicts = [report.verdict(target, ".2f") for target in result.targets]
+        parts += ["## Targets", report.markdown_table(("target", "wanted", "found", "verdict"), verdicts)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _times(summary: Summary) -> tuple[str, str, str, str]:
@@ -191,8 +236,3 @@ def _ratio(value: float, base: float | None) -> str:
 
 def _figure(milliseconds: float) -> str:
     return f"{milliseconds:.2f}" if milliseconds < 100 else f"{milliseconds:.0f}"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---", *("--:" for _ in columns[1:])], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,7 +1,7 @@
-"""The methods that are timed, as rows of one table, and how each is fitted and laid down in a folder.
+"""Table of the methods that are timed: how each is fitted, written into a folder, and run.
 
-As a command, `python -m benchmarks.rivals.table NAME FOLDER SOURCE`, it fits one of them: in a process of its own, so
-that neither its memory nor its failures are anybody else's.
+As a command, `python -m benchmarks.rivals.table NAME FOLDER SOURCE`, it fits one of them in a process of its own, so
+that neither its memory nor its failures touch the others.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.images import Source, dataset, frames, write_frames
 from benchmarks.rivals import OPENVINO, ROOT, Missing, anomalib, isolated, isolated_environ, reason
-from benchmarks.rivals.images import Source, dataset, frames, write_frames
 from benchmarks.rivals.turns import Worker
 
 __all__ = ["METHODS", "Method", "made", "rival_versions", "start"]
@@ -29,32 +30,33 @@ Make = Callable[[Source, Path], None]
 _MADE, _ANOMALIB = "made.json", "anomalib.json"
 
 _OURS = ("padim_edge", "export", "runtime")
-"""Folders whose code a fitted model of ours depends on."""
+"""Folders of the code that a fitted model of ours depends on."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row: what it is, how it is fitted, and how it runs."""
+    """One row of the table."""
 
     name: str
+    """Name, as `--methods` takes it."""
     kind: str
     """`floor`, `ours` or `rival`."""
     engine: str
-    """A key of `timing_worker.ENGINES`."""
+    """Key of `timing_worker.ENGINES`."""
     make: Make
-    """Fits it and writes it into a folder; raises Missing where that cannot be done here."""
+    """Function that fits it and writes it into a folder; raises Missing where that cannot be done here."""
     code: tuple[str, ...]
-    """Files and folders that what it writes depends on."""
+    """Files and folders of the code that its files depend on."""
     label: str
-    """For figures."""
+    """Name in figures."""
     artifact: str = ""
-    """Name of what `make` writes, where several rows run the same files; else the row's own name."""
+    """Name of its files, where several rows run the same files; blank for the row's own name."""
     preset: str = "edge"
-    """Whose preprocessing brings an image to its frame."""
+    """Preset whose preprocessing brings an image to its frame."""
     packages: tuple[str, ...] = ()
-    """Of its own environment, where it cannot run in ours."""
+    """Packages of its own environment, where it cannot run in ours."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Of the engine."""
+    """Options of the engine."""
 
     @property
     def folder(self) -> str:
@@ -63,17 +65,18 @@ class Method:
 
 
 def ours(preset: str, precision: str = "fp32", rank: int | None = None, backbone: str = "resnet18") -> Method:
-    """A model of `padim_edge.build.build`, for the CPU; `builtin` with the weights that ship."""
+    """Return the row of a model of ours, for the CPU; `builtin` has the weights that ship."""
 
     def make(source: Source, folder: Path) -> None:
-        from benchmarks.backbone import load
-        from padim_edge.build import build
-        from padim_edge.presets import PRESETS
-        from padim_edge_model.precision import Precision
+        import padim_edge
+        from benchmarks.networks import weights_for
 
-        trunk = load(backbone, source.weights if backbone == "resnet18" else None, folder)
-        chosen = Precision(precision, rank=rank)
-        build(dataset(source), folder / "model.onnx", PRESETS[preset], trunk, precision=chosen)
+        numbers = padim_edge.Precision(precision, rank=rank)
+        method = padim_edge.preset(preset, backbone=backbone, precision=numbers)
+        with tempfile.TemporaryDirectory() as drawn:
+            weights = weights_for(backbone, source.weights, Path(drawn))
+            fitted = padim_edge.fit(dataset(source), method, weights=weights, progress=False)
+            fitted.export(folder / "model.onnx", progress=False)
 
     own = backbone != "resnet18"
     name = "ours-" + "-".join([backbone] * own + [preset, precision]) + ("" if rank is None else f"-rank{rank}")
@@ -83,11 +86,12 @@ def ours(preset: str, precision: str = "fp32", rank: int | None = None, backbone
 
 
 def _make_bare(source: Source, folder: Path) -> None:
-    from benchmarks.backbone import load, stage_outputs
+    from benchmarks.networks import stage_outputs, weights_for
     from padim_edge.presets import PRESETS
 
-    trunk = load("resnet18", source.weights, folder)
-    model = stage_outputs(trunk, PRESETS["edge"].preprocessing.size)
+    with tempfile.TemporaryDirectory() as drawn:
+        weights = weights_for("resnet18", source.weights, Path(drawn))
+        model = stage_outputs("resnet18", weights, PRESETS["edge"].preprocessing.size)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
 
 
@@ -110,7 +114,7 @@ def _anomalib(name: str, engine: str, label: str, packages: tuple[str, ...] = ()
 
 
 def _fitted(name: str, label: str, method: str, network: str = "resnet18") -> Method:
-    """A method of `benchmarks.methods`."""
+    """Return the row of a method of `benchmarks.methods`."""
 
     def make(source: Source, folder: Path) -> None:
         from benchmarks import methods
@@ -118,37 +122,37 @@ def _fitted(name: str, label: str, method: str, network: str = "resnet18") -> Me
         from padim_edge.presets import PRESETS
 
         whole = PRESETS["edge"].preprocessing
-        loaded = features.load(network, source.weights if network == "resnet18" else None)
         good = frames(dataset(source).good, whole)
-        methods.fit(method, good, loaded, whole.size, threads=_threads()).save(folder)
+        with tempfile.TemporaryDirectory() as drawn:
+            given = source.weights if network == "resnet18" else None
+            loaded = features.load(network, given, Path(drawn))
+            methods.fit(method, good, loaded, whole.size, threads=_threads()).save(folder)
 
-    return Method(
-        name, "rival", "methods", make, ("benchmarks/methods", "runtime/padim_edge_runtime/fitting.py"), label
-    )
+    return Method(name, "rival", "methods", make, ("benchmarks/methods", "benchmarks/networks.py"), label)
 
 
 _ROWS = (
-    Method("bare-backbone", "floor", "bare", _make_bare, ("export", "benchmarks/backbone.py"), "ResNet-18 alone"),
+    Method("bare-backbone", "floor", "bare", _make_bare, ("export", "benchmarks/networks.py"), "ResNet-18 alone"),
     *(ours(preset, precision) for preset in ("paper", "edge", "accurate") for precision in ("fp32", "fp16", "int8")),
     *(ours(preset, precision, backbone="builtin") for preset in ("edge", "accurate") for precision in ("fp32", "int8")),
     _anomalib("anomalib-onnx", "anomalib-onnx", "ONNX"),
     _anomalib("anomalib-openvino", "anomalib-openvino", "OpenVINO's choice", OPENVINO),
     _anomalib("anomalib-openvino-f32", "anomalib-openvino", "OpenVINO", OPENVINO, precision="f32"),
     _fitted("SPADE-R18", "SPADE, ResNet-18", "spade"),
-    _fitted("SPADE-WR50", "SPADE, Wide ResNet-50-2", "spade", "wide_resnet50_2"),
+    _fitted("SPADE-WR50", "SPADE, Wide ResNet-50-2 (random weights)", "spade", "wide_resnet50_2"),
     _fitted("PatchCore-1%", "PatchCore 1 %, ResNet-18", "patchcore-1"),
     _fitted("PatchCore-10%", "PatchCore 10 %, ResNet-18", "patchcore-10"),
-    _fitted("VAE", "VAE, ResNet-18 encoder", "vae"),
+    _fitted("VAE", "VAE, ResNet-18 encoder (untrained)", "vae"),
 )
 
 METHODS = {method.name: method for method in _ROWS}
 
 
 def made(method: Method, source: Source, work: Path, environ: Mapping[str, str]) -> Path:
-    """The folder of a fitted method: from an earlier run where nothing has changed, else fitted now.
+    """Return the folder of a fitted method: from an earlier run where nothing has changed, else fitted now.
 
     Raises:
-        Missing: It cannot be fitted here; with the reason.
+        Missing: It cannot be fitted here; the message is the reason.
     """
     folder = work / f"{method.folder.replace('%', 'pc')}-{source.images}"
     settings = {**source.settings(), "code": _digest(method.code)}
@@ -169,7 +173,7 @@ def made(method: Method, source: Source, work: Path, environ: Mapping[str, str])
 
 
 def rival_versions(folder: Path) -> dict[str, str]:
-    """Versions with which a rival was fitted in an environment of its own, and that matter."""
+    """Return the versions that a rival was fitted with in an environment of its own."""
     record = folder / _ANOMALIB
     if not record.is_file():
         return {}
@@ -178,7 +182,7 @@ def rival_versions(folder: Path) -> dict[str, str]:
 
 
 def start(method: Method, environ: Mapping[str, str]) -> Worker:
-    """A worker process for a method; in an environment of its own where the method needs one.
+    """Start a worker process for a method, in an environment of its own where the method needs one.
 
     Raises:
         Missing: There is no such environment here.
@@ -186,14 +190,14 @@ def start(method: Method, environ: Mapping[str, str]) -> Worker:
     environ = {**environ, "PYTHONUNBUFFERED": "1"}
     if not method.packages:
         return Worker([sys.executable, "-m", "benchmarks.timing_worker"], environ)
-    # Of ours it sees what is pure Python: how an image is brought to the frame, and the worker itself.
+    # It sees our pure Python only: the way of an image into the frame, and the worker itself.
     own = {**isolated_environ(environ), "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "runtime")))}
     return Worker(isolated(method.packages, "-m", "benchmarks.timing_worker"), own)
 
 
 def _digest(code: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for name in (*code, "benchmarks/rivals/images.py"):
+    for name in (*code, "benchmarks/images.py"):
         path = ROOT / name
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
@@ -201,7 +205,7 @@ def _digest(code: tuple[str, ...]) -> str:
 
 
 def _empty(folder: Path) -> None:
-    """Remove what an earlier run wrote there, and nothing but files of such a folder."""
+    """Remove the files of an earlier run, and no folder that holds anything else."""
     import shutil
 
     if not ((folder / _MADE).is_file() or not any(folder.iterdir()) or (folder / "started").is_file()):

@@ -1,39 +1,38 @@
-"""Methods in processes of their own take turns, so that whatever else the machine does falls on all of them alike."""
+"""Turns of methods that live in processes of their own: whatever else the machine does falls on all of them alike."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import math
-import os
 import random
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from benchmarks.latency import QUIET, REST
+from benchmarks.quiet import QUIET, REST, Clock, Neighbours, choose, wait_for_quiet
 from benchmarks.rivals import ROOT, Missing, reason
 
 __all__ = ["Measured", "Summary", "Turn", "Worker", "measure", "summarise"]
 
 SLOW = 1.0
-"""Seconds of a turn above which a method is not part of every round, but has rounds of its own among the others'."""
+"""Seconds of a turn above which a method has rounds of its own among those of the others."""
 
 FEWEST = 3
-"""Turns that even the slowest method gets."""
+"""Smallest number of turns, also of the slowest method."""
 
 SHORTEST = 0.5
-"""Seconds that a round should last at least: the system counts processor time in hundredths of a second."""
+"""Seconds that a round should last at least, because the system counts processor time in hundredths of a second."""
 
 
 class Asked(Protocol):
-    """Something that answers commands: a `Worker`, or a test's stand-in."""
+    """Anything that answers commands: a `Worker`, or a test's stand-in."""
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to one command."""
+        """Answer one command."""
 
 
 class Worker:
@@ -93,12 +92,12 @@ class Worker:
 
 @dataclass(frozen=True)
 class Turn:
-    """One timed pair of calls, in milliseconds."""
+    """One timed pair of calls."""
 
     frame: float
-    """From the model's frame in memory."""
+    """Milliseconds from the model's frame in memory."""
     image: float
-    """From a larger image in memory, resized for the model."""
+    """Milliseconds from a larger image in memory, resized for the model."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +105,11 @@ class Measured:
     """All used turns."""
 
     turns: dict[str, list[Turn]]
+    """Turns by method."""
     rounds: int
-    """Taken in all, those that were not used included."""
+    """Number of rounds taken, those that were not used included."""
     used: int
+    """Number of rounds that were used."""
     others: float
     """Mean share of the processors' time that other processes took in the used rounds."""
 
@@ -118,12 +119,15 @@ class _Group:
     """Methods that are measured in the same rounds."""
 
     names: list[str]
+    """Names of the methods."""
     wanted: int
-    """Rounds."""
+    """Number of rounds that count."""
     passes: int
-    """Turns of each method in a round."""
+    """Number of turns of each method in a round."""
     lead: int
+    """Number of untimed calls before each timed one."""
     taken: list[tuple[float, dict[str, list[Turn]]]] = field(default_factory=list)
+    """Share of the others and turns of each round."""
 
     @property
     def quiet(self) -> int:
@@ -133,10 +137,7 @@ class _Group:
         return (len(self.taken) if impatient else self.quiet) < self.wanted
 
     def used(self) -> list[tuple[float, dict[str, list[Turn]]]]:
-        """The quiet rounds, and where there are too few of them the quietest."""
-        if self.quiet >= self.wanted:
-            return [each for each in self.taken if each[0] <= QUIET]
-        return sorted(self.taken, key=lambda each: each[0])[: self.wanted]
+        return choose(self.taken, self.wanted)
 
 
 def measure(
@@ -146,22 +147,22 @@ def measure(
     lead: int,
     patience: float,
     seconds_each: float,
-    neighbours: Any = None,
+    neighbours: Callable[[], Clock] | None = None,
 ) -> Measured:
-    """Time all methods, each in its turn alone; see `benchmarks.latency.measure` for the reasons.
+    """Time all methods, each in its turn alone; `benchmarks.quiet` has the reasons.
 
     A round in which other processes took more than `QUIET` of the processors' time is replaced. A slow method has
-    rounds of its own, fewer, spread evenly among the others'.
+    rounds of its own, fewer, spread evenly among those of the others.
 
     Args:
-        workers: With the method loaded and warm.
+        workers: Processes with the method loaded and warm.
         rounds: Timed calls of each method.
         lead: Untimed calls before each timed one; none where a call takes longer than any cache remembers.
         patience: Seconds after which the quietest rounds so far are taken.
-        seconds_each: That one method may take in all; slow ones get fewer turns for it, but `FEWEST` at least.
-        neighbours: Makes a clock of what other processes take; for tests.
+        seconds_each: Seconds that one method may take in all; slow ones get fewer turns, but `FEWEST` at least.
+        neighbours: Starts a clock of what other processes take; for tests.
     """
-    make_clock = neighbours or (lambda: Neighbours(workers))
+    make_clock = neighbours or (lambda: Neighbours(lambda: _own_seconds(workers)))
     seconds = {name: _call_seconds(worker) for name, worker in workers.items()}
     groups = _groups(seconds, rounds, lead, seconds_each)
     shuffler = random.Random(0)
@@ -182,7 +183,7 @@ def measure(
                 turns[name].append(Turn(**workers[name].ask("turn", rest=REST, lead=group.lead)))
         group.taken.append((clock.share(), turns))
         if group.taken[-1][0] > QUIET:
-            _wait_for_quiet(make_clock, deadline)
+            wait_for_quiet(make_clock, deadline)
     used = [each for group in groups for each in group.used()]
     return Measured(
         turns={
@@ -196,12 +197,17 @@ def measure(
     )
 
 
+def _own_seconds(workers: Mapping[str, Asked]) -> float:
+    """Return the processor seconds of this process and of the workers."""
+    return time.process_time() + sum(float(worker.ask("processor")["seconds"]) for worker in workers.values())
+
+
 def _call_seconds(worker: Asked) -> float:
     return float(worker.ask("warm_up", calls=2, seconds=0.0)["seconds"])
 
 
 def _groups(seconds: Mapping[str, float], rounds: int, lead: int, seconds_each: float) -> list[_Group]:
-    """One group of all fast methods, and one for each slow one."""
+    """Put all fast methods into one group, and each slow one into its own."""
     turn = {name: REST + each * (lead + 2) for name, each in seconds.items()}
     fast = [name for name in turn if turn[name] <= SLOW]
     groups = []
@@ -209,65 +215,34 @@ def _groups(seconds: Mapping[str, float], rounds: int, lead: int, seconds_each: 
         passes = min(rounds, max(1, math.ceil(SHORTEST / sum(turn[name] for name in fast))))
         groups.append(_Group(fast, math.ceil(rounds / passes), passes, lead))
     for name in turn.keys() - set(fast):
-        # What a slow method reads is larger than the caches, so nothing is left of an untimed call.
+        # A slow method reads more than the caches hold, so nothing is left of an untimed call.
         affordable = int(seconds_each / (REST + 2 * seconds[name]))
         groups.append(_Group([name], min(rounds, max(FEWEST, affordable)), 1, 0))
     return groups
 
 
-def _wait_for_quiet(make_clock: Any, deadline: float) -> None:
-    """Idle until the neighbours do too; so they are sooner done."""
-    while time.monotonic() < deadline:
-        clock = make_clock()
-        time.sleep(1)
-        if clock.share() <= QUIET:
-            return
-
-
-class Neighbours:
-    """Measures what processes other than this one and the workers take of the processors that they are pinned to."""
-
-    def __init__(self, workers: Mapping[str, Asked]) -> None:
-        self._workers = workers
-        self._start = self._look()
-
-    def share(self) -> float:
-        """Of these processors' time since the making, 0 to 1."""
-        time.sleep(REST)  # until the last worker has stopped spinning, which is its own time
-        total, busy, own = (now - then for now, then in zip(self._look(), self._start, strict=True))
-        return max(0.0, busy - own) / max(total, 1e-9)
-
-    def _look(self) -> tuple[float, float, float]:
-        import psutil  # type: ignore[import-untyped]
-
-        pinned = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-        total = idle = 0.0
-        for i, times in enumerate(psutil.cpu_times(percpu=True)):
-            if pinned is None or i in pinned:
-                # A guest's time is contained in user time.
-                total += sum(value for name, value in times._asdict().items() if not name.startswith("guest"))
-                idle += times.idle + getattr(times, "iowait", 0.0)
-        own = time.process_time() + sum(worker.ask("processor")["seconds"] for worker in self._workers.values())
-        return total, total - idle, own
-
-
 @dataclass(frozen=True)
 class Summary:
-    """Of one method's turns, in milliseconds."""
+    """Times of one method, in milliseconds."""
 
     calls: int
+    """Number of timed pairs of calls."""
     median: float
-    """With the frame in memory, as the next two."""
+    """Median with the frame in memory."""
     p10: float
+    """Tenth percentile with the frame in memory."""
     p90: float
+    """Ninetieth percentile with the frame in memory."""
     image_median: float
-    """With the resize from the larger image, as the next two."""
+    """Median with the resize from the larger image."""
     image_p10: float
+    """Tenth percentile with the resize from the larger image."""
     image_p90: float
+    """Ninetieth percentile with the resize from the larger image."""
 
 
 def summarise(turns: Sequence[Turn]) -> Summary:
-    """Median and percentiles."""
+    """Compute median and percentiles."""
     import numpy as np
 
     frame = np.percentile([turn.frame for turn in turns], (50, 10, 90)).tolist()

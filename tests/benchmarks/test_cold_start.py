@@ -6,18 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import drawn_images
 import golden as files
-import images
 import pytest
 
 from benchmarks import cold_start
 from benchmarks.rivals import Missing
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_start_has_every_step_and_gives_a_score(tmp_path: Path) -> None:
     """In the environment of the tests, which has the runtime, too."""
     model = files.copy(files.CROPPED, tmp_path)
-    images.good(70).save(tmp_path / "good.png")
+    drawn_images.good(70).save(tmp_path / "good.png")
     said = cold_start._start(Path(sys.executable), model, tmp_path / "good.png")
     assert set(said["steps"]) == set(said["processor"]) == {*cold_start.THEIRS, *cold_start.OURS}
     assert all(seconds >= 0 for each in ("steps", "processor") for seconds in said[each].values())

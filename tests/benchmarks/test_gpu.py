@@ -56,8 +56,8 @@ def test_the_command_runs_on_the_cpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     output = tmp_path / "gpu.json"
-    words = f"gpu --device cpu --backbone builtin --images 6 --preset edge --precision fp32,fp16 --batch 1,2 --rounds 2 --json {output}"
-    monkeypatch.setattr(sys, "argv", words.split())
+    words = "gpu --device cpu --backbone builtin --images 6 --preset edge --precision fp32,fp16 --batch 1,2 --rounds 2"
+    monkeypatch.setattr(sys, "argv", [*words.split(), "--json", str(output)])
     gpu.main()
     content = json.loads(output.read_text())
     assert [(row["engine"], row["precision"], row["batch"]) for row in content["results"]] == [

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import plots, report, timing
+from benchmarks import plots, redraw, report, timing
+from benchmarks.images import DRAWN, Source, dataset, probe_image
 from benchmarks.rivals import Missing, anomalib, isolated, isolated_environ, page, reason
-from benchmarks.rivals.images import DRAWN, Source, dataset, probe_image
-from benchmarks.rivals.page import FLOOR, OURS, Row
+from benchmarks.rivals.page import FLOOR, OURS, Result, Row
 from benchmarks.rivals.table import METHODS, made
 from benchmarks.rivals.turns import SLOW, Turn, Worker, measure, summarise
+
+pytestmark = pytest.mark.slow
 
 WORKER = [sys.executable, "-m", "benchmarks.timing_worker"]
 WHOLE = {"resize": [32, 32], "crop": [24, 16], "interpolation": "bicubic"}
@@ -140,7 +142,7 @@ def test_rounds_of_few_fast_methods_are_long_enough_to_see_the_neighbours() -> N
 
 
 def test_noisy_rounds_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.rivals.turns.time.sleep", lambda _: None)
+    monkeypatch.setattr("benchmarks.quiet.time.sleep", lambda _: None)
     shares = [0.0, 0.5, 0.0, 0.0, 0.0]  # the fourth is the wait for quiet after the second
     clock = Clock(shares)
     measured = measure(
@@ -175,23 +177,26 @@ def test_targets_are_ratios_of_what_was_asked_for() -> None:
     assert not targets[f"{OURS} / {FLOOR}"].reached
 
 
-def test_page_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["timing", "--data", "/some/where/mvtec", "--work", "/tmp/w", "--rounds", "3"])
+def test_page_and_figures(tmp_path: Path) -> None:
     methods = [row(FLOOR, 5.7, shipped=11), row(OURS, 7.3), row("anomalib-openvino", 11), row("SPADE-R18", 800)]
     grown = [row(name, 5 + i, images=n) for name in (OURS, "SPADE-R18") for i, n in enumerate((25, 209))]
-    quiet = timing.Measured({}, 4, 3, 0.01)
+    quiet = {"rounds": 4, "used": 3, "others_share": 0.01}
     environment = report.Environment("a cpu", 2, 4.0, "Linux", 2, {"numpy": "2"}, "today", "c0ffee", 0.1)
-    timing.write(
-        tmp_path,
-        environment,
-        Source(None, "bottle", 209, None),
-        timing.Round(methods, quiet, {}, {"anomalib-onnx on 209 images": "uv is not installed"}),
-        timing.Round(grown, quiet, {}, {}),
-        [report.Target("a / b", 2.0, None)],
-        timing.command(),
+    settings = {
+        "command": "python -m benchmarks.timing --rounds 3",
+        "source": Source(None, "bottle", 209, None).describe(),
+        "left_out": {"anomalib-onnx on 209 images": "uv is not installed"},
+        "by_method": quiet,
+        "growth": quiet,
+    }
+    page.write(
+        Result(environment, settings, methods, grown, [report.Target("a / b", 2.0, None)]), tmp_path / "timing.json"
     )
+    timing.write_pages(page.read(tmp_path / "timing.json"), tmp_path)
     text = (tmp_path / "timing.md").read_text()
-    assert "python -m benchmarks.timing --data .../mvtec --rounds 3\n" in text
+    assert "python -m benchmarks.timing --rounds 3\n" in text
+    assert "fitted on 209 good images of built-in sample, bottle" in text
+    assert "3 of 4 rounds used; other processes took 1.0 % of the processor time in them.\n\n- bare-backbone: A" in text
     assert "| anomalib-openvino (bf16) | 11.00 | 10.23 - 12.54 |" in text
     assert "- anomalib-onnx on 209 images: uv is not installed." in text
     assert "| a / b | at least 2.00 | undefined | not reached |" in text
@@ -199,11 +204,22 @@ def test_page_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     written = json.loads((tmp_path / "timing.json").read_text())
     assert len(written["results"]) == len(methods) + len(grown)
     assert {each["part"] for each in written["results"]} == {"by_method", "growth"}
+    page.write(page.read(tmp_path / "timing.json"), tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "timing.json").read_bytes()
     for name in ("timing", "growth"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         drawing = (tmp_path / f"{name}.svg").read_text()
         assert drawing.rstrip().endswith("</svg>")
         assert plots.OURS.lower() in drawing
+
+
+def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    first, second = (redraw.redraw(redraw.RESULTS, folder) for folder in folders)
+    assert len(first) == 11
+    assert [file.relative_to(folders[0]) for file in first] == [file.relative_to(folders[1]) for file in second]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
 
 
 def test_tables_without_a_base_have_no_ratios() -> None:
