@@ -10,22 +10,6 @@ from padim_edge_runtime.cli.options import JsonOption, print_json, print_trtexec
 
 __all__ = ["export"]
 
-_FIXED = [
-    "backbone",
-    "layers",
-    "weights",
-    "preset",
-    "precision",
-    "target",
-    "reduction",
-    "dims",
-    "size",
-    "frame",
-    "budget",
-    "keep_statistics",
-]
-"""Options that the fit decides, so that they cannot apply to kept statistics."""
-
 
 def export(
     context: typer.Context,
@@ -61,6 +45,7 @@ def export(
     from padim_edge.fitted import ExportOptions
     from padim_edge.presets import Options, parse_bytes
     from padim_edge_artifact.method import Precision
+    from padim_edge_runtime.devices.trtexec import calls
     from padim_edge_runtime.progress import Feedback, bar
 
     limit = None if budget is None else parse_bytes(budget)
@@ -88,7 +73,8 @@ def export(
         tell_extrapolated(model.metadata)
         if made.cost is not None:
             warn(made.cost.sentence(model.metadata.precision))
-        told.append(made.to_json())
+        commands = {} if trtexec is None else {"trtexec": calls(path, model.metadata, trtexec)}
+        told.append(made.to_json() | commands)
         if not as_json:
             typer.echo(str(model))
             if trtexec is not None:
@@ -101,10 +87,7 @@ def _check(given: set[str], *, several: bool) -> None:
     """Refuse options that exclude each other."""
     if not given & {"data", "class_name"}:
         raise PadimEdgeError("neither --class nor --data is given; try padim-edge export --class bottle")
-    # The seed is also that of --perturb, which applies to the images that set the threshold.
-    fixed = [each for each in _FIXED if each in given and not (each == "seed" and "perturb" in given)]
-    if "statistics" in given and fixed:
-        raise PadimEdgeError(f"--statistics fixes --{fixed[0].replace('_', '-')}; leave it out, or fit again with it")
+    o.refuse_fixed(given, "statistics")
     if "budget" in given and given & {"precision", "rank", "diagonal"}:
         raise PadimEdgeError("--budget chooses the form itself; leave --precision, --rank and --diagonal out")
     for name in sorted(given & {"statistics", "keep_statistics"}) if several else ():

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fit"]
 
-_FIXED = ["backbone", "layers", "weights", "preset", "precision", "target", "reduction", "dims", "size", "frame"]
-"""Options that the other statistics decide."""
-
 
 def fit(
     context: typer.Context,
@@ -61,8 +58,7 @@ def fit(
     given = o.given_options(context)
     if not given & {"data", "class_name"}:
         raise PadimEdgeError("neither --class nor --data is given; try padim-edge fit --class bottle")
-    if like is not None and (fixed := [name for name in _FIXED if name in given]):
-        raise PadimEdgeError(f"--like fixes --{fixed[0]}; leave it out, or fit without --like")
+    o.refuse_fixed(given, "like")
     from padim_edge.exports import check_file, stretched
     from padim_edge.fit_job import FitJob, fit_to_file
     from padim_edge.presets import Options

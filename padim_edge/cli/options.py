@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli.options import DECISION, DEVICE, DEVICE_HELP, INPUT, OUTPUT, warn
 
 if TYPE_CHECKING:
@@ -44,8 +45,26 @@ __all__ = [
     "class_names",
     "given_options",
     "open_dataset",
+    "refuse_fixed",
     "report_unreadable",
 ]
+
+_FIT = (
+    "backbone",
+    "layers",
+    "weights",
+    "preset",
+    "precision",
+    "target",
+    "reduction",
+    "dims",
+    "size",
+    "frame",
+    "seed",
+    "budget",
+    "keep_statistics",
+)
+"""Options that decide a fit, or what comes with it."""
 
 METHOD, BACKBONE = "Method", "Backbone"
 """Panels of options in `--help`, beside those of the device's commands."""
@@ -253,6 +272,19 @@ def given_options(context: typer.Context) -> set[str]:
     """Return the names of the options that were typed on the command line."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def refuse_fixed(given: set[str], by: str) -> None:
+    """Refuse options that other statistics decide: those that the option `by` names.
+
+    Raises:
+        PadimEdgeError: Such an option is given. `--seed` may stand beside `--perturb`, whose seed it also is.
+    """
+    for name in _FIT if by in given else ():
+        if name in given and not (name == "seed" and "perturb" in given):
+            raise PadimEdgeError(
+                f"--{by} fixes --{name.replace('_', '-')}; leave that out, or fit again and leave --{by} out"
+            )
 
 
 def chosen_method(name: str, data: Path | None, options: Options) -> Method:

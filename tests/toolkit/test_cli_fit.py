@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -15,8 +16,10 @@ import pytest
 from commands import run
 
 from padim_edge import sample
+from padim_edge.cli.export import export
 from padim_edge_artifact import read_verified
 from padim_edge_artifact.kept import Kept, Progress, read_kept, write_kept
+from padim_edge_artifact.method import Precision
 from padim_edge_model.comparable import reference_of
 from padim_edge_runtime import Detector
 
@@ -83,6 +86,83 @@ def test_a_model_comes_from_statistics(data: Path, whole: Path, tmp_path: Path) 
     assert read_verified(tmp_path / "ranked.onnx").precision.rank == 5
 
 
+# What the fit decides, and what can only come with one; each with a value.
+FIXED: dict[str, tuple[object, ...]] = {
+    "backbone": ("resnet18",),
+    "layers": ("stage1",),
+    "weights": ("auto",),
+    "preset": ("edge",),
+    "precision": ("fp32",),
+    "target": ("cpu",),
+    "reduction": ("random",),
+    "dims": (20,),
+    "size": (64,),
+    "frame": ("80x80",),
+    "seed": (0,),
+    "budget": ("1GB",),
+    "keep_statistics": ("kept.npz",),
+}
+APPLY = {
+    "class_name",
+    "data",
+    "perturb",
+    "statistics",
+    "rank",
+    "diagonal",
+    "false_alarm_rate",
+    "roi",
+    "output",
+    "trtexec",
+    "device",
+    "as_json",
+}
+
+
+def test_every_option_of_export_applies_to_statistics_or_is_refused() -> None:
+    options = inspect.signature(export).parameters.keys() - {"context"}
+    assert options == FIXED.keys() | APPLY
+    assert not FIXED.keys() & APPLY
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_statistics_refuse_what_the_fit_decides_by_name(
+    data: Path, whole: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the value is the default, or what the statistics have anyway."""
+    monkeypatch.chdir(tmp_path)
+    option = f"--{name.replace('_', '-')}"
+    _, stderr = run("export", "--data", data, "--statistics", whole, option, *FIXED[name], code=1)
+    assert f"--statistics fixes {option}; leave that out, or fit again" in stderr
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [each for each in FIXED if each not in ("budget", "keep_statistics")])
+def test_a_fit_like_another_refuses_what_that_decides_by_name(
+    data: Path, whole: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, stderr = run("fit", "--data", data, "--like", whole, f"--{name}", *FIXED[name], code=1)
+    assert f"--like fixes --{name}; leave that out, or fit again" in stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_statistics_take_what_a_model_leaves_open(data: Path, whole: Path, tmp_path: Path) -> None:
+    """Rank, rate, trtexec, and a seed where it is that of --perturb; the variances alone in another model."""
+    common = ("export", "--data", data, "--statistics", whole, "--output", tmp_path / "m.onnx")
+    stdout, stderr = run(*common, "--rank", 5, "--false-alarm-rate", 0.1, "--trtexec", 4)
+    about = read_verified(tmp_path / "m.onnx")
+    assert (about.precision, about.false_alarm_rate) == (Precision(rank=5), 0.1)
+    assert [line.split()[0] for line in stdout.splitlines() if "trtexec" in line] == ["trtexec", "trtexec"]
+    assert "image:4x64x64x3" in stdout
+    assert "--rank makes thresholds come out low" in stderr
+    told = json.loads(run(*common, "--diagonal", "--trtexec", 4, "--json")[0])
+    assert read_verified(tmp_path / "m.onnx").precision == Precision(diagonal=True)
+    assert told["trtexec"].keys() == {"10", "11"}
+    assert all(line in stdout for line in told["trtexec"].values())
+    _, stderr = run(*common, "--perturb", "crop", "--seed", 3)
+    assert "at random, seed 3" in stderr
+
+
 def test_fit_says_what_it_wrote_and_leaves_no_checkpoint(data: Path, tmp_path: Path) -> None:
     stdout, _ = run("fit", "--data", data, *HOW, "--output", tmp_path / "s.npz", "--json")
     told = json.loads(stdout)
@@ -109,7 +189,6 @@ def test_principal_components_are_fitted_and_shipped(data: Path, tmp_path: Path)
         (("merge", "a.npz", "missing.npz", "--output", "b.npz"), "missing.npz does not exist"),
         (("merge", "a.npz", "copy.npz", "--output", "b.npz"), "holds the same images as"),
         (("merge", "a.npz", "half.npz", "--output", "b.npz"), "unfinished fit; finish it with --resume"),
-        (("export", "--class", "bottle", "--statistics", "a.npz", "--dims", 7), "--statistics fixes --dims"),
         (("export", "--class", "all", "--statistics", "a.npz"), "takes one class at a time"),
     ],
 )
