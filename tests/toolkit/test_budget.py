@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import run
+from counted import count_exports
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import dataset, exported, rounded_to_nearest, weave
@@ -96,7 +97,9 @@ def test_what_is_chosen_fits_and_nothing_more_accurate_does(graph: EmbeddingGrap
         budget.choose(min(each.bytes for each in all_forms) - 1, SMALL, "auto", COUNT)
 
 
-def test_the_command_keeps_the_budget_and_says_what_it_cost(tmp_path: Path) -> None:
+def test_the_command_keeps_the_budget_and_says_what_it_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choosing a form, fitting in it and fitting the exact model to compare with take one export through torch."""
+    calls = count_exports(monkeypatch)
     model = tmp_path / "m.onnx"
     common = ("export", "--class", "weave", "--size", 96, "--dims", 24, "--output", model)
     out, err = run(*common, "--budget", "2MB", "--json")
@@ -108,6 +111,7 @@ def test_the_command_keeps_the_budget_and_says_what_it_cost(tmp_path: Path) -> N
     out, err = run(*common, "--budget", "1GB", "--json")
     assert json.loads(out)["precision"] == "fp32 for cpu"
     assert "most accurate form" not in err
+    assert len(calls) == 1
     assert "the smallest form" in run(*common, "--budget", "10kB", code=1)[1]
     assert "leave --precision" in run(*common, "--budget", "1MB", "--precision", "int8", code=1)[1]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import run
+from counted import count_exports
 from PIL import Image
 
 from padim_edge import sample
@@ -35,11 +36,13 @@ def models(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 def test_all_classes_are_exported_into_a_folder_and_named_ones_as_well(
-    data: Path, models: tuple[Path, Path], tmp_path: Path
+    data: Path, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [read_verified(model).class_name for model in models] == ["bottle", "weave"]
+    calls = count_exports(monkeypatch)
     run("export", "--class", "weave,bottle", "--data", data, *QUICK, "--output", tmp_path)
     assert sorted(path.name for path in tmp_path.glob("*.onnx")) == ["bottle.onnx", "weave.onnx"]
+    assert len(calls) == 1, "torch exports the backbone once for all classes"
 
 
 def test_several_models_give_a_table_with_the_mean(data: Path, models: tuple[Path, Path]) -> None:
