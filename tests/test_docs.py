@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import golden
 import pages
 import pytest
 from commands import run
@@ -138,6 +139,11 @@ def test_the_format_page_names_every_field() -> None:
         assert sorted(names) == sorted(field.name for field in dataclasses.fields(kind))
     for field in dataclasses.fields(Precision):
         assert f"`{field.name}`" in text
+
+
+def test_the_threshold_can_be_found_without_parsing_json() -> None:
+    """As the program for Node does, and as the format page promises."""
+    assert golden.WHOLE.read_bytes().count(b'"threshold":') == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=key)
