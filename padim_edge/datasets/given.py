@@ -6,20 +6,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import NoReturn
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from padim_edge.datasets.items import GOOD, Dataset, Item, name_of
 from padim_edge_artifact import ImageError, PadimEdgeError
 from padim_edge_runtime import image_files
+from padim_edge_runtime.image_files import ImageLike
 
-__all__ = ["Given", "from_images"]
-
-Given: TypeAlias = "str | os.PathLike[str] | bytes | npt.NDArray[Any] | Image.Image"
-"""One image: path or bytes of a file, a uint8 array (H, W, 3) in RGB or (H, W) in grey, or a Pillow image."""
+__all__ = ["from_images"]
 
 _NAME = "images"
 """Name of the class where neither the user nor a folder gives one."""
@@ -28,7 +25,7 @@ _CHANNELS = ((), (1,), (3,))
 """Parts of an array's shape behind height and width that `image_files.decode` takes."""
 
 
-def from_images(images: Iterable[Given], class_name: str | None = None) -> Dataset:
+def from_images(images: Iterable[ImageLike], class_name: str | None = None) -> Dataset:
     """Return a data set of these good images, in their order.
 
     Everything but paths stays in memory, because a fit reads each image twice. A colour image takes H x W x 3 bytes, a
@@ -52,7 +49,7 @@ def from_images(images: Iterable[Given], class_name: str | None = None) -> Datas
     return Dataset(class_name or (name_of(folder) if folder else "") or _NAME, good, ())
 
 
-def _entries(images: Iterable[Given]) -> Iterator[Path | Item]:
+def _entries(images: Iterable[ImageLike]) -> Iterator[Path | Item]:
     """Yield the path of each file, and an item for every other image."""
     if _is_single(images) or not isinstance(images, Iterable):
         raise PadimEdgeError(f"the images are {_described(images)}, {_EXPECTED}; put a single image into a list")
@@ -72,15 +69,15 @@ def _is_single(images: object) -> bool:
     """Tell whether this is one image instead of several."""
     if isinstance(images, np.ndarray):
         return images.ndim < 3 or (images.ndim == 3 and images.shape[2] < image_files.SMALLEST_SIDE)
-    return isinstance(images, (Image.Image, bytes, bytearray))
+    return isinstance(images, (Image.Image, bytes, bytearray, memoryview))
 
 
-def _check_kind(image: object, name: str) -> None:
+def _check_kind(image: ImageLike, name: str) -> None:
     """Raise PadimEdgeError for an array of floats and the like, which is a mistake in the program, not a bad image."""
     if isinstance(image, np.ndarray):
         known = image.dtype in (np.uint8, np.uint16) and image.ndim in (2, 3) and image.shape[2:] in _CHANNELS
     else:
-        known = isinstance(image, (Image.Image, bytes, bytearray))
+        known = isinstance(image, (Image.Image, bytes, bytearray, memoryview))
     if not known:
         try:
             image_files.decode(image)
@@ -95,14 +92,14 @@ def _described(found: object) -> str:
     return f"{'an' if type(found).__name__[0].lower() in 'aeiou' else 'a'} {type(found).__name__}"
 
 
-def _decode(image: object, name: str) -> image_files.Decoded:
+def _decode(image: ImageLike, name: str) -> image_files.Decoded:
     try:
         return image_files.decode(image)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
 
 
-def _decoded_now(image: object, name: str) -> Callable[[], image_files.Decoded]:
+def _decoded_now(image: ImageLike, name: str) -> Callable[[], image_files.Decoded]:
     """Decode an image, which also copies it or closes its file, and return the function that hands it out."""
     try:
         decoded = image_files.decode(image, keep_grey=True)

@@ -11,10 +11,11 @@ from padim_edge.datasets import given, layouts
 from padim_edge.datasets.drawn import from_sample
 from padim_edge.datasets.items import Dataset
 from padim_edge.sample.draw import CLASSES
+from padim_edge_runtime.image_files import ImageLike
 
 __all__ = ["Source", "class_names", "from_source"]
 
-Source: TypeAlias = "str | os.PathLike[str] | Iterable[given.Given] | Dataset | None"
+Source: TypeAlias = "str | os.PathLike[str] | Iterable[ImageLike] | Dataset | None"
 """Anything that `from_source` takes."""
 
 
