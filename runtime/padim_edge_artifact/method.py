@@ -17,8 +17,9 @@ TARGETS = ("cpu", "tensorrt")
 """Engines that an int8 graph can be written for: onnxruntime's CPU provider, or TensorRT."""
 
 REDUCTIONS = ("random", "semi-orthogonal", "pca")
-"""Ways from all channels to the embedding: a random choice of channels (PaDiM, section III-C), a random projection with
-orthonormal rows (arXiv 2105.14737, section 3.2), or the principal components of the good images' features."""
+"""Ways from all channels to the embedding: a random choice of channels (PaDiM, sections III-A and V-A), a random
+projection with orthonormal rows (arXiv 2105.14737, section 3.2), or the principal components of the good images'
+features."""
 
 
 def _choice(what: str, found: str, known: tuple[str, ...]) -> None:
