@@ -46,14 +46,14 @@ class Core:
     """A processor, as qemu and the kernel name it."""
 
     name: str
-    """For qemu's `-cpu`."""
+    """Name for qemu's `-cpu`."""
     part: str
-    """ARM's number of it."""
+    """Part number that ARM gives it."""
     features: str
-    """As the kernel lists them; they must be those of `name`, or onnxruntime would choose instructions it has not."""
+    """Features that the kernel lists. They must be those of `name`, or onnxruntime chooses instructions that fail."""
 
     def cpuinfo(self) -> str:
-        """What `/proc/cpuinfo` says; as many cores as the host has, since `/sys` is the host's."""
+        """Text of `/proc/cpuinfo`, with as many cores as the host has, since `/sys` is the host's."""
         return "".join(
             f"processor\t: {i}\n"
             "BogoMIPS\t: 108.00\n"
@@ -75,7 +75,7 @@ CORES = (
         "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp",
     ),
 )
-"""Of a Raspberry Pi 4, ARM v8.0; and of servers and, as Cortex-A76, of a Raspberry Pi 5, ARM v8.2 with dot products."""
+"""Cores of a Raspberry Pi 4 (ARM v8.0), and of servers and a Raspberry Pi 5 (ARM v8.2 with dot products)."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Emulator:
-    """All that a device needs, but the device."""
+    """Everything that a device needs, without the device."""
 
     qemu: Path
     root: Path
-    """Where Debian lies."""
+    """Folder with the files of Debian."""
     site: Path
-    """Where the wheels lie."""
+    """Folder with the installed wheels."""
     home: Path
 
     def python(self, core: Core, *arguments: object, cwd: Path, timeout: float = 240) -> Run:

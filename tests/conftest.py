@@ -1,4 +1,4 @@
-"""What all tests share. Imports neither torch nor onnx: tests/artifact and tests/runtime run on a device, too."""
+"""Fixtures and hooks of all tests, without torch and onnx: tests/artifact and tests/runtime run on a device, too."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> str:
-    """Where the golden models run."""
+    """Device that runs the golden models."""
     return str(request.config.getoption("--device"))
 
 

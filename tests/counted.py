@@ -1,4 +1,4 @@
-"""How often torch exports a backbone: what tests of `padim_edge.network` share."""
+"""Count of the exports through torch, which several tests check."""
 
 from __future__ import annotations
 

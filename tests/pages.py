@@ -71,7 +71,7 @@ def options_of() -> dict[str, set[str]]:
 
 
 def wrong(words: list[str]) -> str | None:
-    """What of `padim-edge COMMAND --option ...` does not exist."""
+    """List the parts of `padim-edge COMMAND --option ...` that do not exist."""
     known = options_of()
     name = words[1] if len(words) > 1 else ""
     if name.startswith("-"):

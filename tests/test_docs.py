@@ -142,13 +142,13 @@ def test_the_format_page_names_every_field() -> None:
 
 
 def test_the_threshold_can_be_found_without_parsing_json() -> None:
-    """As the program for Node does, and as the format page promises."""
+    """The program for Node reads it so, and the format page promises it."""
     assert golden.WHOLE.read_bytes().count(b'"threshold":') == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=key)
 def test_files_of_the_repository_that_a_page_names_exist(page: Path) -> None:
-    """As `folder/file.py` from the root, or from where a package's folder lies; or a bare name, somewhere."""
+    """A page names `folder/file.py` from the root or from a package's folder, or a bare name."""
     for name in re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|cpp|toml|yml))`", pages.text_of(page)):
         roots = [pages.ROOT / folder for folder in (*FOLDERS, "runtime/padim_edge_runtime", "")]
         assert any((root / name).is_file() for root in roots) or ("/" not in name and somewhere(name)), name
@@ -336,7 +336,7 @@ def test_examples_are_short_and_say_how_they_are_called(path: Path) -> None:
 
 @pytest.mark.slow
 def test_examples_run(made: Path, tmp_path: Path) -> None:
-    """As a user calls them, in this order; each in the folder given and without one."""
+    """Run each as a user does, in this order, in the folder given and without one."""
     assert [path.stem for path in EXAMPLES] == ["evaluate_report", "fit_and_export", "inspect_folder"]
 
     def example(name: str, *arguments: object) -> str:

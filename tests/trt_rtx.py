@@ -48,7 +48,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What TensorRT said about one model."""
+    """Answer of TensorRT about one model."""
 
     parsed: bool
     built: bool

@@ -1,4 +1,4 @@
-"""What tests of the runtime's wheel share: uv, and the wheel."""
+"""uv and the runtime's wheel, for the tests that install it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNREACHABLE = re.compile(
     r"|network was disabled|connect error",
     re.IGNORECASE,
 )
-"""How uv says that there is no index; any other failure is one of the wheel."""
+"""Words with which uv says that there is no index. Any other failure is one of the wheel."""
 
 ENVIRONMENT = {
     key: value

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from padim_edge_artifact import ArtifactError, container, read_metadata, read_verified
 from padim_edge_artifact.metadata import to_json
+from padim_edge_artifact.names import FORMAT_VERSION
 
 POSITIONS = 200
 """Places at which files are cut; the whole test stays under a second."""
@@ -114,6 +115,17 @@ def test_rewriting_without_a_change_is_accepted(golden: Path, tmp_path: Path) ->
     """Otherwise the refusals below would prove nothing."""
     path = files.rewrite(golden, tmp_path / "same.onnx", lambda metadata: metadata)
     assert read_verified(path).threshold == read_verified(golden).threshold
+
+
+@pytest.mark.parametrize("version", [1, FORMAT_VERSION + 1])
+def test_a_whole_model_of_another_format_version_is_refused_by_name(golden: Path, tmp_path: Path, version: int) -> None:
+    """Both versions are named, and what to do."""
+    path = files.rewrite(golden, tmp_path / "old.onnx", lambda metadata: metadata.update(format_version=version))
+    sentence = refusal(path)
+    assert sentence == (
+        f"{path} cannot be used: the model has format version {version}, this padim-edge reads version "
+        f"{FORMAT_VERSION}; install the padim-edge that wrote it, or export it again with this one"
+    )
 
 
 @pytest.mark.parametrize("digits", ["", "0", "0" * 64, "\ud800" * 64, "é" * 64, "nowhere".ljust(64)])

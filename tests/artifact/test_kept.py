@@ -139,7 +139,7 @@ def test_pickled_arrays_are_never_unpickled(tmp_path: Path) -> None:
 
 
 def whole_arrays(**header: object) -> dict[str, np.ndarray]:
-    """What a file holds, with other entries in its header."""
+    """Arrays of a file, with other entries in its header."""
     rows, columns = np.tril_indices(3)
     first = {
         "version": KEPT_VERSION,

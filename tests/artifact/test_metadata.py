@@ -70,7 +70,7 @@ SMALL_JSON = (
     '"roi":[1,2],"self_test":{"map_samples":[1.0,2.0],"score":3.25,"tolerance":0.001},"statistics":"fa",'
     '"threshold":12.5,"threshold_rule":"largest score"}'
 )
-"""What format version 2 is: files in the field hold exactly this. Change it only together with FORMAT_VERSION."""
+"""Text of format version 2. Files in the field hold exactly this; change it only together with FORMAT_VERSION."""
 
 Path = tuple[str | int, ...]
 

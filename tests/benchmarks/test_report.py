@@ -1,4 +1,4 @@
-"""What every benchmark shares: its options, its rounds, and its committed results. These tests are fast."""
+"""The options, rounds and committed results that all benchmarks share. These tests are fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fit needs is told before it begins, and refused where it cannot fit."""
+"""The needs of a fit are told before it begins, and refused where they do not fit."""
 
 from __future__ import annotations
 

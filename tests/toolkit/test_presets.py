@@ -122,6 +122,6 @@ def test_an_unknown_preset_is_refused() -> None:
 
 
 def test_a_method_can_be_changed_by_hand() -> None:
-    """As the documentation shows."""
+    """The documentation shows this."""
     assert isinstance(method := dataclasses.replace(preset("edge"), sigma=2.0), Method)
     assert method.sigma == 2.0
