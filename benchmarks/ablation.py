@@ -1,4 +1,4 @@
-"""The paper's Tables I and II on given classes: layers, reductions, ridges and numbers of images.
+"""Repeat the paper's Tables I and II on given classes: layers, reductions, ridges and numbers of images.
 
     python -m benchmarks.ablation --data ../shared/data/mvtec_ad --weights FILE
 

@@ -1,4 +1,4 @@
-"""How well does each preset, precision and rival tell good from anomalous on real images, and how large is the model?
+"""Measure how well each preset, precision and rival tells good from anomalous images, and the size of its files.
 
 Every model is fitted, exported and evaluated as a user's model is. Rivals are fitted on the same frames and evaluated
 by the same code (`benchmarks.judging`). The autoencoder of `benchmarks.methods` is left out unless it is asked for: it

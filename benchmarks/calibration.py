@@ -1,4 +1,4 @@
-"""Does a threshold for a named false-alarm rate hold on good images that were not in the fit?
+"""Check whether thresholds for named false-alarm rates hold on good images that were not in the fit.
 
 The good images are split into random halves, many times. One half is fitted on and calibrated by the closed-form
 leave-one-out; the other half is judged. Then, on a few images, the closed form is compared with real refits.

@@ -1,4 +1,4 @@
-"""How large is the runtime, and how long does it take from the start of a process to its first score?
+"""Measure the size of the runtime, and the time from the start of a process to its first score.
 
 The wheel of the runtime is built and installed with `[cpu]` in an empty environment. Every start is a process of its
 own there, and the models take turns. They are fitted on the built-in sample with the built-in backbone.

@@ -1,4 +1,4 @@
-"""Does fitting ten times as many images take more memory, and how much is it in copies of the statistics?
+"""Measure the memory of a fit, for several numbers of images and in copies of the statistics.
 
 Every fit runs in a process of its own that never imports torch, because the embedding graph comes from another process
 as a file. The peak is that of the fit, and then of whitening, writing and calibrating the model, and of nothing else.

@@ -1,4 +1,4 @@
-"""Does a GPU give what the CPU gives, and how fast? CUDA and TensorRT beside the same model as a torch module on CUDA.
+"""Compare CUDA and TensorRT with the CPU in scores, and with the same model as a torch module in time.
 
 It needs onnxruntime with that device (`padim-edge-runtime[gpu]`, with `onnxruntime-gpu[cuda,cudnn]` for the libraries).
 A device that is not there is left out with its reason. `--device cpu` tries the command itself, without any GPU.

@@ -1,4 +1,4 @@
-"""How long does one image take in the model, and how much of that is the backbone's own?
+"""Measure the time of one image in the model, and the backbone's own part of it.
 
 All variants are opened first and take turns. Ratios to the bare backbone of the same run are what to compare, because
 milliseconds belong to one machine and one hour.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import report
 from benchmarks.images import frames, sample
 from benchmarks.quiet import REST, Turns, take_turns
+from padim_edge_runtime.bench.footprint import LEAD, WARM_UP
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,9 +39,6 @@ COMPARISON = "shift and exposure"
 
 TARGET = 1.8
 """Largest ratio of the `edge` model's time to that of the bare ResNet-18."""
-
-WARM_UP = 10
-"""Calls of each variant before anything is timed."""
 
 Call = Callable[[], object]
 
@@ -83,7 +81,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights of resnet18; random unless given")
     parser.add_argument("--threads", type=int, default=2, help="threads of onnxruntime, for all variants")
     parser.add_argument("--rounds", type=int, default=60, help="timed calls of each variant")
-    parser.add_argument("--lead", type=int, default=2, help="untimed calls right before each timed one")
+    parser.add_argument("--lead", type=int, default=LEAD, help="untimed calls right before each timed one")
     parser.add_argument("--patience", type=float, default=240, help="seconds to wait for quiet rounds")
     parser.add_argument("--images", type=int, default=24, help="sample images that the models are fitted on")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")

@@ -1,4 +1,4 @@
-"""How long do exact pixel metrics of a large test set take, and how much memory?
+"""Measure time and memory of exact pixel metrics on a large test set.
 
 The test set has the size of MVTec AD's bottle, 83 images of 900x900 pixels; maps and masks are random.
 """

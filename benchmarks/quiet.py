@@ -14,14 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from padim_edge_runtime.bench.footprint import REST
+
 __all__ = ["QUIET", "REST", "Clock", "Neighbours", "Turns", "choose", "take_turns", "wait_for_quiet"]
 
 QUIET = 0.04
 """Largest share of the processor time that other processes may take in a round that counts."""
-
-REST = 0.03
-"""Seconds before each turn, in which onnxruntime's threads of the turn before stop spinning. They would take a core
-from this turn; README.md says how much that is."""
 
 K = TypeVar("K")
 T = TypeVar("T")

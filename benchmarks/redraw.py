@@ -1,4 +1,4 @@
-"""Pages and figures of the committed results, written again from their JSON files, without measuring anything.
+"""Write pages and figures of the committed results again from their JSON files; nothing is measured.
 
     python -m benchmarks.redraw --output benchmarks/results
 

@@ -1,4 +1,4 @@
-"""How fast is a large fit, by the number of processes, and does its memory stay flat?
+"""Measure the speed of a large fit by the number of processes, and whether its memory stays flat.
 
     python -m benchmarks.scale_out --images 20000 --ranks 1,2
 

@@ -1,4 +1,4 @@
-"""How many full-size images per second does `infer` judge, and what do decoding and resizing take of it?
+"""Measure the images per second of `infer` on full-size images, with and without decoding and resizing.
 
 Every way judges the same images, as files, decoded in memory, and in the model's frame, and the ways take turns. Ratios
 to the loop of the same rounds are what to compare, because images per second belong to one machine and one hour.

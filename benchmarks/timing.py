@@ -1,4 +1,4 @@
-"""How long does one image take, and how much memory, by method; and how do both grow with the training images?
+"""Measure time and memory of one image by method, and their growth with the number of good images.
 
 Every method lives in a process of its own, and the processes take turns (`benchmarks.rivals.turns`). Ratios within one
 run are what to compare, because milliseconds belong to one machine and one hour.

@@ -1,4 +1,4 @@
-"""The benchmarks are no distribution: tests import them from the root of the repository, and helpers from here."""
+"""Search paths: the benchmarks are not installed, so tests import them from the repository, and helpers from here."""
 
 from __future__ import annotations
 

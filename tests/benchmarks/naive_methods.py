@@ -1,4 +1,4 @@
-"""The rivals as their papers' equations say, in float64 loops: slow, and hard to get wrong."""
+"""Rivals after their papers' equations, in float64 loops: slow, and hard to get wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.methods.features import Network
 
 
 def stages(network: Network, frames: np.ndarray, layers: tuple[str, ...]) -> list[np.ndarray]:
-    """`(N, C, h, w)` of each layer, for `(N, H, W, 3)` uint8."""
+    """Compute `(N, C, h, w)` of each layer for `(N, H, W, 3)` uint8."""
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     normalised = ((frames / 255 - mean) / std).transpose(0, 3, 1, 2)
     module = network.stages(layers).double()
@@ -19,7 +19,7 @@ def stages(network: Network, frames: np.ndarray, layers: tuple[str, ...]) -> lis
 
 
 def smooth(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`(h, w)` -> `(H, W)`: bilinear, then a Gaussian of sigma 4 at 224 pixels."""
+    """Bring `(h, w)` to `(H, W)`: bilinear, then a Gaussian of sigma 4 at 224 pixels."""
     upsampled = torch.nn.functional.interpolate(
         torch.from_numpy(values)[None, None], size=size, mode="bilinear", align_corners=False
     )
@@ -27,7 +27,7 @@ def smooth(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def spade(good: list[np.ndarray], image: list[np.ndarray], nearest: int) -> tuple[float, np.ndarray]:
-    """Score and `(h, w)` distances of one image.
+    """Compute the score and the `(h, w)` distances of one image.
 
     Args:
         good: Three stages `(N, C, h, w)` of the good images; the last one is pooled.
@@ -49,7 +49,7 @@ def spade(good: list[np.ndarray], image: list[np.ndarray], nearest: int) -> tupl
 
 
 def patches(layer2: np.ndarray, layer3: np.ndarray) -> np.ndarray:
-    """`(C2, h, w)`, `(C3, h', w')` -> `(h w, C2 + C3)`: 3 x 3 means, layer3 interpolated to the grid of layer2."""
+    """Join `(C2, h, w)` and `(C3, h', w')` to `(h w, C2 + C3)`: 3 x 3 means, layer3 interpolated to layer2's grid."""
     pooled = [torch.nn.functional.avg_pool2d(torch.from_numpy(each)[None], 3, 1, 1) for each in (layer2, layer3)]
     size = tuple(layer2.shape[1:])
     pooled[1] = torch.nn.functional.interpolate(pooled[1], size=size, mode="bilinear", align_corners=False)
@@ -57,7 +57,7 @@ def patches(layer2: np.ndarray, layer3: np.ndarray) -> np.ndarray:
 
 
 def patchcore(bank: np.ndarray, vectors: np.ndarray, b: int) -> tuple[float, np.ndarray]:
-    """Equations 6 and 7: score, and the distances `(P,)` of the patches `(P, D)` to the bank `(M, D)`."""
+    """Compute equations 6 and 7: score, and distances `(P,)` of the patches `(P, D)` to the bank `(M, D)`."""
     distance = np.array([[np.sqrt(((m - x) ** 2).sum()) for m in bank] for x in vectors])
     values = distance.min(1)
     farthest = int(values.argmax())
@@ -68,7 +68,7 @@ def patchcore(bank: np.ndarray, vectors: np.ndarray, b: int) -> tuple[float, np.
 
 
 def k_centre(points: np.ndarray, count: int, start: int) -> list[int]:
-    """Each time the point whose nearest centre is farthest away."""
+    """Take the point whose nearest centre is farthest away, again and again."""
     points = points.astype(np.float64)
     taken = [start]
     while len(taken) < count:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.accuracy` on rows and models made up here; what it measures is not run."""
+"""`python -m benchmarks.accuracy` on made-up rows and models; nothing is fitted."""
 
 import argparse
 import dataclasses

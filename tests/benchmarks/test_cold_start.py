@@ -1,4 +1,4 @@
-"""The machinery of `python -m benchmarks.cold_start`; nothing is installed here."""
+"""Machinery of `python -m benchmarks.cold_start`; nothing is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machinery of `python -m benchmarks.timing`; what it times is not run here."""
+"""Machinery of `python -m benchmarks.timing`; no method is timed."""
 
 import json
 import os
