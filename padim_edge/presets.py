@@ -14,63 +14,40 @@ from padim_edge_artifact.preprocessing import Preprocessing
 
 __all__ = ["PRESETS", "Options", "parse_bytes", "preset"]
 
-_LAYERS = ("layer1", "layer2", "layer3")
-_WHOLE_FRAME = Preprocessing(resize=(224, 224))
-
 # Half of the dimensions come from the middle layer, and a quarter from each neighbour. Drawn from all layers together,
 # most would come from the coarsest one, whose vectors are shared by many patches, and their number would depend on the
 # seed. benchmarks/README.md has the figures.
 _SHARES = (0.25, 0.5, 0.25)
 
+# Nothing is cropped away, and pooling forgives small shifts of the part. Each layer is pooled over its own cells, so
+# patches of one cell keep sharing a vector, which takes a third of the constants.
+_EDGE = Method(
+    "edge",
+    Preprocessing(resize=(224, 224)),
+    "resnet18",
+    ("layer1", "layer2", "layer3"),
+    "random",
+    dims=100,
+    seed=0,
+    shares=_SHARES,
+    pooling=3,
+    pool_patches=False,
+    ridge=0.003,
+    sigma=4.0,
+)
+
 PRESETS = {
-    each.preset: each
-    for each in (
-        # The published method (PaDiM, section IV-B).
-        Method(
-            "paper",
-            Preprocessing(resize=(256, 256), crop=(224, 224)),
-            "resnet18",
-            _LAYERS,
-            "random",
-            dims=100,
-            seed=0,
-            shares=None,
-            pooling=1,
-            pool_patches=False,
-            ridge=0.01,
-            sigma=4.0,
-        ),
-        # Nothing is cropped away, and pooling forgives small shifts of the part. Each layer is pooled over its own
-        # cells, so patches of one cell keep sharing a vector, which takes a third of the constants.
-        Method(
-            "edge",
-            _WHOLE_FRAME,
-            "resnet18",
-            _LAYERS,
-            "random",
-            dims=100,
-            seed=0,
-            shares=_SHARES,
-            pooling=3,
-            pool_patches=False,
-            ridge=0.003,
-            sigma=4.0,
-        ),
-        Method(
-            "accurate",
-            _WHOLE_FRAME,
-            "resnet18",
-            _LAYERS,
-            "semi-orthogonal",
-            dims=100,
-            seed=0,
-            shares=_SHARES,
-            pooling=3,
-            pool_patches=True,
-            ridge=0.003,
-            sigma=4.0,
-        ),
-    )
+    # The published method (PaDiM, section IV-B).
+    "paper": replace(
+        _EDGE,
+        preset="paper",
+        preprocessing=Preprocessing(resize=(256, 256), crop=(224, 224)),
+        shares=None,
+        pooling=1,
+        ridge=0.01,
+    ),
+    "edge": _EDGE,
+    "accurate": replace(_EDGE, preset="accurate", reduction="semi-orthogonal", pool_patches=True),
 }
 """Presets by name, with their usual backbone."""
 
