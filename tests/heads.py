@@ -1,4 +1,4 @@
-"""The distance stage alone: parts of an embedding in, through onnxruntime, distances out."""
+"""The distance stage alone, run by onnxruntime: parts of an embedding in, distances out."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from padim_edge_runtime.devices.providers import open_session
 __all__ = ["coded", "draw", "head", "joined", "parts_of", "run", "statistics_of", "with_codes"]
 
 Shape = tuple[int, tuple[int, int]]
-"""Dimensions and grid of a part."""
+"""Number of dimensions and grid of a part."""
 
 
 def parts_of(shapes: Sequence[Shape]) -> tuple[Part, ...]:
-    """Parts as an embedding graph would name them, finest first."""
+    """Parts with the names of an embedding graph, finest first."""
     return tuple(Part(f"part{i}", dims, grid) for i, (dims, grid) in enumerate(shapes))
 
 
 def draw(parts: Sequence[Part], count: int, seed: int) -> list[np.ndarray]:
-    """`count` images' parts `(count, d, h, w)` float32, correlated within and between the parts."""
+    """Parts `(count, d, h, w)` float32 of `count` images, correlated within and between the parts."""
     generator = np.random.default_rng(seed)
     common = generator.standard_normal((count, *parts[0].grid))
     values = []
@@ -43,13 +43,13 @@ def draw(parts: Sequence[Part], count: int, seed: int) -> list[np.ndarray]:
 
 
 def joined(values: Sequence[np.ndarray]) -> np.ndarray:
-    """`(N, D, h, w)`: the embedding that the parts make together."""
+    """Embedding `(N, D, h, w)` that the parts make together."""
     grid = (values[0].shape[2], values[0].shape[3])
     return np.concatenate([reference.lift(each, grid) for each in values], axis=1)
 
 
 def statistics_of(values: Sequence[np.ndarray]) -> Statistics:
-    """Of the embedding that the parts make together."""
+    """Statistics of the embedding that the parts make together."""
     embeddings = joined(values)
     n, d, h, w = embeddings.shape
     statistics = Statistics.empty((h, w), d)
@@ -58,7 +58,7 @@ def statistics_of(values: Sequence[np.ndarray]) -> Statistics:
 
 
 def with_codes(parts: Sequence[Part], values: Sequence[np.ndarray]) -> tuple[Part, ...]:
-    """The parts with codes that reach a little further than `values`."""
+    """Parts with codes that reach a little further than `values`."""
 
     def one(part: Part, seen: np.ndarray) -> Part:
         low, high = (1.25 * edge(seen, axis=(0, 2, 3)).astype(np.float64) for edge in (np.min, np.max))
@@ -71,7 +71,7 @@ def with_codes(parts: Sequence[Part], values: Sequence[np.ndarray]) -> tuple[Par
 
 
 def coded(parts: Sequence[Part], values: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """What is left of the values after they became codes, for parts that have codes."""
+    """Values rounded to codes and back, for parts that have codes."""
     rounded = []
     for part, value in zip(parts, values, strict=True):
         if part.codes is None:
@@ -108,7 +108,7 @@ def head(parts: Sequence[Part], form: Form, precision: str) -> tuple[onnx.ModelP
 
 
 def run(parts: Sequence[Part], form: Form, precision: str, values: Sequence[np.ndarray]) -> np.ndarray:
-    """`(N, h, w)` distances of images, given by their parts."""
+    """Distances `(N, h, w)` of images, given by their parts."""
     model, _ = head(parts, form, precision)
     feeds = {given.name: value for given, value in zip(model.graph.input, values, strict=True)}
     (distance,) = open_session(model.SerializeToString(), "cpu").session.run(None, feeds)

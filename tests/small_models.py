@@ -78,7 +78,7 @@ def weights_of(backbone: str) -> str:
     layers = tuple(named.split(",")) if named else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = backbones._row(name, layers, "drawn").build()
+        network = backbones.row_of(name, layers, "drawn").build()
         norms = {each: module for each, module in network.named_modules() if isinstance(module, torch.nn.BatchNorm2d)}
         state = network.state_dict()
         for key, value in state.items():  # fresh normalisations would do nothing, and leave no biases

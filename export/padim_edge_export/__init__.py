@@ -1,1 +1,1 @@
-"""Backbone -> embedding graph; embedding graph + statistics -> fused graph -> file."""
+"""From a pretrained torch backbone to its embedding graph, in float32, float16 or int8."""

@@ -1,4 +1,4 @@
-"""A small residual backbone of our own, for the quick start and for small devices."""
+"""The built-in backbone: a small residual network for the quick start and for small devices."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class Block(nn.Module):
             self.shortcut = _convolution(inputs, outputs, 1, stride, normalised=normalised)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`(N, inputs, h, w)` -> `(N, outputs, h / stride, w / stride)`."""
+        """Compute `(N, outputs, h / stride, w / stride)` from `(N, inputs, h, w)`."""
         return torch.relu(self.conv2(torch.relu(self.conv1(x))) + self.shortcut(x))
 
 
 class BuiltinBackbone(nn.Module):
-    """Three stages at strides 4, 8 and 16, and behind each a 1x1 convolution to the teacher's channels.
+    """Three stages at strides 4, 8 and 16, each followed by a 1x1 convolution to the teacher's channels.
 
     Args:
-        stem: Channels of the first convolution.
-        widths: Channels of each stage.
-        blocks: Of each stage, two convolutions each.
-        normalised: With batch normalisation, as it is trained; the shipped weights have it folded in (`fold`).
+        stem: Number of channels of the first convolution.
+        widths: Number of channels of each stage.
+        blocks: Number of blocks of each stage, of two convolutions each.
+        normalised: Whether there is batch normalisation, as in training; `fold` folds it into the shipped weights.
     """
 
     TEACHER = (64, 128, 256)
-    """Channels of ResNet-18's stages."""
+    """Number of channels of ResNet-18's stages."""
 
     def __init__(
         self,
@@ -67,14 +67,14 @@ class BuiltinBackbone(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Normalised image `(N, 3, H, W)` -> 64, 128 and 256 channels at a 4th, an 8th and a 16th of its sides."""
+        """Compute 64, 128 and 256 channels at a 4th, an 8th and a 16th of the sides of images `(N, 3, H, W)`."""
         fine = self.layer1(torch.relu(self.conv1(x)))
         middle = self.layer2(fine)
         return self.tap1(fine), self.tap2(middle), self.tap3(self.layer3(middle))
 
 
 def fold(network: BuiltinBackbone) -> BuiltinBackbone:
-    """The same function without batch normalisation, in evaluation mode."""
+    """Return the same function without batch normalisation, in evaluation mode."""
     plain = BuiltinBackbone(*network.design).eval()
     for name, module in plain.named_modules():
         if isinstance(module, nn.Conv2d):

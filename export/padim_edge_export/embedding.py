@@ -1,44 +1,45 @@
-"""A backbone and a reduction -> the embedding graph: uint8 images in, one vector a patch out."""
+"""The embedding graph of a backbone and a reduction: uint8 images in, one vector per patch out."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import logging
-import warnings
 from collections.abc import Sequence
 
-import onnx
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
-from padim_edge_artifact import PadimEdgeError, names
+from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.metadata import Reduction
 from padim_edge_artifact.method import Method
 from padim_edge_export import reduction, rewrites
 from padim_edge_export.backbones import Trunk
+from padim_edge_export.torch_export import export_graph
 from padim_edge_model import grids
-from padim_edge_model.graph import IR_VERSION, OPSET, EmbeddingGraph, Part
+from padim_edge_model.graph import EmbeddingGraph, Part
 
-__all__ = ["build"]
+__all__ = ["Drawn", "build"]
 
 Drawn = tuple[Reduction, tuple[reduction.StageReduction, ...]]
+"""Reduction as it is recorded, and as each stage applies it."""
+
+Move = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""Matrices `rows` and `columns` of pooling and upsampling: `rows @ feature @ columns.T`."""
 
 
 class _Embedding(nn.Module):
-    """The torch module behind the graph."""
+    """Torch module behind the graph.
+
+    Args:
+        trunk: The backbone.
+        stages: Reduction of each stage.
+        moves: Pooling and upsampling of each stage; `None` where a stage stays as it is.
+        add: Whether the stages are added up to one part.
+    """
 
     def __init__(
-        self,
-        trunk: Trunk,
-        stages: Sequence[reduction.StageReduction],
-        sizes: list[tuple[int, int]],
-        *,
-        pooling: int,
-        pool_patches: bool,
-        add: bool,
-        lift: bool,
+        self, trunk: Trunk, stages: Sequence[reduction.StageReduction], moves: Sequence[Move | None], *, add: bool
     ) -> None:
         super().__init__()
         self.trunk = _with_plain_means(trunk.module)
@@ -46,20 +47,17 @@ class _Embedding(nn.Module):
         self.register_buffer("scale", 1 / (torch.tensor(trunk.std).view(3, 1, 1) * 255))
         self.stages = stages
         self.add = add
-        self.moved = [pooling > 1 or (lift and i > 0) for i in range(len(stages))]
-        for i, (stage, size) in enumerate(zip(stages, sizes, strict=True)):
-            for axis, (cells, finest) in enumerate(zip(size, sizes[0], strict=True)):
-                if pool_patches:
-                    move = grids.mean_pool(finest, pooling) @ grids.nearest(finest, cells)
-                else:
-                    move = grids.nearest(finest if lift else cells, cells) @ grids.mean_pool(cells, pooling)
-                self.register_buffer(f"move{i}{axis}", torch.tensor(move if axis == 0 else move.T, dtype=torch.float32))
+        self.moved = [move is not None for move in moves]
+        for i, (stage, move) in enumerate(zip(stages, moves, strict=True)):
+            if move is not None:
+                self.register_buffer(f"move{i}0", torch.tensor(move[0], dtype=torch.float32))
+                self.register_buffer(f"move{i}1", torch.tensor(move[1].T, dtype=torch.float32))
             pick = stage.channels if stage.projection is None else stage.projection[:, :, None, None]
             self.register_buffer(f"pick{i}", torch.tensor(pick))
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """`(N, H, W, 3)` uint8 -> `(N, d, h, w)` float32 for each stage that is used, or all of them added up."""
-        # The cast comes first because TensorRT takes uint8 nowhere else (and refuses to transpose it).
+        """Compute `(N, d, h, w)` float32 of each used stage, or of their sum, from `(N, H, W, 3)` uint8."""
+        # The cast comes first, because TensorRT takes uint8 nowhere else (it refuses to transpose it).
         x = (image.float().permute(0, 3, 1, 2) - self.get_buffer("mean")) * self.get_buffer("scale")
         parts = []
         for i, (stage, feature) in enumerate(zip(self.stages, self.trunk(x).values(), strict=True)):
@@ -77,18 +75,18 @@ class _Embedding(nn.Module):
 
 
 class _Mean(nn.Module):
-    """The mean over an image's cells."""
+    """Mean over the cells of a feature map."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`(N, C, h, w)` -> `(N, C, 1, 1)`."""
+        """Compute `(N, C, 1, 1)` from `(N, C, h, w)`."""
         return x.mean((2, 3), keepdim=True)
 
 
 def _with_plain_means(module: nn.Module) -> nn.Module:
-    """The same network for the exporter, its parameters shared.
+    """Return the same network, its parameters shared, with plain means for adaptive poolings to one cell.
 
-    It writes an adaptive pooling to one cell (squeeze and excitation has them) as a mean and seven nodes that compute
-    indices into it from the number of images.
+    Squeeze and excitation has such poolings. The exporter would write each as a mean and seven nodes that compute
+    indices from the number of images.
     """
     pools = [
         name
@@ -107,9 +105,9 @@ def _with_plain_means(module: nn.Module) -> nn.Module:
 def build(trunk: Trunk, method: Method, drawn: Drawn | None = None) -> EmbeddingGraph:
     """Export the embedding graph in float32, for frames that the host has brought to `Preprocessing.size`.
 
-    The reduction is applied at each stage's own resolution and the upsampling (nearest, PaDiM section III-A) after it:
-    both are linear, so the order does not change the result, and this one is the cheapest. Unless patches are pooled,
-    those that lie in the same coarse cell share that cell's vector, which `whitening` makes use of.
+    Each stage is reduced at its own resolution and then upsampled (nearest, PaDiM section III-A). Both are linear, so
+    the order does not change the result, and this one is the cheapest. Unless patches are pooled, patches in the same
+    coarse cell share that cell's vector, which `whitening` makes use of.
 
     Args:
         trunk: Backbone with the layers of the method.
@@ -119,68 +117,50 @@ def build(trunk: Trunk, method: Method, drawn: Drawn | None = None) -> Embedding
     Raises:
         PadimEdgeError: The dimensions do not fit the backbone, or the frame is too small for it.
     """
-    size, shares, pooling = method.preprocessing.size, method.shares, method.pooling
+    size, shares = method.preprocessing.size, method.shares
     recorded, stages = drawn or reduction.draw(
         method.reduction, trunk.description.channels, method.dims, method.seed, shares
     )
-    try:
-        with torch.inference_mode():
-            features = trunk.module.forward(torch.zeros(1, 3, *size))  # called, fx prints a traceback of its own
-    except RuntimeError as error:
-        raise PadimEdgeError(
-            f"{method.backbone} cannot take an image of {size[0]} x {size[1]} pixels; choose a larger --size"
-        ) from error
-    sizes = [(int(f.shape[2]), int(f.shape[3])) for f in features.values()]
-    add = stages[0].projection is not None and shares is None
-    pool_patches = method.pool_patches and pooling > 1
+    grid_of_stage = _grids(trunk, method.backbone, size)
+    finest = grid_of_stage[0]
     kept = [len(pick) for each in stages for pick in (each.channels, each.projection) if pick is not None]
-    # Where a small D leaves the finest stage out, no part would keep the finest grid by itself.
+    add = stages[0].projection is not None and shares is None
+    pool_patches = method.pool_patches and method.pooling > 1
+    # If a small D leaves the finest stage out, no part would keep the finest grid by itself.
     lift = add or pool_patches or kept[0] == 0
-    given = [(count, sizes[0] if lift else grid) for count, grid in zip(kept, sizes, strict=True) if count]
+    given = [(count, finest if lift else grid) for count, grid in zip(kept, grid_of_stage, strict=True) if count]
     if add:
-        given = [(method.dims, sizes[0])]
+        given = [(method.dims, finest)]
     parts = tuple(Part(f"part{i}", count, grid) for i, (count, grid) in enumerate(given))
-    module = _Embedding(trunk, stages, sizes, pooling=pooling, pool_patches=pool_patches, add=add, lift=lift).eval()
-    model = _export(module, size, [part.name for part in parts])
+    moves = [
+        _move(grid, finest if lift else grid, method.pooling, pool_patches=pool_patches)
+        if method.pooling > 1 or (lift and i > 0)
+        else None
+        for i, grid in enumerate(grid_of_stage)
+    ]
+    model = export_graph(_Embedding(trunk, stages, moves, add=add), size, [part.name for part in parts])
     rewrites.narrow_last_stage(model)
     return EmbeddingGraph(model, parts, recorded, size)
 
 
-def _export(module: nn.Module, size: tuple[int, int], outputs: list[str]) -> onnx.ModelProto:
-    example = torch.zeros(2, *size, 3, dtype=torch.uint8)
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _grids(trunk: Trunk, name: str, size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return (h, w) of each stage's feature map for images of `size`."""
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                module,
-                (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[names.IMAGE],
-                output_names=outputs,
-                dynamic_shapes=({0: torch.export.Dim("N")},),
-                verbose=False,
-            )
-    finally:
-        logger.setLevel(level)
-    assert program is not None
-    return _clean(program.model_proto)
+        with torch.inference_mode():
+            features = trunk.module.forward(torch.zeros(1, 3, *size))  # `__call__` of fx prints a traceback of its own
+    except RuntimeError as error:
+        raise PadimEdgeError(
+            f"{name} cannot take an image of {size[0]} x {size[1]} pixels; choose a larger --size"
+        ) from error
+    return [(int(feature.shape[2]), int(feature.shape[3])) for feature in features.values()]
 
 
-def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without stack traces, documentation and paths of the machine that exported it; in the shipped IR version."""
-    del model.metadata_props[:]
-    model.ir_version = IR_VERSION
-    model.doc_string = model.producer_name = model.producer_version = ""
-    graph = model.graph
-    del graph.metadata_props[:], graph.value_info[:]
-    graph.name, graph.doc_string = "padim_edge", ""
-    for entry in (*graph.node, *graph.initializer, *graph.input, *graph.output):
-        del entry.metadata_props[:]
-        entry.doc_string = ""
-    for i, node in enumerate(graph.node):
-        node.name = f"embedding/{i}_{node.op_type}"
-    return model
+def _move(grid: tuple[int, int], target: tuple[int, int], pooling: int, *, pool_patches: bool) -> Move:
+    """Make the matrices that pool a stage's grid and upsample it to `target`; patches are pooled after upsampling."""
+    rows, columns = (
+        grids.mean_pool(finest, pooling) @ grids.nearest(finest, cells)
+        if pool_patches
+        else grids.nearest(finest, cells) @ grids.mean_pool(cells, pooling)
+        for cells, finest in zip(grid, target, strict=True)
+    )
+    return rows, columns

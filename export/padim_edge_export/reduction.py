@@ -1,4 +1,4 @@
-"""From all channels of the backbone's stages to D dimensions."""
+"""Reduction of all channels of a backbone's stages to D dimensions."""
 
 from __future__ import annotations
 
@@ -14,33 +14,43 @@ from padim_edge_artifact.metadata import Reduction
 __all__ = ["KINDS", "StageReduction", "draw", "principal", "split"]
 
 KINDS = ("random", "semi-orthogonal")
-"""That can be drawn without looking at images."""
+"""Reductions that are drawn at random, without looking at images."""
 
 
 @dataclass(frozen=True, eq=False)
 class StageReduction:
-    """What one stage gives to the embedding: kept channels, or a projection of them. Exactly one is set."""
+    """Reduction of one stage: kept channels, or a projection of all channels. Exactly one of them is set."""
 
     channels: npt.NDArray[np.int64] | None
-    """`(k,)` indices into the stage's channels, ascending; k may be 0."""
+    """`(k,)` indices of the kept channels, ascending; k may be 0."""
     projection: npt.NDArray[np.float32] | None
-    """`(k, C)` projection of the stage's channels."""
+    """`(k, C)` matrix that projects the stage's C channels."""
 
 
 def draw(
     kind: str, stage_channels: tuple[int, ...], dims: int, seed: int, shares: tuple[float, ...] | None = None
 ) -> tuple[Reduction, tuple[StageReduction, ...]]:
-    """Draw a reduction of the concatenated stages, and split it by stage.
+    """Draw a reduction of the concatenated stages and split it by stage.
 
     `random` keeps `dims` channels chosen without replacement (PaDiM, section III-C). `semi-orthogonal` projects by a
     `(dims, C)` matrix with orthonormal rows, uniformly distributed (Kim et al. 2021, arXiv 2105.14737, section 3.2).
 
-    With `shares`, each stage is reduced by itself to its share of the dimensions (its channels permitting), so that
-    the widest and coarsest stage does not take most of them: for `semi-orthogonal` the matrix is then block diagonal,
-    its rows still orthonormal. Without, all stages are drawn from together, and a projection adds them up.
+    With `shares`, each stage is reduced by itself to its share of the dimensions, as far as it has channels. So the
+    widest and coarsest stage does not take most of them. The matrix of `semi-orthogonal` is then block diagonal; its
+    rows are still orthonormal. Without `shares`, all stages are drawn from together, and a projection adds them up.
+
+    Args:
+        kind: One of `KINDS`.
+        stage_channels: Number of channels of each stage.
+        dims: D, number of dimensions.
+        seed: Random seed.
+        shares: Share of the dimensions for each stage.
+
+    Returns:
+        The reduction as it is recorded, and as each stage applies it.
 
     Raises:
-        PadimEdgeError: Unknown kind, or `dims` outside 1 to the number of channels.
+        PadimEdgeError: The kind is unknown, or `dims` is outside 1 to the number of channels.
     """
     total = _checked(dims, stage_channels)
     generator = np.random.default_rng(seed)
@@ -83,11 +93,11 @@ def principal(
     Args:
         covariance: `(C, C)` of the concatenated stages' channels, over all patches of good images.
         stage_channels: Number of channels of each stage.
-        dims: D.
-        shares: As in `draw`: each stage gets the principal components of its own channels.
+        dims: D, number of dimensions.
+        shares: Share of the dimensions for each stage; each stage then gets the components of its own channels.
 
     Raises:
-        PadimEdgeError: `dims` outside 1 to C.
+        PadimEdgeError: `dims` is outside 1 to C.
     """
     _checked(dims, stage_channels)
     spans = list(pairwise(np.cumsum((0, *stage_channels))))
@@ -104,10 +114,10 @@ def principal(
 
 
 def _components(covariance: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float32]:
-    """`(count, C)` orthonormal rows, largest variance first."""
+    """Return `(count, C)` orthonormal rows, largest variance first."""
     vectors = np.linalg.eigh(covariance)[1][:, ::-1][:, :count].T
     largest = np.abs(vectors).argmax(axis=1)
-    signs = np.sign(vectors[np.arange(len(vectors)), largest])  # either would do; one makes the result unique
+    signs = np.sign(vectors[np.arange(len(vectors)), largest])  # a fixed sign makes the result unique
     return np.ascontiguousarray(vectors * signs[:, None], dtype=np.float32)
 
 
@@ -119,7 +129,7 @@ def _checked(dims: int, stage_channels: tuple[int, ...]) -> int:
 
 
 def split(dims: int, stage_channels: tuple[int, ...], shares: tuple[float, ...]) -> tuple[int, ...]:
-    """`dims` dealt out to the stages, one by one to the stage furthest below its share that has channels left."""
+    """Deal `dims` out to the stages, each to the stage furthest below its share that has channels left."""
     dealt = [0] * len(stage_channels)
     for _ in range(dims):
         open_stages = [i for i, channels in enumerate(stage_channels) if dealt[i] < channels]

@@ -28,8 +28,8 @@ def resnet18() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No weights file is read; the network keeps the weights that it was built with."""
-    monkeypatch.setattr(backbones, "_read_state", lambda _, row, __: (row.build().state_dict(), "drawn"))
+    """The network keeps the weights that it was built with; no file is read."""
+    monkeypatch.setattr(backbones, "read_state", lambda _, row, __: (row.build().state_dict(), "drawn"))
 
 
 def trunk_only(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -44,7 +44,7 @@ def test_a_file_may_hold_the_whole_network_or_only_the_layers_used(
     path = tmp_path / f"weights{suffix}"
     state = resnet18 if whole else trunk_only(resnet18)
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    trunk = backbones.load("resnet18", str(path))
+    trunk = backbones.load_trunk("resnet18", str(path))
     assert trunk.description.channels == (64, 128, 256)
     assert trunk.description.weights == f"file weights{suffix}"
     assert str(tmp_path) not in str(trunk.description)
@@ -60,7 +60,7 @@ def test_the_digest_depends_on_the_values_and_not_on_the_file(
     changed = {**resnet18, "conv1.weight": resnet18["conv1.weight"] + 1e-3}
     save_file(changed, tmp_path / "c.safetensors")
     a, b, c = (
-        backbones.load("resnet18", str(tmp_path / name)).description.weights_digest
+        backbones.load_trunk("resnet18", str(tmp_path / name)).description.weights_digest
         for name in ("a.safetensors", "b.pth", "c.safetensors")
     )
     assert a == b != c
@@ -73,7 +73,7 @@ def test_missing_extra_and_misshapen_keys_are_named(resnet18: dict[str, torch.Te
     state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
     save_file(state, path := tmp_path / "w.safetensors")
     with pytest.raises(PadimEdgeError) as caught:
-        backbones.load("resnet18", str(path))
+        backbones.load_trunk("resnet18", str(path))
     for expected in ("layer1.0.bn1.bias missing", "classifier.weight unknown", "conv1.weight (64, 1, 7, 7) instead of"):
         assert expected in str(caught.value)
 
@@ -83,7 +83,7 @@ def test_weights_of_another_architecture_are_refused_in_one_sentence(tmp_path: P
 
     torch.save(mobilenet_v3_small(weights=None).state_dict(), path := tmp_path / "mobilenet.pth")
     with pytest.raises(PadimEdgeError, match=r"do not fit the backbone: bn1.bias, .* and \d+ more missing") as caught:
-        backbones.load("resnet18", str(path))
+        backbones.load_trunk("resnet18", str(path))
     assert len(str(caught.value)) < 500
 
 
@@ -92,7 +92,7 @@ def test_weights_that_are_not_finite_are_refused(resnet18: dict[str, torch.Tenso
     state["layer2.0.conv1.weight"][0, 0, 0, 0] = float("nan")
     save_file(state, path := tmp_path / "w.safetensors")
     with pytest.raises(PadimEdgeError, match=r"not finite in layer2\.0\.conv1\.weight"):
-        backbones.load("resnet18", str(path))
+        backbones.load_trunk("resnet18", str(path))
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
@@ -100,7 +100,7 @@ def test_weights_that_are_not_finite_are_refused(resnet18: dict[str, torch.Tenso
 def test_files_that_hold_no_weights_are_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PadimEdgeError, match=r"not a readable weights file|do not fit"):
-        backbones.load("resnet18", str(tmp_path / name))
+        backbones.load_trunk("resnet18", str(tmp_path / name))
 
 
 def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
@@ -112,19 +112,19 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
 
     torch.save({"conv1.weight": Attack()}, path := tmp_path / "w.pth")
     with pytest.raises(PadimEdgeError, match="not a readable weights file"):
-        backbones.load("resnet18", str(path))
+        backbones.load_trunk("resnet18", str(path))
     assert not (tmp_path / "attacked").exists()
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PadimEdgeError, match=r"there is no weights file .*nothing\.pth"):
-        backbones.load("resnet18", str(tmp_path / "nothing.pth"))
+        backbones.load_trunk("resnet18", str(tmp_path / "nothing.pth"))
 
 
 def test_an_unknown_backbone_is_refused_with_the_known_ones() -> None:
     for layers in (None, ("layer1",)):
         with pytest.raises(PadimEdgeError, match=f"{', '.join(backbones.BACKBONES)}, or any .* with --layers"):
-            backbones.load("resnet19", layers=layers)
+            backbones.load_trunk("resnet19", layers=layers)
 
 
 def test_auto_without_cache_and_network_names_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_auto_without_cache_and_network_names_the_ways_out(tmp_path: Path, monke
 
     monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
     with pytest.raises(PadimEdgeError) as caught:
-        backbones.load("resnet18")
+        backbones.load_trunk("resnet18")
     for way in ("--weights FILE", "TORCH_HOME", "--backbone builtin"):
         assert way in str(caught.value)
 
@@ -146,7 +146,7 @@ def test_auto_takes_torchvisions_cache(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     (cache := tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(resnet18, cache / "resnet18-f37072fd.pth")
-    trunk = backbones.load("resnet18")
+    trunk = backbones.load_trunk("resnet18")
     assert "IMAGENET1K_V1" in trunk.description.weights
     assert trunk.description.licence.startswith("BSD-3")
 
@@ -159,10 +159,10 @@ def test_the_builtin_weights_say_where_they_come_from() -> None:
         about = file.metadata()
     assert about["licence"] == "Apache-2.0"
     assert "ResNet-18" in about["teacher"]
-    assert "no photograph" in about["images"]
+    assert "no photograph" in about["pictures"]  # the file is older than the word `images`, which `card.py` writes
     plan = json.loads(about["plan"])
     assert plan["seed"] == 0
-    trunk = backbones.load("builtin")
+    trunk = backbones.load_trunk("builtin")
     assert trunk.description.channels == (64, 128, 256)
     assert trunk.description.licence == "Apache-2.0"
 
@@ -170,7 +170,7 @@ def test_the_builtin_weights_say_where_they_come_from() -> None:
 def test_loading_leaves_torchs_generator_alone() -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    backbones.load("builtin")
+    backbones.load_trunk("builtin")
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -188,8 +188,8 @@ STRIDES = {
 @pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("name", backbones.BACKBONES)
 def test_the_rows_say_what_their_networks_give(name: str) -> None:
-    row, trunk = backbones.BACKBONES[name], backbones.load(name)
-    assert trunk.description.layers == row.layers
+    row, trunk = backbones.BACKBONES[name], backbones.load_trunk(name)
+    assert trunk.layers == row.layers
     with torch.inference_mode():
         features = trunk.module(torch.zeros(1, 3, 64, 96))
     assert tuple(features) == row.layers
@@ -229,7 +229,7 @@ def test_a_cut_network_gives_what_the_whole_one_gives_at_these_layers(
     name: str, layers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = backbones.BACKBONES[name].build().eval()
-    monkeypatch.setattr(backbones, "_read_state", lambda *_: (network.state_dict(), "drawn"))
+    monkeypatch.setattr(backbones, "read_state", lambda *_: (network.state_dict(), "drawn"))
     seen: dict[str, torch.Tensor] = {}
 
     def look(layer: str, output: torch.Tensor) -> None:
@@ -240,7 +240,7 @@ def test_a_cut_network_gives_what_the_whole_one_gives_at_these_layers(
     x = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         network(x)
-        found = backbones.load(name, layers=layers).module(x)
+        found = backbones.load_trunk(name, layers=layers).module(x)
     assert tuple(found) == layers
     for layer in layers:
         torch.testing.assert_close(found[layer], seen[layer])
@@ -248,9 +248,9 @@ def test_a_cut_network_gives_what_the_whole_one_gives_at_these_layers(
 
 @pytest.mark.usefixtures("drawn")
 def test_layers_come_finest_first_and_equal_ones_as_they_were_named() -> None:
-    assert backbones.load("builtin", layers=("tap3", "tap1")).description.layers == ("tap1", "tap3")
+    assert backbones.load_trunk("builtin", layers=("tap3", "tap1")).layers == ("tap1", "tap3")
     named = ("features.5", "features.2", "features.4")
-    assert backbones.load("efficientnet_b0", layers=named).description.layers == (
+    assert backbones.load_trunk("efficientnet_b0", layers=named).layers == (
         "features.2",
         "features.5",
         "features.4",
@@ -278,7 +278,7 @@ def test_layers_that_do_not_exist_or_give_no_maps_are_refused_in_one_sentence(
     name: str, layers: tuple[str, ...], sentence: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(PadimEdgeError, match=sentence) as caught:
-        backbones.load(name, layers=layers)
+        backbones.load_trunk(name, layers=layers)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
     assert capfd.readouterr() == ("", "")
@@ -299,35 +299,37 @@ def test_layers_that_do_not_exist_or_give_no_maps_are_refused_in_one_sentence(
 )
 def test_another_network_of_torchvision_needs_layers_and_is_told_which_ones(name: str, layers: str) -> None:
     with pytest.raises(PadimEdgeError, match=f"such as --layers {layers} ") as caught:
-        backbones.load(name)
+        backbones.load_trunk(name)
     assert "\n" not in str(caught.value)
-    trunk = backbones.load(name, layers=layers.split(","))
-    assert ",".join(trunk.description.layers) == layers
+    trunk = backbones.load_trunk(name, layers=layers.split(","))
+    assert ",".join(trunk.layers) == layers
     assert trunk.description.licence.startswith("BSD-3")
     assert backbones.default_dims(name) == 100
 
 
 def test_a_network_for_one_size_of_images_has_no_layers_to_offer() -> None:
     with pytest.raises(PadimEdgeError, match=r"say which layers to use with --layers$"):
-        backbones.load("vit_b_32")
+        backbones.load_trunk("vit_b_32")
 
 
 def test_weights_bring_their_own_normalisation_and_licence() -> None:
-    """Torchvision states 0.5 for this network; of a file nothing is known."""
+    """Torchvision states 0.5 for this network. For a file, nothing is known."""
     half, usual = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406)
-    assert backbones._row("efficientnet_v2_l", ("features.2",), "auto").mean == half
-    assert backbones._row("efficientnet_v2_l", ("features.2",), "auto").std == half
-    assert backbones._row("efficientnet_v2_l", ("features.2",), "w.pth").mean == usual
-    assert backbones._row("resnet34", ("layer1",), "auto").mean == usual
-    assert "SWAG" in backbones._row("regnet_y_128gf", ("stem",), "auto").licence
-    assert backbones._row("mobilenet_v2", ("stem",), "auto").torchvision_weights == "MobileNet_V2_Weights.IMAGENET1K_V1"
+    assert backbones.row_of("efficientnet_v2_l", ("features.2",), "auto").mean == half
+    assert backbones.row_of("efficientnet_v2_l", ("features.2",), "auto").std == half
+    assert backbones.row_of("efficientnet_v2_l", ("features.2",), "w.pth").mean == usual
+    assert backbones.row_of("resnet34", ("layer1",), "auto").mean == usual
+    assert "SWAG" in backbones.row_of("regnet_y_128gf", ("stem",), "auto").licence
+    assert (
+        backbones.row_of("mobilenet_v2", ("stem",), "auto").torchvision_weights == "MobileNet_V2_Weights.IMAGENET1K_V1"
+    )
 
 
 def test_a_network_that_normalises_by_itself_does_so() -> None:
-    """GoogLeNet's weights want pixels in [-1, 1]; torchvision's builder sets that with the weights only."""
+    """GoogLeNet's weights want pixels in [-1, 1]; torchvision's builder sets that only together with the weights."""
     with torch.device("meta"):
-        assert backbones._row("googlenet", ("conv1",), "w.pth").build().transform_input
-        assert backbones._row("inception_v3", ("Mixed_5d",), "w.pth").build().transform_input
+        assert backbones.row_of("googlenet", ("conv1",), "w.pth").build().transform_input
+        assert backbones.row_of("inception_v3", ("Mixed_5d",), "w.pth").build().transform_input
 
 
 def test_densenets_old_names_are_known(tmp_path: Path) -> None:
@@ -335,7 +337,7 @@ def test_densenets_old_names_are_known(tmp_path: Path) -> None:
     old = {re.sub(r"(denselayer\d+\.(?:norm|conv))(?=[12]\.)", r"\1.", key): value for key, value in state.items()}
     assert old.keys() != state.keys()
     save_file(old, path := tmp_path / "densenet121.safetensors")
-    trunk = backbones.load("densenet121", str(path), ("features.denseblock1",))
+    trunk = backbones.load_trunk("densenet121", str(path), ("features.denseblock1",))
     loaded = trunk.module.state_dict()
     assert all(torch.equal(loaded[key], state[key]) for key in loaded if "num_batches" not in key)
 
@@ -348,9 +350,9 @@ def test_the_command_takes_layers(tmp_path: Path) -> None:
     how = ("--data", images, "--size", "97x131", "--output", model)
     run("export", "--backbone", "builtin", "--layers", "layer1, layer1.0.conv1", *how)
     about = read_verified(model)
-    assert about.backbone.layers == ("layer1", "layer1.0.conv1")
+    assert about.method.layers == ("layer1", "layer1.0.conv1")
     total = sum(about.backbone.channels)
-    assert about.reduction.dims == total < 100, "no more than there are, unless asked for"
+    assert about.method.dims == total < 100, "no more than there are, unless asked for"
     assert about.reduction.stage_dims == about.backbone.channels
     assert about.grid == (25, 33)
     for layers, sentence in (("layer9", "builtin has no layer 'layer9'"), (",", "no layer of builtin is named")):

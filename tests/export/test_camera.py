@@ -1,4 +1,4 @@
-"""A model that takes the camera's raw frames sees what the host would have made of them."""
+"""A model that takes the camera's raw frames sees the same pixels as one behind the host's resize."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from functools import cache
 from pathlib import Path
 
-import images
+import drawn_images
 import numpy as np
 import onnx
 import pytest
@@ -16,24 +16,22 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
 
-from padim_edge.build import build
-from padim_edge.presets import parse_frame
-from padim_edge_artifact import PadimEdgeError, Preprocessing, kept
+from padim_edge_artifact import PadimEdgeError, Preprocessing
+from padim_edge_artifact.kept import write_kept
 from padim_edge_artifact.metadata import Reduction
+from padim_edge_artifact.method import Precision
 from padim_edge_export import camera
-from padim_edge_learn.update import update
+from padim_edge_learn.update import update, update_files
 from padim_edge_model import grids, tensorrt_rules
 from padim_edge_model.graph import EmbeddingGraph
-from padim_edge_model.precision import Precision
 from padim_edge_runtime import Detector, image_files
 from padim_edge_runtime.devices.providers import open_session
-from padim_edge_runtime.judge import judge
 
 SIZES = st.tuples(st.integers(8, 150), st.integers(8, 150))
 
 
 def nothing_but_pixels(size: tuple[int, int], kind: int = TensorProto.FLOAT) -> EmbeddingGraph:
-    """A graph that gives its pixels back."""
+    """A graph whose output is its input."""
     nodes = [helper.make_node("Identity", ["image"], ["pixels"])]
     if kind == TensorProto.FLOAT:
         nodes = [
@@ -48,11 +46,11 @@ def nothing_but_pixels(size: tuple[int, int], kind: int = TensorProto.FLOAT) -> 
         [helper.make_tensor_value_info("pixels", kind, shape)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return EmbeddingGraph(model, (), Reduction("random", 1, 0, None, None), size)
+    return EmbeddingGraph(model, (), Reduction(None, None), size)
 
 
 def seen(preprocessing: Preprocessing, frames: np.ndarray, kind: int = TensorProto.FLOAT) -> np.ndarray:
-    """What a graph sees of raw frames."""
+    """Pixels that a graph for raw frames computes on."""
     baked = camera.baked(nothing_but_pixels(preprocessing.size, kind), preprocessing)
     onnx.checker.check_model(baked.model, full_check=True)
     assert baked.size == preprocessing.camera
@@ -73,7 +71,7 @@ def ways(draw: st.DrawFn) -> Preprocessing:
 @settings(max_examples=60, deadline=None)
 @given(ways(), st.integers(0, 99))
 def test_the_graph_resizes_and_crops_as_pillow_does(preprocessing: Preprocessing, seed: int) -> None:
-    frames = np.stack([images.noise(seed + i, preprocessing.camera) for i in range(2)])
+    frames = np.stack([drawn_images.noise(seed + i, preprocessing.camera) for i in range(2)])
     found = seen(preprocessing, frames)
     wanted = np.stack([host(preprocessing, frame) for frame in frames]).astype(np.float32)
     assert found.shape == wanted.shape
@@ -92,14 +90,14 @@ def test_every_row_of_the_resize_is_a_mean(sides: tuple[int, int], interpolation
 
 def test_frames_that_fit_already_are_cut_and_not_touched() -> None:
     preprocessing = Preprocessing((72, 80), (64, 64), camera=(72, 80))
-    frame = images.noise(1, (72, 80))
+    frame = drawn_images.noise(1, (72, 80))
     np.testing.assert_array_equal(seen(preprocessing, frame[None])[0], host(preprocessing, frame))
 
 
 def test_a_graph_that_reads_whole_pixels_gets_whole_pixels() -> None:
-    """As int8 for the CPU does."""
+    """int8 graphs for the CPU read whole pixels."""
     preprocessing = Preprocessing((40, 40), camera=(90, 70))
-    found = seen(preprocessing, images.noise(2, (90, 70))[None], TensorProto.UINT8)
+    found = seen(preprocessing, drawn_images.noise(2, (90, 70))[None], TensorProto.UINT8)
     assert found.dtype == np.uint8
 
 
@@ -113,21 +111,17 @@ CAMERA = (120, 100)
 
 @cache
 def shots(count: int, first: int = 0) -> list[Image.Image]:
-    return [images.good(first + i, CAMERA) for i in range(count)]
+    return [drawn_images.good(first + i, CAMERA) for i in range(count)]
 
 
 def built(folder: Path, precision: Precision, preset: str = "edge", *, raw: bool = True) -> Path:
-    """A model for these frames, that resizes or that has them resized."""
-    chosen = small_models.small(preset)
-    baked = dataclasses.replace(
+    """A model for these frames, which resizes them by itself or leaves that to the host."""
+    chosen = small_models.small(preset, precision=precision)
+    method = dataclasses.replace(
         chosen, preprocessing=dataclasses.replace(chosen.preprocessing, camera=CAMERA if raw else None)
     )
     path = folder / f"{'raw' if raw else 'host'}.onnx"
-    with small_models.export_once("builtin", chosen):
-        result = build(
-            small_models.dataset(shots(30)), path, baked, small_models.trunk_of("builtin"), seed=3, precision=precision
-        )
-    kept.save(path.with_suffix(".npz"), result.kept)
+    write_kept(path.with_suffix(".npz"), small_models.export_model(small_models.dataset(shots(30)), path, method).kept)
     return path
 
 
@@ -140,12 +134,12 @@ def test_raw_frames_score_as_resized_ones(precision: Precision, preset: str, tmp
     assert raw.metadata.input_size == CAMERA
     assert raw.metadata.size == resized.metadata.size == (64, 64)
     assert raw.self_test().passed
-    judged = [*shots(3, first=50), images.defective(60, CAMERA)[0]]
+    judged = [*shots(3, first=50), drawn_images.defective(60, CAMERA)[0]]
     for image in judged:
         a, b = (each(each.prepare(image)) for each in (raw, resized))
         np.testing.assert_array_equal(a.anomaly_map, b.anomaly_map)
         assert a.anomalous == b.anomalous
-        # Pixels as a camera gives them need no host at all.
+        # Raw pixels need no preparation by the host.
         np.testing.assert_array_equal(raw(np.asarray(image)).score, a.score)
     assert raw.metadata.threshold == resized.metadata.threshold
 
@@ -161,9 +155,9 @@ def test_tensorrt_takes_it(precision: Precision, tmp_path: Path) -> None:
 
 def test_regions_lie_in_the_image_and_nothing_seems_moved(tmp_path: Path) -> None:
     detector = Detector.load(built(tmp_path, Precision()), "cpu")
-    image, (left, top, width, height) = images.defective(61, CAMERA)
+    image, (left, top, width, height) = drawn_images.defective(61, CAMERA)
     image.resize((200, 240)).save(tmp_path / "large.png")
-    (found,) = judge(detector, [(tmp_path / "large.png", Path("large.png"))])
+    found = detector.inspect(tmp_path / "large.png")
     assert found.anomalous
     assert found.warnings == ()
     x, y, w, h = max(found.regions, key=lambda region: region.peak).box
@@ -183,24 +177,8 @@ def test_an_update_goes_on_taking_raw_frames(tmp_path: Path) -> None:
     for i, image in enumerate(shots(10, first=100)):
         files.append(tmp_path / f"{i}.png")
         image.save(files[-1])
-    update(
-        model,
-        files,
-        statistics=model.with_suffix(".npz"),
-        output=tmp_path / "next.onnx",
-        output_statistics=tmp_path / "next.npz",
-    )
+    update(update_files(model, output=tmp_path / "next.onnx"), files)
     after = Detector.load(tmp_path / "next.onnx", "cpu")
     assert after.metadata.input_size == CAMERA
     assert after.metadata.images == 40
-    assert after(np.asarray(images.defective(62, CAMERA)[0])).anomalous
-
-
-@pytest.mark.parametrize("text", ["1080", "1080 x 1920", "x", "7x9", "100x20000", "-1x5", ""])
-def test_what_is_no_size_of_a_frame_is_refused(text: str) -> None:
-    with pytest.raises(PadimEdgeError, match="as in 1080x1920"):
-        parse_frame(text)
-
-
-def test_a_size_is_height_and_width() -> None:
-    assert parse_frame("1080x1920") == (1080, 1920)
+    assert after(np.asarray(drawn_images.defective(62, CAMERA)[0])).anomalous

@@ -1,4 +1,4 @@
-"""Evening out channels changes nothing but how much of its codes each one gets."""
+"""Evening out channels changes only the share of the codes that each channel gets."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def weights(*shape: int, seed: int = 0) -> np.ndarray:
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 99), grouped=st.sampled_from([1, 2, 6]), power=st.floats(0.0, 3.0))
 def test_any_factors_may_pass_any_convolution(seed: int, grouped: int, power: float) -> None:
-    """Through groups, residual additions, pools, a choice of channels, a second reader; no shape is mixed up."""
+    """They pass groups, residual additions, pools, a choice of channels and a second reader."""
     values = {
         "w1": weights(6, 3, 3, 3, seed=seed),
         "b1": weights(6, seed=seed + 1),

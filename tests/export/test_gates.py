@@ -21,7 +21,7 @@ from padim_edge_runtime.devices.providers import open_session
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 ROUNDING = 1e-5
-"""Relative to the largest value: float32 in another order."""
+"""Error relative to the largest value: float32 in another order."""
 KEPT = [4, 0, 5]
 
 SILU = "s = Sigmoid(c) m = Mul(c, s)"
@@ -70,7 +70,7 @@ def ranges_of(graph: EmbeddingGraph) -> dict[str, Range]:
 
 
 def shapes(graph: EmbeddingGraph) -> dict[str, int]:
-    """Channels that each convolution gives, by its output."""
+    """Number of channels that each convolution gives, by its output."""
     dims = {each.name: each.dims for each in graph.model.graph.initializer}
     return {node.output[0]: dims[node.input[1]][0] for node in graph.model.graph.node if node.op_type == "Conv"}
 
@@ -81,7 +81,7 @@ def shapes(graph: EmbeddingGraph) -> dict[str, int]:
         (SILU, []),  # its convolution is read twice
         (HARD, ["c"]),
         (GATE, []),
-        (f"{GATE} z = Conv(m, w4, b4)", ["z"]),  # what EfficientNet's and MobileNet's blocks end in
+        (f"{GATE} z = Conv(m, w4, b4)", ["z"]),  # the end of EfficientNet's and MobileNet's blocks
         (f"{GATE} o = Conv(m, w4, b4) z = Add(o, c)", ["o"]),
         (RESIDUAL.replace("m2", "z"), ["o"]),
     ],
@@ -135,7 +135,7 @@ def test_gates_compute_in_float_between_integers(middle: str, target: str) -> No
     "end", ["Add(m, c)", "Sigmoid(c)", "LeakyRelu(c)", "HardSwish(c)", "Clip(m, b3, b3)", "Mul(m, c)"]
 )
 def test_a_part_may_come_out_of_any_operator(end: str, target: str) -> None:
-    """onnxruntime fuses some of them with the rounding behind, and takes only one scale there."""
+    """onnxruntime fuses some operators with the rounding behind them, and takes only one scale there."""
     graph = network(SILU, f"part0 = {end}".replace("b3, b3", "low"))
     graph.model.graph.initializer.append(numpy_helper.from_array(np.float32(-0.1), "low"))
     ranges = ranges_of(graph)
@@ -153,7 +153,7 @@ def test_a_part_may_come_out_of_any_operator(end: str, target: str) -> None:
 
 
 def test_only_additions_of_two_computed_maps_are_rounded() -> None:
-    """A network adds constants to what it multiplied in float, and integers where it computes shapes."""
+    """Networks also add constants in float, and add integers to compute shapes."""
     end = """k = Shape<start=0, end=1>(c) j = Add(k, k) shape = Concat<axis=0>(k, rest) d = Add(c, b6) a = Add(d, c)
         v = Reshape(a, shape) part0 = Relu(v)"""
     graph = network("", end)
@@ -165,7 +165,7 @@ def test_only_additions_of_two_computed_maps_are_rounded() -> None:
 
 
 def test_pixels_that_are_normalised_anew_are_rounded_after_that() -> None:
-    """As GoogLeNet does. Then the image cannot be read as the convolution's codes."""
+    """GoogLeNet does so. Then the image cannot be read as the convolution's codes."""
     graph = network("", "part0 = Relu(c)")
     nodes = graph.model.graph.node
     conv = next(node for node in nodes if node.op_type == "Conv")

@@ -1,4 +1,4 @@
-"""An embedding graph in int8: it really runs in integers, loses what eight bits lose, and nothing more."""
+"""An embedding graph in int8 really runs in integers, and loses no more than eight bits lose."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from padim_edge_model.graph import EmbeddingGraph, Part, joined
 from padim_edge_runtime.devices.providers import open_session
 
 EIGHT_BITS = 0.15
-"""Of the spread of a dimension: mean error of int8 embeddings of random and untrained weights. .10 is the most seen."""
+"""Mean error of int8 embeddings relative to a dimension's spread, for random and untrained weights; .10 was found."""
 
 FUSED = 1e-5
-"""Relative and absolute: onnxruntime fuses other operators where there are other outputs, in float32."""
+"""Relative and absolute error: with other outputs onnxruntime fuses other operators, in float32."""
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
 
@@ -48,7 +48,7 @@ def ranges_of(graph: EmbeddingGraph, frames: np.ndarray) -> dict[str, Range]:
 
 
 def quantised(graph: EmbeddingGraph, target: str, frames: np.ndarray = FRAMES) -> EmbeddingGraph:
-    """In int8, its ranges from the very frames."""
+    """The graph in int8, with ranges from these frames."""
     rewrites.fold_scale(graph.model)
     return quantise(graph, ranges_of(graph, frames), target)
 
@@ -62,7 +62,7 @@ def constants(graph: EmbeddingGraph) -> dict[str, np.ndarray]:
 
 
 def optimised(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """What onnxruntime makes of it."""
+    """The graph after onnxruntime's own optimisation."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(path)
@@ -78,7 +78,7 @@ def test_onnxruntime_runs_every_convolution_in_integers(preset: str, backbone: s
     kinds = Counter(node.op_type for node in optimised(quantised(graph, "cpu").model, tmp_path / "o.onnx").graph.node)
     assert kinds["QLinearConv"] == convolutions
     assert not {"Conv", "FusedConv", "NhwcFusedConv"} & kinds.keys()
-    # The additions, too, but for the one whose sum goes to the embedding at once, with a scale a dimension.
+    # So do the additions, except the one that makes a part, which has one scale per dimension.
     assert kinds["QLinearAdd"] == {"resnet18": 6 - (preset == "paper"), "builtin": 3}[backbone]
 
 
@@ -140,7 +140,7 @@ def test_each_target_gets_the_types_that_it_takes(backbone: str) -> None:
 def test_the_parts_are_near_those_of_float32(preset: str, backbone: str, target: str) -> None:
     graph = of(backbone, preset)
     drawn = [sample.draw_good(name, i, size=64) for name in sample.CLASSES for i in range(4)]
-    frames = np.stack([*FRAMES, *drawn])  # of noise alone, a trained backbone makes little
+    frames = np.stack([*FRAMES, *drawn])  # a trained backbone hardly answers to noise alone
     exact = run(graph.model, frames)
     for found, expected in zip(run(quantised(graph, target, frames).model, frames), exact, strict=True):
         spread = expected.std(axis=(0, 2, 3), keepdims=True)
@@ -148,10 +148,10 @@ def test_the_parts_are_near_those_of_float32(preset: str, backbone: str, target:
         assert (found != expected).any()
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)  # a tap of the second makes its part by itself, and in its codes
+@pytest.mark.parametrize("backbone", BACKBONES)  # a convolution of the second makes its part, in units of the codes
 @pytest.mark.parametrize("preset", ["paper", "edge", "accurate"])
 def test_a_part_is_what_its_codes_say(preset: str, backbone: str) -> None:
-    """And its codes reach a quarter further than what was observed, from below 0 to above it."""
+    """Its codes reach a quarter further than the observed values, from below 0 to above it."""
     graph = of(backbone, preset)
     rewrites.fold_scale(graph.model)
     observed = ranges_of(graph, FRAMES)
@@ -184,7 +184,7 @@ def test_a_batch_gives_exactly_what_single_images_give(backbone: str) -> None:
 
 
 def test_the_probe_tells_the_ranges_of_what_will_be_rounded() -> None:
-    """By channel; over several batches the union."""
+    """The ranges are by channel; those of several batches are united."""
     graph = of("builtin", "edge")
     rewrites.fold_scale(graph.model)
     found = ranges_of(graph, FRAMES)
@@ -236,7 +236,7 @@ taps = st.sampled_from([1, 2, 3, 5, 7])
 @settings(max_examples=60, deadline=None)
 @given(size=st.tuples(sides, sides), kernel=st.tuples(taps, taps), data=st.data())
 def test_reading_blocks_of_pixels_is_exact(size: tuple[int, int], kernel: tuple[int, int], data: st.DataObject) -> None:
-    """The same codes with and without, whatever the size, the kernel and the padding on each side."""
+    """Codes are equal with and without blocks, for any size, kernel and padding on each side."""
     pads = tuple(data.draw(st.integers(0, kernel[side % 2] - 1), label=f"pad {side}") for side in range(4))
     frames = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
     graph = stem(size, kernel, pads)
@@ -264,7 +264,7 @@ def test_reading_blocks_of_pixels_is_exact(size: tuple[int, int], kernel: tuple[
     ],
 )
 def test_the_usual_first_convolutions_read_blocks(kernel: tuple[int, int], pads: tuple[int, ...]) -> None:
-    """Where both sides of the image are even, the stride is 2, and the target is the CPU."""
+    """They do if both sides of the image are even, the stride is 2, and the target is the CPU."""
 
     def is_taken(size: tuple[int, int], target: str, strides: int = 2) -> bool:
         frames = np.random.default_rng(1).integers(0, 256, (1, *size, 3), dtype=np.uint8)
@@ -292,7 +292,7 @@ def test_both_backbones_read_blocks() -> None:
 def test_pixels_taken_as_they_are_give_what_their_differences_from_the_mean_give(
     kernel: int, strides: int, seed: int
 ) -> None:
-    """Without a border, up to the rounding of weights, bias and result: 63 steps, half a step, half a code."""
+    """Without a border they differ by rounding only: 63 steps of a weight, half a step of a bias, half a code."""
     frames = np.random.default_rng(seed).integers(0, 256, (2, 12, 12, 3), dtype=np.uint8)
     graph = stem((12, 12), (kernel, kernel), (0, 0, 0, 0), strides)
     exact = run(graph.model, frames)[0]
@@ -309,7 +309,7 @@ def test_pixels_taken_as_they_are_give_what_their_differences_from_the_mean_give
 
 
 def test_beyond_the_edge_lies_a_grey_near_the_mean() -> None:
-    """Pixels of the mean colour everywhere: the border differs from the middle by the rounding of the grey at most."""
+    """In an image of the mean colour, the border differs from the middle by the rounding of the grey at most."""
     frames = np.broadcast_to(np.array([124, 116, 104], np.uint8), (1, 16, 16, 3)).copy()
     seen = np.concatenate([frames, np.random.default_rng(0).integers(0, 256, frames.shape, dtype=np.uint8)])
     graph = stem((16, 16), (3, 3), (1, 1, 1, 1))
@@ -320,7 +320,7 @@ def test_beyond_the_edge_lies_a_grey_near_the_mean() -> None:
 
 
 def test_a_dimension_that_does_not_move_still_gets_codes() -> None:
-    """As many as for 2 % of the widest one; an anomaly may move it."""
+    """It gets as many as for 2 % of the widest dimension's range, because an anomaly may move it."""
     frames = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     graph = stem((16, 16), (3, 3), (1, 1, 1, 1))
     for each in graph.model.graph.initializer:

@@ -19,7 +19,7 @@ from padim_edge_model.graph_editing import attribute
 from padim_edge_runtime.devices.providers import open_session
 
 ROUNDING = 1e-5
-"""Relative to the largest value: float32 in another order. No rewrite rounds anything else."""
+"""Error relative to the largest value: float32 in another order. No rewrite rounds anything else."""
 
 
 def run(model: onnx.ModelProto, **feeds: np.ndarray) -> list[np.ndarray]:
@@ -28,7 +28,7 @@ def run(model: onnx.ModelProto, **feeds: np.ndarray) -> list[np.ndarray]:
 
 
 def assert_same(model: onnx.ModelProto, rewrite: Callable[[onnx.ModelProto], int], **feeds: np.ndarray) -> int:
-    """Rewrite in place, and compare the outputs; returns what the rewrite counted."""
+    """Rewrite in place, compare the outputs, and return the rewrite's count."""
     before = run(model, **feeds)
     counted = rewrite(model)
     for one, other in zip(run(model, **feeds), before, strict=True):
@@ -51,7 +51,7 @@ def weights(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Of the constants that each convolution reads."""
+    """Shape of each convolution's weights, by its name."""
     found = {each.name: tuple(each.dims) for each in model.graph.initializer}
     return {node.name: found[node.input[1]] for node in model.graph.node if node.op_type == "Conv"}
 
@@ -69,7 +69,7 @@ IMAGE = weights(2, 3, 6, 6, seed=9)
 def test_a_backbones_last_stage_is_cut_to_the_kept_channels(
     preset: str, backbone: str, cut: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ResNet's last block adds its input, which others read, to one convolution; nobody else reads our own's taps."""
+    """ResNet's last block adds its input, which others read, to one convolution. Only parts read the built-in taps."""
     method = small_models.small(preset, backbone)
     with monkeypatch.context() as patch:
         patch.setattr(rewrites, "narrow_last_stage", lambda _: 0)
@@ -84,7 +84,7 @@ def test_a_backbones_last_stage_is_cut_to_the_kept_channels(
     assert len(narrowed) == cut
     assert sorted(shape[0] for shape in narrowed.values()) == kept
     assert all(shape[1:] == whole[name][1:] for name, shape in narrowed.items())
-    assert kinds(model).count("Gather") == gathers - (cut if backbone == "builtin" else 0)  # ResNet's moves only
+    assert kinds(model).count("Gather") == gathers - (cut if backbone == "builtin" else 0)  # that of ResNet only moves
     assert shapes(small_models.exported(method).model) == shapes(model)  # as `embedding.build` does it
 
 
@@ -233,7 +233,7 @@ RESIDUAL = """(float[N,3,6,6] x) => (float[N,3,6,6] y) {{
     [
         ("u = Add(a, t) y = Gather<axis=1>(u, kept)", 1, 1),
         ("u = Add(t, a) r = Relu(u) y = Gather<axis=1>(r, kept)", 1, 1),
-        # The same tensor reaches the choice by two ways.
+        # The same tensor reaches the choice by two paths.
         ("u = Add(a, t) r = Relu(u) o = Add(r, t) y = Gather<axis=1>(o, kept)", 1, 1),
         ("u = Add(a, t) r = Relu(u) o = Add(t, r) y = Gather<axis=1>(o, kept)", 1, 1),
         ("u = Add(t, t) o = Add(a, u) y = Gather<axis=1>(o, kept)", 1, 1),
@@ -277,7 +277,7 @@ def test_two_choices_of_channels_of_one_tensor_stay_two() -> None:
 
 @st.composite
 def networks(draw: st.DrawFn) -> onnx.ModelProto:
-    """A few operators on six channels, each reading what came before, and one or two choices of channels at the end."""
+    """A few operators on six channels, each reading earlier tensors, and one or two choices of channels at the end."""
     nodes, tensors, constants = [], ["x"], {}
     for i in range(draw(st.integers(1, 7))):
         kind = draw(st.sampled_from(["Conv", "depthwise", "Relu", "Add"]))
@@ -360,7 +360,7 @@ def test_another_scale_is_not_folded(change: dict[str, str], shape: tuple[int, .
 
 
 def test_the_embedding_graph_keeps_its_names() -> None:
-    """Whatever was rewritten, inputs and outputs are the contract."""
+    """Names of inputs and outputs are the contract; no rewrite changes them."""
     for backbone in ("resnet18", "builtin"):
         exported = small_models.exported(small_models.small("edge", backbone))
         rewrites.fold_scale(exported.model)

@@ -1,4 +1,4 @@
-"""Weights are rounded for what they are multiplied with."""
+"""Weights are rounded so that outputs, not weights, stay near."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_moments_are_those_of_the_outputs(
     strides: tuple[int, int],
     dilations: tuple[int, int],
 ) -> None:
-    """Mean and variance of what onnxruntime's convolution gives, for any of its attributes, over several batches."""
+    """They predict mean and variance of onnxruntime's convolution, for any attributes, over several batches."""
     generator = np.random.default_rng(seed)
     weights = generator.standard_normal((8, 4 // grouped, *kernel))
     attributes = {"pads": pads, "strides": strides, "dilations": dilations, "group": grouped}

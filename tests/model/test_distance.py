@@ -1,4 +1,4 @@
-"""The distance stage as it is written into the graph, through onnxruntime, in every form and precision."""
+"""The distance stage of the graph, run by onnxruntime, in every form and precision."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ FORMS: dict[str, Callable[[Statistics, tuple[Part, ...]], Form]] = {
 NUMBERS = ("fp32", "fp16", "int8 cpu", "int8 tensorrt")
 
 TOLERANCE = {"fp32": 2e-4, "fp16": 1e-2, "int8 cpu": 5e-2, "int8 tensorrt": 5e-2}
-"""Relative, of a distance. fp32: as for the factors themselves, see test_whitening. fp16: 11 binary digits, magnified
-by sums of 20 numbers of either sign. int8: a column of a factor has 63 steps a side."""
+"""Relative error of a distance. fp32: as for the factors themselves, see test_whitening. fp16: 11 binary digits,
+magnified by sums of 20 numbers of either sign. int8: a column of a factor has 63 steps on each side."""
 
 CANCELLED = {"fp32": 1e-5, "fp16": 2e-3, "int8 cpu": 1e-2, "int8 tensorrt": 1e-2}
-"""Relative to `tail |c|^2`, of a squared distance of low rank, which is what is left of it after a subtraction."""
+"""Error of a squared low-rank distance relative to `tail |c|^2`, from which it is left after a subtraction."""
 
 ZERO = {"fp32": 1e-4, "fp16": 1e-4, "int8 cpu": 2e-2, "int8 tensorrt": 1e-4}
-"""Absolute, where the others' distances are about 5. The mean is taken off first, but for integers, where the two
-products with 1e5 steps each are taken off each other in float32."""
+"""Absolute error, where other distances are about 5. The mean is subtracted first, except for integers: there two
+products of 1e5 steps each are subtracted in float32."""
 
 NESTED = heads.parts_of([(5, (4, 6)), (8, (2, 3)), (7, (1, 1))])
 NOT_NESTED = heads.parts_of([(5, (4, 5)), (4, (3, 3)), (6, (3, 3))])
 WIDE = heads.parts_of([(70, (2, 2)), (40, (1, 2))])
-"""More dimensions than one triangular block has columns."""
+"""Parts with more dimensions than one triangular block has columns."""
 
 
 def prepared(parts: tuple[Part, ...], values: list[np.ndarray], numbers: str) -> tuple[tuple[Part, ...], str]:
-    """The parts and the precision as `append_distance` gets them."""
+    """Parts and precision in the form that `append_distance` takes."""
     return (heads.with_codes(parts, values) if numbers == "int8 cpu" else parts), numbers.split(" ", 1)[0]
 
 
 def dense(form: str, statistics: Statistics, others: np.ndarray) -> np.ndarray:
-    """`(N, h, w)` in float64, with dense matrices and nothing else."""
+    """Distances `(N, h, w)` in float64, from dense matrices."""
     covariance = statistics.scatter / (statistics.count - 1) + RIDGE * np.eye(statistics.dims)
     if form == "diagonal":
         covariance = np.stack([np.diag(np.diag(each)) for each in covariance])
@@ -97,7 +97,7 @@ def test_the_graph_gives_the_distance_of_its_form(form: str, numbers: str, parts
 def test_a_distance_is_never_negative_and_always_a_number(
     seed: int, n: int, scale: float, form: str, numbers: str
 ) -> None:
-    """Also for images that are all alike, far away, or fewer than the dimensions."""
+    """This holds for images that are all alike, far away, or fewer than the dimensions, too."""
     values = [each * np.float32(scale) for each in heads.draw(NESTED, n, seed)]
     others = [*heads.draw(NESTED, 2, seed + 1)]
     parts, precision = prepared(NESTED, values, numbers)
@@ -137,7 +137,7 @@ def test_the_constants_are_what_the_form_says_in_as_many_bytes_as_the_precision_
 
 @pytest.mark.parametrize("numbers", NUMBERS)
 def test_triangular_blocks_are_cut_from_the_coarsest_level_only_and_change_nothing(numbers: str) -> None:
-    """A level of one block and of four, the latter without most of its zero half."""
+    """One level has one block; the other has four, without most of its zero half."""
     parts = heads.parts_of([(4, (2, 2)), (110, (1, 1))])
     values = heads.draw(parts, 160, 0)
     parts, precision = prepared(parts, values, numbers)
@@ -205,7 +205,7 @@ def test_a_factor_keeps_all_steps_of_a_side_in_each_column(
 
 
 def test_two_products_of_integers_fit_into_16_bits() -> None:
-    """In which processors with AVX2 but without VNNI add them; what does not fit would be cut off silently."""
+    """Processors with AVX2 but without VNNI add them in 16 bits, and silently cut off larger sums."""
     largest = np.iinfo(np.int16).max
     weights = LARGEST_WEIGHT["MatMulInteger"], integers.LARGEST_WEIGHT["cpu"]
     assert all(2 * 255 * weight <= largest for weight in weights)
@@ -216,7 +216,7 @@ def test_two_products_of_integers_fit_into_16_bits() -> None:
 
 
 def test_dimensions_a_thousand_times_as_large_as_others_cost_no_steps() -> None:
-    """Those of one stage, as in deep networks. (Low rank is a small difference of large numbers then, in any type.)"""
+    """One stage has them, as in deep networks. (Low rank is then a small difference of large numbers, in any type.)"""
     values, others = heads.draw(NESTED, 160, 0), heads.draw(NESTED, 6, 1)
     away = []
     for factor in (1, 1000):
@@ -228,7 +228,7 @@ def test_dimensions_a_thousand_times_as_large_as_others_cost_no_steps() -> None:
 
 
 def test_calibration_takes_the_very_distance_of_the_graph() -> None:
-    """What `squared_distance` gives is what the fp32 graph gives."""
+    """`squared_distance` gives the same as the fp32 graph."""
     values = heads.draw(NESTED, 60, 0)
     form = whiten(heads.statistics_of(values), RIDGE, NESTED)
     vectors = heads.joined(values).reshape(60, 20, -1).transpose(2, 0, 1)

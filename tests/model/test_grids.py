@@ -1,4 +1,4 @@
-"""The matrices along one axis against torch and scipy, and their laws."""
+"""Matrices along one axis: their laws, and torch and scipy as references."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from padim_edge_model.fused import map_matrices
 
 SIZES = st.integers(1, 70)
 EXACT = 1e-12
-"""Both sides compute in float64."""
+"""Absolute error; both sides compute in float64."""
 
 
 @settings(max_examples=40, deadline=None)

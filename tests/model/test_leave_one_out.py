@@ -16,7 +16,7 @@ def embeddings(n: int, d: int, seed: int) -> np.ndarray:
 
 
 def brute_force(x: np.ndarray, ridge: float, *, scaled: bool) -> np.ndarray:
-    """`(n, h, w)`: each image against the Gaussians of the others; `scaled` scales the refit's ridge."""
+    """Distances `(n, h, w)` of each image to the Gaussians of the others; `scaled` scales the refit's ridge."""
     n = len(x)
     found = []
     for i in range(n):

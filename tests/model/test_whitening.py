@@ -1,4 +1,4 @@
-"""Every form of the whitened distance is the Mahalanobis distance, or near it as it says."""
+"""Every form of the whitened distance is the Mahalanobis distance, or as near to it as the form promises."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from padim_edge_artifact import PadimEdgeError, Statistics
+from padim_edge_artifact.method import Precision
 from padim_edge_model.graph import Part
-from padim_edge_model.precision import Precision
 from padim_edge_model.whitening import (
     Diagonal,
     Exact,
@@ -31,10 +31,10 @@ from padim_edge_model.whitening import (
 )
 
 FLOAT32 = 1e-5
-"""Relative; the factors are stored in float32."""
+"""Relative error; the factors are stored in float32."""
 
 CONDITION = 2e-4
-"""Relative; the eigenvalues go from the ridge, 0.01, to about 100, which magnifies the rounding of the factors."""
+"""Relative error; eigenvalues from the ridge, 0.01, to about 100 magnify the rounding of the factors."""
 
 NESTED = heads.parts_of([(3, (4, 6)), (2, (2, 3)), (4, (1, 1))])
 NOT_NESTED = heads.parts_of([(3, (4, 5)), (2, (3, 3)), (2, (2, 2))])
@@ -43,7 +43,7 @@ FLAT = heads.parts_of([(3, (2, 3)), (4, (2, 3))])
 
 @st.composite
 def parts(draw: st.DrawFn) -> tuple[Part, ...]:
-    """One to three stages; each next one on a coarser grid, which may or may not fit into the finer one."""
+    """One to three stages, each on a coarser grid than the one before; it may or may not fit into the finer grid."""
     grid = (draw(st.integers(1, 6)), draw(st.integers(1, 6)))
     shapes = [(draw(st.integers(1, 4)), grid)]
     for _ in range(draw(st.integers(0, 2))):
@@ -53,7 +53,7 @@ def parts(draw: st.DrawFn) -> tuple[Part, ...]:
 
 
 def distances(form: Form, embeddings: np.ndarray) -> np.ndarray:
-    """`(N, h, w)` in float64, from the formula of each form."""
+    """Distances `(N, h, w)` in float64, from the formula of each form."""
     n, d, h, w = embeddings.shape
     vectors = embeddings.reshape(n, d, -1).transpose(2, 0, 1).astype(np.float64)
     if isinstance(form, Diagonal):
@@ -83,7 +83,7 @@ def mahalanobis(values: list[np.ndarray], others: list[np.ndarray], ridge: float
 
 
 def finest(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """The same embedding as if all stages had the finest grid."""
+    """The same embedding with all stages on the finest grid."""
     return tuple(dataclasses.replace(part, grid=parts[0].grid) for part in parts)
 
 
@@ -92,7 +92,7 @@ def finest(parts: tuple[Part, ...]) -> tuple[Part, ...]:
 def test_in_levels_as_one_level_and_as_the_dense_inverse_the_distance_is_the_same(
     parts: tuple[Part, ...], n: int, seed: int
 ) -> None:
-    """Also with fewer images than dimensions, and where the grids do not fit into each other."""
+    """This holds with fewer images than dimensions, and for grids that do not fit into each other, too."""
     values, others = heads.draw(parts, n, seed), heads.draw(parts, 3, seed + 1)
     statistics = heads.statistics_of(values)
     dense = mahalanobis(values, others, 0.01)
@@ -116,7 +116,7 @@ def test_there_is_a_level_for_each_grid_that_fits_into_the_next_finer_one(parts:
 
 
 def test_patches_of_one_coarse_cell_share_its_block_of_the_statistics() -> None:
-    """The law that the levels rest on, for means and covariances, bit by bit."""
+    """Levels rest on this law, which holds for means and covariances bit by bit."""
     statistics = heads.statistics_of(heads.draw(NESTED, 12, 0))
     mean, scatter = statistics.mean.reshape(4, 6, 9), statistics.scatter.reshape(4, 6, 9, 9)
     middle, coarse = slice(3, 9), slice(5, 9)
@@ -137,7 +137,7 @@ def test_the_distance_of_the_mean_is_zero_in_every_form() -> None:
 
 
 def test_the_distance_does_not_change_when_the_features_are_mixed() -> None:
-    """Invariant under invertible linear maps, as long as the ridge does not matter."""
+    """It is invariant under invertible linear maps, as long as the ridge does not matter."""
     parts = heads.parts_of([(4, (2, 3))])
     (values,), (others,) = heads.draw(parts, 60, 1), heads.draw(parts, 5, 2)
     mixing = np.random.default_rng(3).standard_normal((4, 4)) + 3 * np.eye(4)
@@ -179,7 +179,7 @@ def test_one_direction_less_than_images_is_exact(parts: tuple[Part, ...], n: int
 
 
 def test_the_error_of_a_low_rank_falls_with_the_rank_and_one_less_than_the_dimensions_is_exact() -> None:
-    """On average; the one direction that is left then has its own variance as the mean."""
+    """It does so on average. The one direction that is left then has its own variance as the mean."""
     parts = heads.parts_of([(12, (4, 4)), (8, (2, 2))])
     values, others = heads.draw(parts, 60, 0), heads.draw(parts, 20, 1)
     statistics, exact = heads.statistics_of(values), mahalanobis(values, others, 0.01)
@@ -191,7 +191,7 @@ def test_the_error_of_a_low_rank_falls_with_the_rank_and_one_less_than_the_dimen
 
 
 def test_a_low_rank_is_the_gaussian_whose_other_directions_share_their_mean_variance() -> None:
-    """Its equation, from the covariance itself."""
+    """This is its equation, from the covariance itself."""
     parts = heads.parts_of([(6, (1, 1))])
     values, others = heads.draw(parts, 20, 0), heads.draw(parts, 4, 1)
     eigenvalues, vectors = np.linalg.eigh(np.cov(values[0][:, :, 0, 0], rowvar=False) + 0.01 * np.eye(6))
@@ -231,7 +231,7 @@ def test_the_form_is_the_one_that_was_asked_for() -> None:
 
 
 def test_levels_save_what_coarse_cells_share() -> None:
-    """The 100 dimensions of the preset `edge` on ResNet-18's grids: about a third of the whole matrices."""
+    """With the 100 dimensions of preset `edge` on ResNet-18's grids, they are about a third of the whole matrices."""
     edge = heads.parts_of([(25, (56, 56)), (50, (28, 28)), (25, (14, 14))])
     assert [part.dims for (part,) in levels_of(edge)] == [25, 50, 25]
     assert exact_numbers(edge) == 3136 * 100 * 25 + 784 * 75 * 50 + 196 * 25 * 25

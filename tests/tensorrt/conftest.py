@@ -1,4 +1,4 @@
-"""What the rule table and TensorRT's own parser are both tried on: tiny graphs as onnx text, and emitted models."""
+"""Graphs for the rule table and for TensorRT's own parser: tiny ones as onnx text, and models that we emit."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 import small_models
 import trt_rtx
 
-from padim_edge.build import build
-from padim_edge.presets import PRESETS
+from padim_edge.presets import PRESETS, preset
+from padim_edge_artifact.method import Precision
 from padim_edge_model import onnx_file
-from padim_edge_model.precision import Precision
 
 FLAVOURS = {
     str(each): each
@@ -28,7 +27,7 @@ FLAVOURS = {
         Precision("int8", "tensorrt", diagonal=True),
     )
 }
-"""The kinds of model that TensorRT must take."""
+"""Kinds of model that TensorRT must take."""
 
 
 @dataclass(frozen=True)
@@ -296,7 +295,7 @@ NARROWER = (
         "unsorted TopK", "(float[N,9] x) => (float[N,4] y) <int64[1] k = {4}>", "y, i = TopK<sorted=0>(x, k)", "TopK"
     ),
     Example("window", VECTORS, "n = Constant<value_int=4>() w = HannWindow(n) y = Mul(x, w)", "HannWindow"),
-    # Built, but as int8: 128 to 255 would be lost.
+    # TensorRT builds it as int8, so 128 to 255 would be lost.
     Example(
         "quantised to uint8 by default",
         QUANTISED,
@@ -304,7 +303,7 @@ NARROWER = (
         "QuantizeLinear",
     ),
 )
-"""Refused for the sake of TensorRT 10.3; the parser at hand is newer and takes them."""
+"""Graphs that only TensorRT 10.3 refuses; the parser used here is newer and takes them."""
 
 
 def _by_name(example: Example) -> str:
@@ -340,7 +339,7 @@ def judge() -> Callable[[list[Path]], list[trt_rtx.Verdict]]:
 def verdicts(
     judge: Callable[[list[Path]], list[trt_rtx.Verdict]], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[Example, trt_rtx.Verdict]:
-    """What they say about the examples, all asked at once."""
+    """Verdict on each example, all asked at once."""
     folder = tmp_path_factory.mktemp("examples")
     examples = (*ACCEPTED, *REFUSED, *NARROWER)
     paths = [folder / f"{i}.onnx" for i in range(len(examples))]
@@ -357,21 +356,21 @@ def flavour(request: pytest.FixtureRequest) -> Precision:
 @pytest.fixture(scope="session", params=PRESETS)
 def emitted(request: pytest.FixtureRequest, flavour: Precision, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model with its constants in a data file, if there are any that can go there."""
-    preset = small_models.small(request.param)
     path = tmp_path_factory.mktemp("emitted") / "weave.onnx"
     images = small_models.dataset(small_models.weave(24))
-    with pytest.MonkeyPatch.context() as patch, small_models.export_once("builtin", preset):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_file, "EXTERNAL_ABOVE", 0)
-        build(images, path, preset, small_models.trunk_of("builtin"), seed=3, precision=flavour)
+        small_models.export_model(images, path, small_models.small(request.param, precision=flavour))
     assert path.with_name("weave.onnx.data").exists() != flavour.diagonal
     return path
 
 
 @pytest.fixture(scope="session", params=["fp32", "fp16", "int8"])
 def emitted_whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model as `padim-edge export` makes it, with as many images as its exact form needs."""
+    """A model of the usual size, with as many images as its exact form needs."""
     path = tmp_path_factory.mktemp("whole") / "weave.onnx"
     images = small_models.dataset(small_models.weave(40))
-    precision = Precision(request.param, "tensorrt")
-    build(images, path, PRESETS["edge"], small_models.trunk_of("builtin"), precision=precision)
+    small_models.export_model(
+        images, path, preset("edge", backbone="builtin", precision=request.param, target="tensorrt")
+    )
     return path

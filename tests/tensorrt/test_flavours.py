@@ -1,4 +1,4 @@
-"""Every flavour that can be asked for by name: four backbones, two presets and three precisions for TensorRT."""
+"""TensorRT takes four backbones in two presets and three precisions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 import small_models
 import trt_rtx
 
-from padim_edge.build import build
+from padim_edge_artifact.method import Precision
 from padim_edge_model import tensorrt_rules
-from padim_edge_model.precision import Precision
 
 pytestmark = pytest.mark.slow
 
@@ -25,21 +24,21 @@ FACTORS = {
     "fp16": {onnx.TensorProto.FLOAT16},
     "int8": {onnx.TensorProto.INT8, onnx.TensorProto.FLOAT},
 }
-"""Types of the convolutions' weights; in int8 the first convolution stays in float32."""
+"""Element types of the convolutions' weights; in int8 the first convolution stays in float32."""
 
 
 @pytest.fixture(scope="module", params=[(name, preset) for name in BACKBONES for preset in PRESETS], ids="-".join)
 def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Small models by precision, of drawn weights; the backbone is exported once for all of them."""
+    """Small models with drawn weights, by precision."""
     backbone, name = request.param
-    preset, folder = small_models.small(name), tmp_path_factory.mktemp("flavours")
+    folder = tmp_path_factory.mktemp("flavours")
     images = small_models.dataset(small_models.weave(24))
     made = {}
-    with small_models.export_once(backbone, preset), small_models.rounded_to_nearest():
+    with small_models.rounded_to_nearest():
         for precision in PRECISIONS:
             made[precision] = folder / f"{backbone}-{name}-{precision}.onnx"
-            numbers = Precision(precision, "tensorrt")
-            build(images, made[precision], preset, small_models.trunk_of(backbone), seed=3, precision=numbers)
+            method = small_models.small(name, backbone, precision=Precision(precision, "tensorrt"))
+            small_models.export_model(images, made[precision], method)
     return made
 
 
@@ -51,7 +50,7 @@ def test_no_flavour_breaks_a_rule(models: dict[str, Path]) -> None:
 
 
 def weights_of(model: onnx.ModelProto) -> set[int]:
-    """Types in which the convolutions' weights are kept."""
+    """Element types of the convolutions' weights."""
     kept = {each.name: each.data_type for each in model.graph.initializer}
     behind = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     names = [node.input[1] for node in model.graph.node if node.op_type == "Conv"]

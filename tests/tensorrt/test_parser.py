@@ -21,7 +21,7 @@ def test_tensorrt_builds_a_model_of_the_usual_size(judge, emitted_whole: Path) -
     assert verdict.built, verdict
     assert not verdict.errors
     stored = sum(path.stat().st_size for path in emitted_whole.parent.iterdir())
-    # No constant of the Gaussians was widened, which would make it three to four times as large; the backbone's may be.
+    # No constant of the Gaussians was widened, which would make the engine three to four times as large.
     assert verdict.engine_bytes < 1.5 * stored
 
 
@@ -38,12 +38,12 @@ def test_the_rule_table_and_tensorrt_refuse_the_same(verdicts, refused) -> None:
 
 
 def test_this_tensorrt_takes_what_only_the_older_one_refuses(verdicts, narrower) -> None:
-    """Where this fails, the example belongs to those that both refuse."""
+    """If this fails, move the example to those that both refuse."""
     assert verdicts[narrower].built
 
 
 def test_a_missing_data_file_is_refused(judge, emitted: Path, tmp_path: Path) -> None:
-    """So the constants really are read."""
+    """This shows that the constants really are read."""
     if not emitted.with_name("weave.onnx.data").exists():
         pytest.skip("all of its constants are in the model")
     shutil.copy(emitted, tmp_path / "weave.onnx")

@@ -10,11 +10,11 @@ fixed; activations have one scale, weights one scale per channel. The two target
 Before this, `equalise` evens out the channels and `rounding` chooses the weights' integers; both cost nothing when the
 model runs. The Gaussians are fitted on the output of this graph, so they know its rounding.
 
-Each pass takes the value that an earlier pass gives, so a wrong order is impossible:
+Each pass takes the value that an earlier pass gives, so a wrong order is impossible or refused:
 
     round_activations -> Activations -> collect_weights -> Draft -> write_weights -> Written -> code_parts -> model
 
-`read_pixels` and `scale_parts` turn one draft into another.
+`read_pixels` and `scale_parts` turn one draft into another, in either order; `code_parts` needs the latter.
 """
 
 from __future__ import annotations

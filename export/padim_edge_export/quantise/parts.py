@@ -48,7 +48,7 @@ def scale_parts(draft: Draft, parts: Mapping[str, Codes]) -> Draft:
         draft: Graph with its weights not yet written.
         parts: Codes of each part, by the part's name.
     """
-    assert not draft.scaled, "the parts are in units of their codes already"
+    assert draft.scaled is None, "the parts are in units of their codes already"
     model = copied(draft.model)
     editor = GraphEditor(model.graph)
     weights, done = dict(draft.weights), set()
@@ -84,9 +84,10 @@ def code_parts(written: Written, parts: Mapping[str, Codes]) -> onnx.ModelProto:
     part = (codes - zero_point) * scale
 
     Args:
-        written: Graph whose weights are written.
+        written: Graph whose parts were scaled by `scale_parts` and whose weights are written.
         parts: Codes of each part, by the part's name.
     """
+    assert written.scaled is not None, "onnxruntime refuses parts that were not scaled"
     model = copied(written.model)
     editor = GraphEditor(model.graph)
     for name, codes in parts.items():

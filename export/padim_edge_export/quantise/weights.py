@@ -50,8 +50,8 @@ class Draft:
     """Step between two codes of each rounded tensor, by the name that its readers read."""
     weights: Mapping[str, Weights]
     """Weights by the convolution's name."""
-    scaled: frozenset[str] = frozenset()
-    """Parts that come out in units of their codes; see `scale_parts`."""
+    scaled: frozenset[str] | None = None
+    """Parts that come out in units of their codes; `None` before `scale_parts`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +60,8 @@ class Written:
 
     model: onnx.ModelProto
     """The graph."""
-    scaled: frozenset[str]
-    """Parts that come out in units of their codes; see `scale_parts`."""
+    scaled: frozenset[str] | None
+    """Parts that come out in units of their codes; `None` without `scale_parts`."""
 
 
 def collect_weights(activations: Activations, rounded: Mapping[str, Rounded], target: str) -> Draft:
