@@ -35,16 +35,6 @@ def test_the_device_needs_four_packages() -> None:
     assert names == {"numpy", "pillow", "rich", "typer"}
 
 
-def test_python_files_are_at_most_400_lines() -> None:
-    long = {}
-    for folder in ("padim_edge", "export", "runtime", "tests", "benchmarks", "tools"):
-        for path in (ROOT / folder).rglob("*.py"):
-            lines = len(path.read_text().splitlines())
-            if lines > 400:
-                long[str(path.relative_to(ROOT))] = lines
-    assert not long
-
-
 @pytest.mark.slow
 def test_the_toolkits_wheel_holds_both_packages_the_weights_and_the_licence(tmp_path: Path) -> None:
     if shutil.which("uv") is None:

@@ -23,7 +23,7 @@ from padim_edge_artifact.method import Precision
 from padim_edge_model.comparable import reference_of
 from padim_edge_runtime import Detector
 
-HOW = ("--class", "weave", "--backbone", "builtin", "--size", "64", "--dims", "20")
+HOW = ("--class", "weave", "--backbone", "builtin", "--size", "64", "--dims", "20", "--seed", "3")
 
 
 @pytest.fixture(scope="module")

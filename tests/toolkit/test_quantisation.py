@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import small_models
 
+from padim_edge.presets import PRESETS
 from padim_edge.quantisation import in_precision
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.method import Precision
@@ -32,14 +33,15 @@ def away(graph: EmbeddingGraph, expected: list[np.ndarray]) -> float:
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 @pytest.mark.parametrize(
-    "preset", ["edge", pytest.param("paper", marks=pytest.mark.slow), pytest.param("accurate", marks=pytest.mark.slow)]
+    ("preset", "backbone"),
+    [("edge", "builtin"), *(pytest.param(name, "resnet18", marks=pytest.mark.slow) for name in PRESETS)],
 )
-def test_int8_is_nearer_than_without_its_preparations(preset: str, target: str) -> None:
-    """Nearest weights and uneven channels, as before, are what it is compared with."""
+def test_int8_is_nearer_than_without_its_preparations(preset: str, backbone: str, target: str) -> None:
+    """The comparison is a graph with nearest weights and uneven channels."""
     precision = Precision("int8", target)
-    graph = small_models.exported(small_models.small(preset, "resnet18"))
+    graph = small_models.exported(small_models.small(preset, backbone))
     expected = parts_of(graph)
-    plain = small_models.exported(small_models.small(preset, "resnet18"))
+    plain = small_models.exported(small_models.small(preset, backbone))
     rewrites.fold_scale(plain.model)
     model, outputs = probe(plain)
     session = open_session(model.SerializeToString(), "cpu").session
