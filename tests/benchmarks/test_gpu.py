@@ -17,16 +17,13 @@ from benchmarks.torch_fused import TorchFused
 from padim_edge_runtime.devices.providers import open_session
 
 
-@pytest.mark.parametrize(
-    ("preset", "backbone"),
-    [
-        ("edge", "builtin"),
-        *(pytest.param(name, "resnet18", marks=pytest.mark.slow) for name in ("paper", "edge", "accurate")),
-    ],
-)
-def test_the_torch_module_agrees_with_the_graph(preset: str, backbone: str, tmp_path: Path) -> None:
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("preset", ["paper", "edge", "accurate"])
+def test_the_torch_module_agrees_with_the_graph(preset: str, tmp_path: Path) -> None:
     """Written apart from it: without shared cells, triangles or narrowed stages."""
-    trunk, method = small_models.trunk_of(backbone), small_models.small(preset, backbone)
+    trunk, method = small_models.trunk_of("resnet18"), small_models.small(preset, "resnet18")
     model = small_models.export_model(small_models.dataset(small_models.weave(6)), tmp_path / "m.onnx", method)
     frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     score, anomaly_map = open_session(model.path, "cpu").session.run(["score", "anomaly_map"], {"image": frames})
@@ -51,7 +48,6 @@ def test_a_device_that_is_not_there_is_named_with_its_reason(
         assert f"left out: {device}: the device '{device}'" in printed
 
 
-@pytest.mark.slow
 def test_the_command_runs_on_the_cpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
