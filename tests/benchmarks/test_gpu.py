@@ -16,7 +16,6 @@ from benchmarks import gpu
 from benchmarks.torch_fused import TorchFused
 from padim_edge_runtime.devices.providers import open_session
 
-
 pytestmark = pytest.mark.slow
 
 
