@@ -49,7 +49,7 @@ def names(nodes: tuple[onnx.NodeProto, ...] | list[onnx.NodeProto]) -> list[str]
 
 
 def assert_consistent(editor: GraphEditor) -> None:
-    """What the editor looks up is what an editor made afresh looks up."""
+    """Compare all look-ups with those of an editor made afresh."""
     fresh = GraphEditor(editor.graph)
     assert all(ours is theirs for ours, theirs in zip(editor.nodes, editor.graph.node, strict=True))
     tensors = {name for node in fresh.nodes for name in (*node.input, *node.output)} | fresh.constants.keys()
