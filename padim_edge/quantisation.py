@@ -19,6 +19,7 @@ from padim_edge_export.quantise.integers import LARGEST_WEIGHT, Range
 from padim_edge_export.quantise.rounding import Moments, round_weights, tap
 from padim_edge_learn.accumulate import batches
 from padim_edge_model.graph import EmbeddingGraph
+from padim_edge_model.graph_editing import copied
 from padim_edge_runtime.devices.providers import open_session
 
 __all__ = ["OBSERVED", "in_precision"]
@@ -47,9 +48,7 @@ def in_precision(
     """
     if precision.name == "fp16":
         return halve(graph)
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    graph = replace(graph, model=model)
+    graph = replace(graph, model=copied(graph.model))
     rewrites.fold_scale(graph.model)
     if precision.name == "fp32":
         return graph
