@@ -8,9 +8,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core: threads of numpy 
     for library in ("OPENBLAS", "OMP", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import golden as golden_files
 import pytest
@@ -37,17 +39,31 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [", ".join(found), f"providers: {providers}; --device {config.getoption('--device')}"]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of a file share what they made and go to one process; where there are many backbones, those of one do."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        backbone = getattr(item, "callspec", None) and item.callspec.params.get("backbone")
-        group = f"{item.path.parent.name}-{item.path.stem}" + (
-            f"-{backbone.partition(':')[0]}" if isinstance(backbone, str) else ""
-        )
-        item.add_marker(pytest.mark.xdist_group(group))
+_BACKBONE = re.compile(r"[\[-](builtin|[a-z_]*(?:net|mnas|vgg|inception|convnext)[a-z0-9_]*)[\]:-]")
+"""Name of a backbone among the parameters in a test's id."""
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist need not be there
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Send the tests of a file to one process, because they share what they made; with backbones, those of each one.
+
+    Files go in the order in which they are collected, so that the long ones of tests/export are not the last.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFileAndBackbone(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByFileAndBackbone(config, log)
+
+
+def group_of(nodeid: str) -> str:
+    """Return the file of a test, and the backbone in its id, if there is one."""
+    file, _, test = nodeid.partition("::")
+    found = _BACKBONE.search(test)
+    return f"{file} {found[1]}" if found else file
 
 
 @pytest.fixture(scope="session")
