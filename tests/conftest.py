@@ -45,25 +45,25 @@ _BACKBONE = re.compile(r"[\[-](builtin|[a-z_]*(?:net|mnas|vgg|inception|convnext
 
 @pytest.hookimpl(optionalhook=True)  # xdist need not be there
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Send the tests of a file to one process, because they share what they made; with backbones, those of each one.
+    """Send tests that share what they made to one process: those of a file, or of a backbone in all files of a folder.
 
-    Files go in the order in which they are collected, so that the long ones of tests/export are not the last.
+    They go in the order in which they are collected, so that the long ones of tests/export are not the last.
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFileAndBackbone(LoadScopeScheduling):
+    class ByFileOrBackbone(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)
 
     config.option.loadscopereorder = False
-    return ByFileAndBackbone(config, log)
+    return ByFileOrBackbone(config, log)
 
 
 def group_of(nodeid: str) -> str:
-    """Return the file of a test, and the backbone in its id, if there is one."""
+    """Return the file of a test; or, if there is a backbone in its id, that and the folder."""
     file, _, test = nodeid.partition("::")
     found = _BACKBONE.search(test)
-    return f"{file} {found[1]}" if found else file
+    return f"{file.rpartition('/')[0]} {found[1]}" if found else file
 
 
 @pytest.fixture(scope="session")

@@ -121,7 +121,9 @@ def built(folder: Path, precision: Precision, preset: str = "edge", *, raw: bool
         chosen, preprocessing=dataclasses.replace(chosen.preprocessing, camera=CAMERA if raw else None)
     )
     path = folder / f"{'raw' if raw else 'host'}.onnx"
-    write_kept(path.with_suffix(".npz"), small_models.export_model(small_models.dataset(shots(30)), path, method).kept)
+    with small_models.rounded_to_nearest():  # a resize does not depend on the weights behind it
+        model = small_models.export_model(small_models.dataset(shots(30)), path, method)
+    write_kept(path.with_suffix(".npz"), model.kept)
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import onnx
@@ -11,6 +12,7 @@ import pytest
 import small_models
 import trt_rtx
 
+from padim_edge.fitted import Fitted
 from padim_edge.presets import PRESETS, preset
 from padim_edge_artifact.method import Precision
 from padim_edge_model import onnx_file
@@ -353,14 +355,21 @@ def flavour(request: pytest.FixtureRequest) -> Precision:
     return FLAVOURS[request.param]
 
 
+@cache
+def fitted(name: str, numbers: Precision) -> Fitted:
+    """The fit that all forms of the Gaussians share; the rounding of int8 weights changes no node."""
+    images = small_models.dataset(small_models.weave(24))
+    with small_models.rounded_to_nearest():
+        return small_models.fitted(images, small_models.small(name, precision=numbers))
+
+
 @pytest.fixture(scope="session", params=PRESETS)
 def emitted(request: pytest.FixtureRequest, flavour: Precision, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model with its constants in a data file, if there are any that can go there."""
     path = tmp_path_factory.mktemp("emitted") / "weave.onnx"
-    images = small_models.dataset(small_models.weave(24))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_file, "EXTERNAL_ABOVE", 0)
-        small_models.export_model(images, path, small_models.small(request.param, precision=flavour))
+        fitted(request.param, flavour.numbers).export(path, precision=flavour, progress=False)
     assert path.with_name("weave.onnx.data").exists() != flavour.diagonal
     return path
 
