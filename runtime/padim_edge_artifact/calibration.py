@@ -1,4 +1,4 @@
-"""The distribution of good images' scores, as a model file keeps it; `padim_edge_model.calibration` computes with it."""
+"""Distribution of good images' scores as a model file keeps it; `padim_edge_model.calibration` computes with it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ __all__ = ["probe_image", "sample_points"]
 
 
 def probe_image(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Draw the image `(H, W, 3)` uint8: ramps, one grating per channel and a hashed grain, for contrast at every scale."""
+    """Draw the image `(H, W, 3)` uint8: ramps, gratings and a hashed grain give contrast at every scale."""
     rows, columns = np.meshgrid(np.arange(size[0], dtype=np.uint64), np.arange(size[1], dtype=np.uint64), indexing="ij")
     channels = []
     for channel in range(3):
