@@ -123,7 +123,8 @@ def decode(source: ImageLike, *, color: str = "rgb", keep_grey: bool = False) ->
     if isinstance(source, np.ndarray):
         return _from_array(source, color, keep_grey=keep_grey)
     raise ImageError(
-        f"the image is of the type {type(source).__name__}, expected a path, the bytes of a file, a Pillow image or a numpy array"
+        f"the image is of the type {type(source).__name__}, expected a path, the bytes of a file, a Pillow image or a "
+        "numpy array"
     )
 
 
