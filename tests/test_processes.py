@@ -11,5 +11,5 @@ _RUN: list[str] = []
 @pytest.mark.parametrize("number", range(6))
 def test_the_tests_of_a_file_run_in_one_process(number: int, request: pytest.FixtureRequest) -> None:
     names = [item.name for item in request.session.items if item.path == request.path]
-    assert _RUN == names[: names.index(request.node.name)], f"test {number} came alone"
+    assert names[: names.index(request.node.name)] == _RUN, f"test {number} came alone"
     _RUN.append(request.node.name)
