@@ -179,7 +179,7 @@ def test_so_many_images_are_in_the_model_at_a_time(
 
 def _meet(meeting: threading.Barrier) -> None:
     """Wait until as many others are in the model as are allowed to be, which shows that they may be."""
-    meeting.wait(10)
+    meeting.wait(60)
 
 
 @pytest.mark.usefixtures("four_cores")
