@@ -58,3 +58,20 @@ def test_a_reader_that_goes_away_ends_it_quietly(golden: Path, tmp_path: Path, t
     assert process.wait(60) == 1
     assert stderr == b""
     assert not (tmp_path / "t.csv").exists()
+
+
+def test_ctrl_c_inside_exec_ends_with_exit_code_1(tmp_path: Path) -> None:
+    """Under `python -m`, Python would end by the signal if Ctrl-C ever arrived inside `exec`, as dataclasses use it."""
+    (tmp_path / "stopped.py").write_text(
+        "from padim_edge_runtime.cli import app, main\n"
+        "@app.command()\n"
+        "def stop() -> None:\n"
+        "    print('so far')\n"
+        "    exec('raise KeyboardInterrupt')\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-m", "stopped", "stop"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60)
+    assert process.returncode == 1, process.stderr
+    assert process.stdout.split() == [b"so", b"far"]
+    assert process.stderr.decode().strip() == "padim-edge: interrupted; nothing unfinished stands under a final name"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Annotated, Any
@@ -27,6 +28,10 @@ COMMAND_GROUP = "padim_edge.commands"
 """Group of entry points that are called with the app, to add commands to it."""
 
 
+_interrupted = threading.Event()
+"""Set by Ctrl-C, which `main` has to treat with care."""
+
+
 class _Sentences(TyperGroup):
     """A group of commands that turns the errors users can cause into one sentence and exit code 1."""
 
@@ -36,6 +41,7 @@ class _Sentences(TyperGroup):
         except PadimEdgeError as error:
             sentence = str(error)
         except KeyboardInterrupt:
+            _interrupted.set()
             sentence = "interrupted; nothing unfinished stands under a final name"
         except BrokenPipeError:  # the reader of our output has gone: nobody is left to be told
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,4 +111,13 @@ def main() -> None:
     """Run the command `padim-edge`."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not fit the terminal's encoding
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if not _interrupted.is_set():
+            raise
+        # Python notes a Ctrl-C that arrives inside `exec`, where dataclasses are made. Under `python -m` it then ends by
+        # the signal, although the interruption was caught and the exit code is known. So Python is not asked.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
