@@ -21,7 +21,17 @@ from padim_edge_artifact.preprocessing import Preprocessing
 from padim_edge_artifact.reference import Reference
 from padim_edge_artifact.roi import from_runs
 
-__all__ = ["Backbone", "Digests", "Metadata", "Reduction", "SelfTest", "decode", "from_json", "to_json"]
+__all__ = [
+    "Backbone",
+    "Digests",
+    "Metadata",
+    "PastThreshold",
+    "Reduction",
+    "SelfTest",
+    "decode",
+    "from_json",
+    "to_json",
+]
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,24 @@ class SelfTest:
 
 
 @dataclass(frozen=True)
+class PastThreshold:
+    """A threshold that the model had before, so that it can be had back."""
+
+    threshold: float
+    """Score above which an image was anomalous."""
+    rule: str
+    """`Metadata.threshold_rule` of that time."""
+    false_alarm_rate: float
+    """Share of good images that it let raise alarms, in (0, 1)."""
+    until: str
+    """Date of its replacement, `YYYY-MM-DD`."""
+    reason: str
+    """Reason of its replacement, in words."""
+    calibration: Calibration
+    """Scores that it was set with."""
+
+
+@dataclass(frozen=True)
 class Metadata:
     """Everything that a runtime needs to know, and that a person wants to know, about one model."""
 
@@ -116,6 +144,14 @@ class Metadata:
     """`digests.model` of the model that this one is an update of; `None` for an export."""
     statistics: str | None = None
     """Digest of the statistics that the model was made from; see `Statistics.digest`."""
+    independent: int | None = None
+    """Number of independent images among those that were fitted on: repeats count once. `None` where it is unknown."""
+    fingerprints: str = ""
+    """Base64 of the fingerprints of fitted images, all or an even selection; see `padim_edge_model.repeats`."""
+    drift: float = 1.0
+    """Factor by which scores rise when an image's neighbours in time are left out as well, 1 or more."""
+    history: tuple[PastThreshold, ...] = ()
+    """Thresholds that the model had before, the oldest first."""
     format_version: int = FORMAT_VERSION
     """Version of the file format."""
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from padim_edge_artifact import ArtifactError, Metadata, Preprocessing
 from padim_edge_artifact.calibration import Calibration
-from padim_edge_artifact.metadata import Backbone, Digests, Reduction, SelfTest, from_json, to_json
+from padim_edge_artifact.metadata import Backbone, Digests, PastThreshold, Reduction, SelfTest, from_json, to_json
 from padim_edge_artifact.method import PRECISIONS, REDUCTIONS, TARGETS, Method, Precision
 from padim_edge_artifact.names import FORMAT_VERSION
 from padim_edge_artifact.preprocessing import INTERPOLATIONS
@@ -60,7 +60,8 @@ SMALL_JSON = (
     '{"backbone":{"channels":[4,8],"licence":"Apache-2.0","weights":"drawn","weights_digest":"0f"},'
     '"calibration":{"images":2,"scores":[9.0,12.5]},"class_name":"bottle","created_by":"padim-edge 0.1.0",'
     '"digests":{"data":"cd","data_bytes":4096,"data_file":"bottle.onnx.data","model":"ab"},'
-    '"extrapolated":true,"false_alarm_rate":0.01,"format_version":2,"grid":[56,60],"images":209,'
+    '"drift":1.0,"extrapolated":true,"false_alarm_rate":0.01,"fingerprints":"","format_version":2,"grid":[56,60],'
+    '"history":[],"images":209,"independent":null,'
     '"method":{"backbone":"toy","dims":2,"layers":["a","b"],"pool_patches":true,"pooling":3,'
     '"precision":{"diagonal":false,"name":"fp16","rank":64,"target":"cpu"},'
     '"preprocessing":{"camera":null,"crop":[224,240],"interpolation":"bilinear","resize":[256,320]},"preset":"edge",'
@@ -118,6 +119,8 @@ def methods(draw: st.DrawFn) -> Method:
     )
 
 
+calibrations = st.builds(Calibration, st.integers(1, 2**53), st.lists(reals, min_size=1, max_size=5).map(tuple))
+
 metadatas = st.builds(
     Metadata,
     class_name=texts,
@@ -131,7 +134,7 @@ metadatas = st.builds(
     threshold_rule=texts,
     false_alarm_rate=reals,
     extrapolated=st.booleans(),
-    calibration=st.builds(Calibration, st.integers(1, 2**53), st.lists(reals, min_size=1, max_size=5).map(tuple)),
+    calibration=calibrations,
     reference=st.builds(Reference, texts, st.tuples(reals, reals), st.tuples(reals, reals), whole),
     roi=st.none() | several(whole),
     digests=st.builds(Digests, texts, st.none() | texts, st.none() | texts, whole),
@@ -139,6 +142,10 @@ metadatas = st.builds(
     revision=whole,
     parent=st.none() | texts,
     statistics=st.none() | texts,
+    independent=st.none() | whole,
+    fingerprints=texts,
+    drift=reals,
+    history=several(st.builds(PastThreshold, reals, texts, reals, texts, texts, calibrations)),
 )
 
 
@@ -168,7 +175,7 @@ OPTIONAL = {
     *(("method", "preprocessing", key) for key in ("crop", "interpolation", "camera")),
     ("method", "precision"),
     *(("method", "precision", key) for key in ("name", "target", "rank", "diagonal")),
-    *((key,) for key in ("revision", "parent", "statistics")),
+    *((key,) for key in ("revision", "parent", "statistics", "independent", "fingerprints", "drift", "history")),
 }
 """They have defaults."""
 TRUTHS = {("extrapolated",), ("method", "pool_patches"), ("method", "precision", "diagonal")}

@@ -1,0 +1,54 @@
+"""Storing another threshold in a model's metadata, with a way back."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+from padim_edge_artifact import Metadata
+from padim_edge_artifact.calibration import Calibration
+from padim_edge_artifact.metadata import PastThreshold
+
+__all__ = ["MOST_KEPT", "with_threshold"]
+
+MOST_KEPT = 8
+"""Largest number of past thresholds that a model keeps; the oldest go first."""
+
+
+def with_threshold(
+    metadata: Metadata,
+    threshold: float,
+    *,
+    rule: str,
+    reason: str,
+    false_alarm_rate: float,
+    calibration: Calibration | None = None,
+) -> Metadata:
+    """Return the metadata with another threshold; the one before is kept in the history with date and reason.
+
+    Args:
+        metadata: Metadata of the model.
+        threshold: Score above which an image is anomalous.
+        rule: Source of the new threshold, in words.
+        reason: Reason of the change, in words, such as `recalibrate`.
+        false_alarm_rate: Share of good images that the new threshold lets raise alarms, in (0, 1).
+        calibration: Scores that it was set with; `None` keeps those of the model.
+    """
+    past = PastThreshold(
+        metadata.threshold,
+        metadata.threshold_rule,
+        metadata.false_alarm_rate,
+        datetime.date.today().isoformat(),
+        reason,
+        metadata.calibration,
+    )
+    scores = metadata.calibration if calibration is None else calibration
+    return dataclasses.replace(
+        metadata,
+        threshold=threshold,
+        threshold_rule=rule,
+        false_alarm_rate=false_alarm_rate,
+        extrapolated=false_alarm_rate < scores.resolution,
+        calibration=scores,
+        history=(*metadata.history, past)[-MOST_KEPT:],
+    )
