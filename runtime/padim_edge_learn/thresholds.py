@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 
 from padim_edge_artifact import Metadata
 from padim_edge_artifact.calibration import Calibration
@@ -38,7 +38,7 @@ def with_threshold(
         metadata.threshold,
         metadata.threshold_rule,
         metadata.false_alarm_rate,
-        datetime.date.today().isoformat(),
+        dt.datetime.now(tz=dt.UTC).date().isoformat(),
         reason,
         metadata.calibration,
     )

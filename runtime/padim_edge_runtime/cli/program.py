@@ -116,8 +116,8 @@ def main() -> None:
     except SystemExit as end:
         if not _interrupted.is_set():
             raise
-        # Python notes a Ctrl-C that arrives inside `exec`, where dataclasses are made. Under `python -m` it then ends by
-        # the signal, although the interruption was caught and the exit code is known. So Python is not asked.
+        # Python notes a Ctrl-C that arrives inside `exec`, where dataclasses are made. Under `python -m` it then ends
+        # by the signal, although the interruption was caught and the exit code is known. So Python is not asked.
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(end.code if isinstance(end.code, int) else 1)
