@@ -10,10 +10,11 @@ import dataclasses
 import hashlib
 import mmap
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from padim_edge_artifact.errors import ArtifactError
+from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 from padim_edge_artifact.files import replacing
 from padim_edge_artifact.metadata import Metadata, from_json, to_json
 from padim_edge_artifact.names import METADATA_KEY
@@ -24,6 +25,8 @@ BLANK_DIGEST = "0" * 64
 """Digits in place of the model digest while the digest is computed."""
 
 _METADATA_PROPS = 14
+_EXTERNAL_DATA = (7, 5, 13)
+"""Fields that lead to the names of data files: `graph`, `initializer`, `external_data`."""
 _CHUNK = 1 << 18
 """Number of bytes read at a time; they stay in the processor's cache, where the digest reads them again."""
 
@@ -69,18 +72,45 @@ def read_verified(path: Path) -> Metadata:
     return metadata
 
 
-def replace_metadata(path: Path, metadata: Metadata) -> Metadata:
-    """Write other metadata into a model file, and nothing else; return them with the true digest.
+def replace_metadata(path: Path, metadata: Metadata, output: Path | None = None) -> Metadata:
+    """Write other metadata into a model, and nothing else; return them with the true digest.
 
-    The old entry is cut out and the new one appended, because the order of fields does not matter to protobuf. The file
+    The old entry is cut out and the new one appended, because the order of fields does not matter to protobuf. A file
     is replaced only when the new one is complete.
+
+    Args:
+        path: The model.
+        metadata: Metadata to write.
+        output: File of a copy that gets the metadata; `None` writes them into `path`. The copy has a data file of its
+            own, `<output>.data`, where the model has one.
 
     Raises:
         ArtifactError: The file is damaged or was not made by padim-edge.
-        PadimEdgeError: It cannot be written.
+        PadimEdgeError: A file cannot be written.
     """
     read_verified(path)
     content = path.read_bytes()
+    if output is None or (output.exists() and output.samefile(path)):
+        return _write_with(content, metadata, path)
+    if output.is_dir():
+        raise PadimEdgeError(f"{output} is a folder, expected the name of the new model file, such as copy.onnx")
+    data = output.with_name(f"{output.name}.data")
+    name = metadata.digests.data_file
+    if name is None:
+        written = _write_with(content, metadata, output)
+        data.unlink(missing_ok=True)  # of the model that stood here before
+        return written
+    source = path.with_name(name)
+    digests = dataclasses.replace(metadata.digests, data_file=data.name)
+    content = _with_data_file(content, name, data.name)
+    if not (data.exists() and data.samefile(source)):
+        with replacing(data) as temporary:
+            shutil.copyfile(source, temporary)
+    return _write_with(content, dataclasses.replace(metadata, digests=digests), output)
+
+
+def _write_with(content: bytes, metadata: Metadata, output: Path) -> Metadata:
+    """Write a model file whose content is `content` with other metadata; return them with the true digest."""
     kept = b"".join(
         content[start:stop]
         for start, stop, number, value in _spans(content)
@@ -94,9 +124,24 @@ def replace_metadata(path: Path, metadata: Metadata) -> Metadata:
         file.write_bytes(kept + _message(_METADATA_PROPS, entry))
         return written
 
-    with replacing(path) as temporary:
+    with replacing(output) as temporary:
         write(temporary, BLANK_DIGEST)
         return write(temporary, model_digest(temporary, BLANK_DIGEST))
+
+
+def _with_data_file(content: bytes, old: str, new: str, within: tuple[int, ...] = _EXTERNAL_DATA) -> bytes:
+    """Name another data file in every tensor that lies in one; `within` leads to those places."""
+    if not within:
+        renamed = _message(1, b"location") + _message(2, new.encode())
+        return renamed if _entry(content) == ("location", old) else content
+    parts = []
+    for start, stop, number, value in _spans(content):
+        part = content[start:stop]
+        if number == within[0] and isinstance(value, slice):
+            inner = _with_data_file(content[value], old, new, within[1:])
+            part = part if inner == content[value] else _message(number, inner)
+        parts.append(part)
+    return b"".join(parts)
 
 
 def data_digest(path: Path) -> str:
