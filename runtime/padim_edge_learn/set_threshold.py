@@ -1,0 +1,210 @@
+"""Choosing another threshold for a model: by hand, by a false-alarm rate, or the one that it had before."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from padim_edge_artifact import Metadata, PadimEdgeError
+from padim_edge_artifact.container import read_metadata, replace_metadata
+from padim_edge_learn.thresholds import with_threshold
+from padim_edge_model.calibration import p_value, threshold
+
+__all__ = [
+    "BEST_F1",
+    "BY_HAND",
+    "RESTORED",
+    "at_rate",
+    "by_hand",
+    "evidence",
+    "number",
+    "previous",
+    "shown",
+    "store",
+    "to_json",
+]
+
+BY_HAND = "set by hand"
+"""Source of a threshold that a person gave as a number, in words."""
+
+BEST_F1 = "best F1 on "
+"""Beginning of the source of a threshold that labelled images gave, in words; the images follow."""
+
+RESTORED = "the one before was restored"
+"""Reason that the history keeps when a threshold gives way to an older one."""
+
+_CHOSEN = "another one was chosen"  # the reason that the history keeps otherwise
+_SMALLEST = 1e-6
+"""Smallest false-alarm rate that is stored with a threshold given as a number."""
+_CONFIDENCE = 0.95
+_SCORES = "scores of good images"
+
+
+def at_rate(metadata: Metadata, false_alarm_rate: float) -> Metadata:
+    """Return the metadata with the threshold that the model's own calibration scores give for a false-alarm rate.
+
+    Raises:
+        PadimEdgeError: The rate is not in (0, 1).
+    """
+    return with_threshold(
+        metadata,
+        threshold(metadata.calibration, false_alarm_rate),
+        rule=_rule_of_scores(metadata),
+        reason=_CHOSEN,
+        false_alarm_rate=false_alarm_rate,
+    )
+
+
+def by_hand(metadata: Metadata, value: float, rule: str = BY_HAND) -> Metadata:
+    """Return the metadata with a threshold given as a number.
+
+    The false-alarm rate that is stored with it is the one that the model's calibration scores give it.
+
+    Args:
+        metadata: Metadata of the model.
+        value: Score above which an image is anomalous, above 0.
+        rule: Source of the number, in words.
+
+    Raises:
+        PadimEdgeError: The number is not finite or not above 0.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise PadimEdgeError(
+            f"the threshold is {value:g}, expected a number above 0, as scores are; see the scores with infer"
+        )
+    lowest, highest = _SMALLEST, 1 - metadata.calibration.resolution
+    rate = min(max(float(p_value(metadata.calibration, value)), lowest), highest)
+    return with_threshold(metadata, value, rule=rule, reason=_CHOSEN, false_alarm_rate=rate)
+
+
+def previous(metadata: Metadata) -> Metadata:
+    """Return the metadata with the threshold that the model had before; a second time, with the one before that.
+
+    The threshold that gives way is kept in the history, too, so nothing is lost.
+
+    Raises:
+        PadimEdgeError: There is none.
+    """
+    history = metadata.history
+    back = 0
+    while back < len(history) and history[-1 - back].reason == RESTORED:
+        back += 1  # each of these was put there by a step back, which this step goes behind
+    if len(history) < 2 * back + 1:
+        raise PadimEdgeError(
+            "the model remembers no earlier threshold; give one as a number, or as --false-alarm-rate"
+            if back
+            else "the model has had no other threshold; give one as a number, or as --false-alarm-rate"
+        )
+    past = history[-1 - 2 * back]
+    return with_threshold(
+        metadata,
+        past.threshold,
+        rule=past.rule,
+        reason=RESTORED,
+        false_alarm_rate=past.false_alarm_rate,
+        calibration=past.calibration,
+    )
+
+
+def store(model: Path, chosen: Metadata, output: Path | None = None) -> Metadata:
+    """Write metadata with another threshold into a model, or into a copy; return what then stands there.
+
+    Nothing is written where threshold and source are those that the model has, unless there is an `output`.
+
+    Raises:
+        ArtifactError: The model is damaged.
+        PadimEdgeError: A file cannot be written.
+    """
+    present = read_metadata(model)
+    same = all(
+        getattr(chosen, name) == getattr(present, name)
+        for name in ("threshold", "threshold_rule", "false_alarm_rate", "calibration")
+    )
+    if same and output is None:
+        return present
+    return replace_metadata(model, present if same else chosen, output)
+
+
+def evidence(metadata: Metadata) -> str:
+    """Say in one sentence what the calibration scores know about the threshold's false-alarm rate."""
+    calibration, rate = metadata.calibration, metadata.false_alarm_rate
+    n, resolution = calibration.images, calibration.resolution
+    if metadata.threshold <= calibration.scores[0]:
+        return f"All {n} good images of the calibration score higher, so nearly every good image will raise an alarm."
+    if metadata.threshold >= calibration.scores[-1]:
+        # Without any event in n trials, a rate above this one would have shown itself in 95 % of all cases.
+        most = 1 - (1 - _CONFIDENCE) ** (1 / n)
+        return (
+            f"None of the {n} good images of the calibration scores higher. That bounds the rate of false alarms at "
+            f"{_percent(most)} ({100 * _CONFIDENCE:.0f} % confidence)"
+            + (f"; the {_percent(rate)} that it is stored with is an estimate." if metadata.extrapolated else ".")
+        )
+    if rate < resolution:
+        return (
+            f"About {_percent(rate)} of good images are expected to raise an alarm. {n} good images measure rates "
+            f"down to {_percent(resolution)}, so this is an estimate."
+        )
+    return (
+        f"About {_percent(rate)} of good images are expected to raise an alarm, as the scores of {n} good images "
+        "outside the fit say."
+    )
+
+
+def shown(metadata: Metadata) -> list[str]:
+    """Describe the threshold, its origin and the ones before it, one line each."""
+    lines = [
+        f"threshold {number(metadata.threshold)}",
+        f"origin: {_origin(metadata.threshold_rule, metadata.false_alarm_rate)}",
+        evidence(metadata),
+    ]
+    lines += [
+        f"until {past.until}: {number(past.threshold)}, {_origin(past.rule, past.false_alarm_rate)} ({past.reason})"
+        for past in reversed(metadata.history)
+    ]
+    return lines
+
+
+def number(score: float) -> str:
+    """Write a score or threshold for people; small ones keep their digits."""
+    return f"{score:.2f}" if abs(score) >= 1 else f"{score:.3g}"
+
+
+def to_json(metadata: Metadata) -> dict[str, Any]:
+    """Return what `threshold --json` says about the threshold of a model."""
+    return {
+        "threshold": metadata.threshold,
+        "rule": metadata.threshold_rule,
+        "false_alarm_rate": metadata.false_alarm_rate,
+        "extrapolated": metadata.extrapolated,
+        "calibration_images": metadata.calibration.images,
+        "evidence": evidence(metadata),
+        "history": [
+            {
+                "threshold": past.threshold,
+                "rule": past.rule,
+                "false_alarm_rate": past.false_alarm_rate,
+                "until": past.until,
+                "reason": past.reason,
+            }
+            for past in metadata.history
+        ],
+    }
+
+
+def _rule_of_scores(metadata: Metadata) -> str:
+    """Find the words for the calibration scores, which a threshold given as a number has pushed aside."""
+    rules = [metadata.threshold_rule, *(past.rule for past in reversed(metadata.history))]
+    calibrations = [metadata.calibration, *(past.calibration for past in reversed(metadata.history))]
+    for rule, calibration in zip(rules, calibrations, strict=True):
+        if calibration == metadata.calibration and rule != BY_HAND and not rule.startswith(BEST_F1):
+            return rule
+    return _SCORES
+
+
+def _origin(rule: str, rate: float) -> str:
+    return f"{rule}, for a false-alarm rate of {_percent(rate)}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
