@@ -149,9 +149,9 @@ def _fitted(weights: Path | None, folder: Path) -> Path:
 
 def kinds(data: Path | None, count: int, folder: Path, detector: Detector) -> dict[str, Images]:
     """Return `count` images of each kind: as files, decoded in memory, and in the model's frame."""
-    from padim_edge_runtime import image_files
+    from padim_edge_runtime import image_files, image_search
 
-    files = _drawn(folder, count) if data is None else {data.name: [path for path, _ in image_files.find([data])]}
+    files = _drawn(folder, count) if data is None else {data.name: list(image_search.search(data).files)}
     found: dict[str, Images] = {name: _repeated(each, count) for name, each in files.items()}
     images = [image_files.read(path).image for path in next(iter(files.values()))[:DRAWN]]
     found[DECODED] = _repeated(images, count)

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from padim_edge_artifact import ImageError, PadimEdgeError
 from padim_edge_runtime import image_files
+from padim_edge_runtime.image_formats import SUFFIXES
 
 __all__ = [
     "ANOMALY",
@@ -40,7 +41,7 @@ GOOD = "good"
 ANOMALY = "anomaly"
 """Kind of an image with a defect, in a data set that does not name the kinds of defect."""
 
-ENDINGS = ", ".join(sorted(image_files.SUFFIXES))
+ENDINGS = ", ".join(sorted(SUFFIXES))
 """File name endings of images, for messages."""
 
 Mask = npt.NDArray[np.bool_]
@@ -122,7 +123,7 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in image_files.SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
     )
 
 

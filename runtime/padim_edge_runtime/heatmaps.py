@@ -25,7 +25,7 @@ def heat_maps(
 
     Args:
         folder: Folder for the overlays, `<name>.png` in the image's own size; made if need be.
-        files: (path, name to report it under) of each file that is inspected, as from `image_files.find`.
+        files: (path, name to report it under) of each file that is inspected, as from `image_search.find`.
         workers: Number of threads that call the hook.
         clock: Counts the time that drawing takes.
 

@@ -1,11 +1,11 @@
-"""Images in: found, decoded and brought to the model's frame. Fitting and judging use these same functions."""
+"""Images in: decoded and brought to the model's frame. Fitting and judging use these same functions."""
 
 from __future__ import annotations
 
 import io
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
 
-__all__ = ["SUFFIXES", "Decoded", "ImageLike", "check_color", "decode", "find", "prepare", "read", "upright_rgb"]
-
-SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
-"""File endings, in lower case, by which images are found in folders."""
+__all__ = ["Decoded", "ImageLike", "check_color", "decode", "prepare", "read", "upright_rgb"]
 
 SMALLEST_SIDE = 8
 """Smallest side of an image in pixels. Below it there is nothing to inspect, and such files are accidents."""
@@ -54,37 +51,6 @@ class Decoded:
     """Pixels of mode RGB, or L where grey images were to stay grey; turned as the EXIF orientation says."""
     notes: tuple[str, ...]
     """Changes that were made to get there and may matter, in words; mostly empty."""
-
-
-def find(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """List each file given and each image in each folder given, sorted, as (path, name to report it under).
-
-    Files are taken whatever their ending. Hidden files and folders are passed over. The name is relative to the
-    folder that was given. Where several things were given, the folder's own name stands in front.
-
-    Raises:
-        ImageError: A path does not exist, or a folder holds no image.
-    """
-    found = []
-    given = list(paths)
-    for path in given:
-        if path.is_dir():
-            inside = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in SUFFIXES
-                and file.is_file()
-                and not any(part.startswith(".") for part in file.relative_to(path).parts)
-            )
-            if not inside:
-                raise ImageError(f"{path} holds no images; expected files ending in {', '.join(sorted(SUFFIXES))}")
-            prefix = Path(path.resolve().name) if len(given) > 1 else Path()
-            found += [(file, prefix / file.relative_to(path)) for file in inside]
-        elif path.exists():
-            found.append((path, Path(path.name)))
-        else:
-            raise ImageError(f"{path} does not exist; expected an image or a folder of images")
-    return found
 
 
 def check_color(color: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from padim_edge_artifact import ImageError
-from padim_edge_runtime import image_files
+from padim_edge_runtime import image_files, image_search
 
 POSITIONS = 150
 """Places at which files are cut."""
@@ -192,50 +192,4 @@ def test_a_decompression_bomb_takes_no_memory(tmp_path: Path, name: str) -> None
 def test_any_name_is_read_and_found(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(FILES["a.png"])
     assert image_files.read(tmp_path / name).image.size == (64, 48)
-    assert image_files.find([tmp_path / name]) == [(tmp_path / name, Path(name))]
-
-
-class TestFind:
-    """Which files are judged, and under which name."""
-
-    def names(self, *paths: Path) -> list[str]:
-        return [name.as_posix() for _, name in image_files.find(paths)]
-
-    def tree(self, folder: Path, *names: str) -> Path:
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(b"")
-        return folder
-
-    def test_a_folder_gives_its_images_sorted_with_their_folders(self, tmp_path: Path) -> None:
-        self.tree(tmp_path, "b/2.JPG", "b/1.png", "a.tiff", "notes.txt", "model.onnx", "c/d/e.webp", "c/clip.gif")
-        assert self.names(tmp_path) == ["a.tiff", "b/1.png", "b/2.JPG", "c/d/e.webp"]
-
-    def test_every_ending_in_any_case(self, tmp_path: Path) -> None:
-        names = [f"{i}{case}" for i, s in enumerate(sorted(image_files.SUFFIXES)) for case in (s, s.upper())]
-        assert self.names(self.tree(tmp_path, *names)) == sorted(names)
-
-    def test_hidden_files_and_folders_are_passed_over(self, tmp_path: Path) -> None:
-        """Unless the hidden folder itself is what was given."""
-        self.tree(tmp_path, ".a.png", ".cache/b.png", "c/.d/e.png", "f.png")
-        assert self.names(tmp_path) == ["f.png"]
-        assert self.names(tmp_path / ".cache") == ["b.png"]
-
-    def test_a_folder_that_ends_like_an_image_is_no_image(self, tmp_path: Path) -> None:
-        self.tree(tmp_path, "x.png/inner.png")
-        assert self.names(tmp_path) == ["x.png/inner.png"]
-
-    def test_several_folders_are_told_apart(self, tmp_path: Path) -> None:
-        self.tree(tmp_path, "one/a.png", "two/a.png", "a.png")
-        assert self.names(tmp_path / "one", tmp_path / "two", tmp_path / "a.png") == ["one/a.png", "two/a.png", "a.png"]
-
-    def test_files_are_kept_in_the_order_given_whatever_their_ending(self, tmp_path: Path) -> None:
-        self.tree(tmp_path, "b.xyz", "a.png")
-        assert self.names(tmp_path / "b.xyz", tmp_path / "a.png", tmp_path / "b.xyz") == ["b.xyz", "a.png", "b.xyz"]
-
-    def test_nothing_to_judge_is_refused(self, tmp_path: Path) -> None:
-        self.tree(tmp_path, "notes.txt")
-        with pytest.raises(ImageError, match="holds no images"):
-            image_files.find([tmp_path])
-        with pytest.raises(ImageError, match="does not exist"):
-            image_files.find([tmp_path / "missing"])
+    assert image_search.find([tmp_path / name]).files == ((tmp_path / name, Path(name)),)

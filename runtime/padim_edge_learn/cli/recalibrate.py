@@ -38,10 +38,10 @@ def recalibrate(
     """Set a new threshold from good images that the model was not fitted on. Nothing else in the file changes."""
     from padim_edge_artifact.container import read_metadata
     from padim_edge_learn.recalibrate import recalibrate as run
-    from padim_edge_runtime import image_files, progress
+    from padim_edge_runtime import image_search, progress
 
     before = read_metadata(model).threshold
-    files = [path for path, _ in image_files.find(good)]
+    files = image_search.good_files(good, warn)
     with progress.bar("judging", len(files)) as advance:
         after, unreadable = run(
             model, files, false_alarm_rate=false_alarm_rate, device=device, progress=advance, tell=warn

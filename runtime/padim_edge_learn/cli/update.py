@@ -54,7 +54,7 @@ def update(
     as_json: JsonOption = False,
 ) -> None:
     """Let a model learn from more good images. It needs the kept statistics, but neither the old images nor torch."""
-    from padim_edge_runtime import image_files, progress
+    from padim_edge_runtime import image_search, progress
 
     try:
         from padim_edge_learn.update import update as run
@@ -65,7 +65,7 @@ def update(
             "padim-edge-runtime[update]"
         ) from error
     files = update_files(model, statistics, output)
-    images = [path for path, _ in image_files.find(good)]
+    images = image_search.good_files(good, warn)
     made = run(files, images, false_alarm_rate=false_alarm_rate, device=device, report=progress.bar)
     for sentence in made.unreadable:
         warn(f"left out: {sentence}")

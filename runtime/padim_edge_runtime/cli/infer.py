@@ -55,13 +55,17 @@ def infer(
 ) -> None:
     """Inspect images: verdict, score and regions. The exit code is 1 if any image could not be read."""
     from padim_edge_artifact.files import replacing
-    from padim_edge_runtime import image_files, pipeline, progress, results
+    from padim_edge_runtime import image_search, pipeline, progress, results
     from padim_edge_runtime.detector import Detector
     from padim_edge_runtime.heatmaps import heat_maps
+    from padim_edge_runtime.inspection import Unreadable
     from padim_edge_runtime.profile import Clock, table
 
     choice = pipeline.Choice(threshold=threshold, min_area=min_area)  # before any work is done
-    files = image_files.find(images)
+    searched = image_search.find(images)
+    files = list(searched.files)
+    for sentence in searched.sentences():
+        warn(sentence)
     detector = Detector.load(model, device, threads=pipeline.threads_for(len(files)), tell=warn)
     if verbose:
         for reason in detector.refused:
@@ -91,6 +95,13 @@ def infer(
                     rows.add(result)
                 advance(1)
         times = clock.profile(tally.images, detector.device)
+        for missed in searched.missed:  # stderr has named them already, many in one sentence
+            unjudged = Unreadable(missed.path, missed.error)
+            tally.add(unjudged)
+            if as_json:
+                _print(unjudged, as_json=True)
+            if rows is not None:
+                rows.add(unjudged)
     warn(tally.sentence(times))
     for line in table(times) if profile else ():
         typer.echo(line, err=True)
