@@ -16,15 +16,24 @@ from pathlib import Path
 
 from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 from padim_edge_artifact.files import replacing
-from padim_edge_artifact.metadata import Metadata, from_json, to_json
-from padim_edge_artifact.names import METADATA_KEY
+from padim_edge_artifact.metadata import Digests, Metadata, from_json, to_json
+from padim_edge_artifact.names import METADATA_KEY, SIZE_KEY
 
-__all__ = ["BLANK_DIGEST", "data_digest", "model_digest", "read_metadata", "read_verified", "replace_metadata"]
+__all__ = [
+    "BLANK_DIGEST",
+    "data_digest",
+    "model_digest",
+    "read_metadata",
+    "read_verified",
+    "replace_metadata",
+    "size_text",
+]
 
 BLANK_DIGEST = "0" * 64
 """Digits in place of the model digest while the digest is computed."""
 
 _METADATA_PROPS = 14
+_OURS = (METADATA_KEY, SIZE_KEY)
 _EXTERNAL_DATA = (7, 5, 13)
 """Fields that lead to the names of data files: `graph`, `initializer`, `external_data`."""
 _CHUNK = 1 << 18
@@ -53,14 +62,14 @@ def read_verified(path: Path) -> Metadata:
     metadata = read_metadata(path)
     digests = metadata.digests
     if not digests.model or model_digest(path, digests.model) != digests.model:
-        raise ArtifactError(f"{path} is damaged (its digest does not match); copy it again from where it was exported")
+        raise ArtifactError(_not_ours(path))
     if digests.data_file is None:
         return metadata
     if not digests.data_file or Path(digests.data_file).name != digests.data_file:
         raise ArtifactError(f"{path} names the data file {digests.data_file!r}, expected a name in the same folder")
     data = path.with_name(digests.data_file)
     if not data.is_file():
-        raise ArtifactError(f"{data} is missing; {path.name} keeps its constants there, so copy both files together")
+        raise ArtifactError(_without_data(path, data, digests))
     if data.stat().st_size != digests.data_bytes:
         raise ArtifactError(
             f"{data} has {data.stat().st_size} bytes, expected {digests.data_bytes}; copy both files again together"
@@ -114,14 +123,15 @@ def _write_with(content: bytes, metadata: Metadata, output: Path) -> Metadata:
     kept = b"".join(
         content[start:stop]
         for start, stop, number, value in _spans(content)
-        if not (number == _METADATA_PROPS and isinstance(value, slice) and _entry(content[value])[0] == METADATA_KEY)
+        if not (number == _METADATA_PROPS and isinstance(value, slice) and _entry(content[value])[0] in _OURS)
     )
 
     def write(file: Path, digest: str) -> Metadata:
         digests = dataclasses.replace(metadata.digests, model=digest)
         written = dataclasses.replace(metadata, digests=digests)
-        entry = _message(1, METADATA_KEY.encode()) + _message(2, to_json(written).encode())
-        file.write_bytes(kept + _message(_METADATA_PROPS, entry))
+        entry = _property(METADATA_KEY, to_json(written))
+        size = len(kept) + len(_property(SIZE_KEY, size_text(0))) + len(entry)
+        file.write_bytes(kept + _property(SIZE_KEY, size_text(size)) + entry)
         return written
 
     with replacing(output) as temporary:
@@ -169,6 +179,48 @@ def model_digest(path: Path, digits: str) -> str:
         return digest.hexdigest()
 
 
+def size_text(size: int) -> str:
+    """Return the value of `SIZE_KEY` for a file of `size` bytes; its width is fixed, because the file contains it."""
+    return f"{size:015d}"
+
+
+def _not_ours(path: Path) -> str:
+    """Say why the digest does not match: damage leaves a whole file its size, and a tool that rewrites it does not."""
+    said, size = _properties(path).get(SIZE_KEY, ""), path.stat().st_size
+    if not (said.isascii() and said.isdecimal()):
+        return (
+            f"{path} is damaged or was changed by another tool (its digest does not match); copy the file again that "
+            "padim-edge wrote"
+        )
+    if int(said) == size:
+        return f"{path} is damaged (its digest does not match); copy it again from where it was exported"
+    return (
+        f"{path} was changed by another tool, such as a simplifier or onnx.save (padim-edge wrote {int(said)} bytes, "
+        f"now it has {size}); use the file that padim-edge wrote, whose scores and threshold were checked"
+    )
+
+
+def _without_data(path: Path, data: Path, digests: Digests) -> str:
+    """Say what to do where the data file is not beside its model under the name that the model knows."""
+    if path.is_symlink() and path.resolve().with_name(data.name).is_file():
+        return (
+            f"{data} is missing; {path} is a link, so link {path.resolve().with_name(data.name)} beside it as well, or "
+            "name the model itself"
+        )
+    if data.is_symlink():
+        return f"{data} is a link to {data.readlink()}, which is not there; copy both files again together"
+    for other in sorted(path.parent.glob("*.data")):
+        if other.is_file() and other.stat().st_size == digests.data_bytes and data_digest(other) == digests.data:
+            return (
+                f"{data} is missing; it was renamed to {other.name}, so rename it to {data.name} again (the .onnx file "
+                "may have any name, its .data file only this one)"
+            )
+    return (
+        f"{data} is missing; {path.name} keeps its constants in a file of that name, so copy both files together, and "
+        "give the .data file that name again if it was renamed"
+    )
+
+
 def _foreign(path: Path) -> str:
     raise ArtifactError(f"{path} was not made by padim-edge (no {METADATA_KEY!r} in its metadata); export one with it")
 
@@ -201,6 +253,11 @@ def _entry(content: bytes) -> tuple[str, str]:
     """Decode key and value of one entry of `metadata_props`; blank where they are missing."""
     parts = {number: content[value] for _, _, number, value in _spans(content) if isinstance(value, slice)}
     return parts.get(1, b"").decode(), parts.get(2, b"").decode()
+
+
+def _property(key: str, text: str) -> bytes:
+    """Encode one entry of `metadata_props`, as a field of the model."""
+    return _message(_METADATA_PROPS, _message(1, key.encode()) + _message(2, text.encode()))
 
 
 def _message(number: int, content: bytes) -> bytes:

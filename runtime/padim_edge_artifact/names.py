@@ -13,6 +13,7 @@ __all__ = [
     "OUTPUTS",
     "PATCH_DISTANCE",
     "SCORE",
+    "SIZE_KEY",
 ]
 
 FORMAT_VERSION: Final = 2
@@ -20,6 +21,9 @@ FORMAT_VERSION: Final = 2
 
 METADATA_KEY: Final = "padim_edge"
 """Key in the ONNX `metadata_props` whose value is the metadata as one JSON object."""
+
+SIZE_KEY: Final = "padim_edge_bytes"
+"""Key in the `metadata_props` whose value is the size of the file in bytes: tools change it, damage seldom does."""
 
 IMAGE: Final = "image"
 """Input: `(N, H, W, 3)` uint8 RGB."""

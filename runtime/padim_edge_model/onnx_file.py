@@ -16,7 +16,7 @@ import onnx
 
 from padim_edge_artifact import Metadata, PadimEdgeError, container
 from padim_edge_artifact.metadata import Digests, to_json
-from padim_edge_artifact.names import METADATA_KEY
+from padim_edge_artifact.names import METADATA_KEY, SIZE_KEY
 from padim_edge_model.fused import FusedGraph
 from padim_edge_model.graph_editing import Array, GraphEditor, copied
 
@@ -62,7 +62,9 @@ class Staged:
 
     def _write(self, metadata: Metadata) -> None:
         del self.model.metadata_props[:]
+        size = self.model.metadata_props.add(key=SIZE_KEY, value=container.size_text(0))
         self.model.metadata_props.add(key=METADATA_KEY, value=to_json(metadata))
+        size.value = container.size_text(self.model.ByteSize())
         self.path.write_bytes(self.model.SerializeToString(deterministic=True))
 
 

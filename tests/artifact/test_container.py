@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from padim_edge_artifact import ArtifactError, container, read_metadata, read_verified
 from padim_edge_artifact.metadata import to_json
-from padim_edge_artifact.names import FORMAT_VERSION
+from padim_edge_artifact.names import FORMAT_VERSION, SIZE_KEY
 
 POSITIONS = 200
 """Places at which files are cut; the whole test stays under a second."""
@@ -132,7 +132,8 @@ def test_a_whole_model_of_another_format_version_is_refused_by_name(golden: Path
 def test_a_wrong_digest_of_itself_is_refused(golden: Path, tmp_path: Path, digits: str) -> None:
     content = json.loads(to_json(read_metadata(golden)))
     content["digests"]["model"] = digits
-    assert "damaged" in refusal(files.rewrite(golden, tmp_path / "model.onnx", json.dumps(content)))
+    sentence = refusal(files.rewrite(golden, tmp_path / "model.onnx", json.dumps(content)))
+    assert "damaged" in sentence or "changed by another tool" in sentence
 
 
 class TestDataFile:
@@ -149,6 +150,33 @@ class TestDataFile:
     def test_missing(self, model: Path, data: Path) -> None:
         data.unlink()
         assert "golden_data.onnx.data is missing" in refusal(model)
+
+    def test_missing_because_both_files_were_renamed(self, model: Path, data: Path, tmp_path: Path) -> None:
+        """The data file is known by its content; another model's of the same size is not taken for it."""
+        (tmp_path / "another.onnx.data").write_bytes(bytes(49152))
+        model = model.rename(tmp_path / "bottle.onnx")
+        data.rename(tmp_path / "bottle.onnx.data")
+        assert "golden_data.onnx.data is missing" in refusal(model)
+        assert "renamed to bottle.onnx.data, so rename it to golden_data.onnx.data again" in refusal(model)
+        (tmp_path / "bottle.onnx.data").rename(tmp_path / "golden_data.onnx.data")
+        read_verified(model)
+
+    def test_missing_and_nowhere_near(self, model: Path, data: Path) -> None:
+        data.unlink()
+        assert "give the .data file that name again if it was renamed" in refusal(model)
+
+    def test_missing_beside_a_link_to_the_model(self, model: Path, data: Path, tmp_path: Path) -> None:
+        (tmp_path / "links").mkdir()
+        link = tmp_path / "links" / model.name
+        link.symlink_to(model)
+        assert f"link {data.resolve()} beside it as well" in refusal(link)
+        link.with_name(data.name).symlink_to(data)
+        read_verified(link)
+
+    def test_a_link_that_leads_nowhere(self, model: Path, data: Path) -> None:
+        data.unlink()
+        data.symlink_to("moved.data")
+        assert "is a link to moved.data, which is not there" in refusal(model)
 
     def test_a_folder_in_its_place(self, model: Path, data: Path) -> None:
         data.unlink()
@@ -179,6 +207,43 @@ class TestDataFile:
     def test_the_metadata_alone_can_be_read_without_it(self, model: Path, data: Path) -> None:
         data.unlink()
         assert read_metadata(model).digests.data_bytes == 49152
+
+
+def appended(content: bytes, *texts: str) -> bytes:
+    """What a tool writes that keeps our metadata and adds its own."""
+    return content + b"".join(files.field(files.METADATA_PROPS, files.field(1, text)) for text in texts)
+
+
+class TestChangedByAnotherTool:
+    """A whole file of another size than we wrote was rewritten; damage leaves the size as it was, or ends the file."""
+
+    @pytest.fixture
+    def model(self, golden: Path, tmp_path: Path) -> Path:
+        path = files.copy(golden, tmp_path)
+        container.replace_metadata(path, read_metadata(path))  # the golden model may be older than the size in it
+        return path
+
+    def test_the_size_is_true(self, model: Path) -> None:
+        assert int(container._properties(model)[SIZE_KEY]) == model.stat().st_size
+
+    @pytest.mark.parametrize("texts", [("simplifier",), ("a", "b" * 300)])
+    def test_a_rewritten_model_is_not_called_damaged(self, model: Path, texts: tuple[str, ...]) -> None:
+        before = model.stat().st_size
+        model.write_bytes(appended(model.read_bytes(), *texts))
+        sentence = refusal(model)
+        assert "was changed by another tool" in sentence
+        assert f"padim-edge wrote {before} bytes, now it has {model.stat().st_size}" in sentence
+        assert "damaged" not in sentence
+
+    def test_a_model_with_any_constant_changed_is_called_damaged(self, model: Path) -> None:
+        content = model.read_bytes()
+        for position in range(2000, len(content) - 8000, 997):
+            model.write_bytes(files.flipped(content, position, 1))
+            assert "another tool" not in refusal(model)
+
+    def test_a_model_without_its_size_may_be_either(self, model: Path) -> None:
+        model.write_bytes(appended(model.read_bytes().replace(SIZE_KEY.encode(), b"somebody_elses__"), "simplifier"))
+        assert "is damaged or was changed by another tool" in refusal(model)
 
 
 def test_the_digest_does_not_depend_on_what_stands_in_its_place(golden: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from PIL import Image
 from small_models import dataset, export_model, fitted, small
@@ -124,6 +125,45 @@ def test_the_digests_are_true_and_the_model_answers_its_self_test(model: Path) -
     outcome = Detector.load(model, "cpu").self_test()
     assert outcome.passed
     assert outcome.difference < 1e-6  # the same machine
+
+
+def test_a_model_that_onnx_saved_again_is_said_to_be_another_tools(model: Path, tmp_path: Path) -> None:
+    """It takes the constants into the file, as simplifiers do, and keeps our metadata and its digests."""
+    assert int(props_of(model)[names.SIZE_KEY]) == model.stat().st_size
+    path = tmp_path / "weave.onnx"
+    onnx.save(onnx.load(model), path)
+    with pytest.raises(ArtifactError, match="was changed by another tool"):
+        Detector.load(path, "cpu")
+
+
+@pytest.mark.usefixtures("data_file")
+def test_a_data_file_elsewhere_is_reached_by_links_or_refused_with_what_to_do(of_three: Fitted, tmp_path: Path) -> None:
+    """onnxruntime 1.24 and later open no data file outside of the model's own folder."""
+    (store := tmp_path / "store").mkdir()
+    of_three.export(store / "weave.onnx", progress=False)
+    (both := tmp_path / "both").mkdir()
+    for name in ("weave.onnx", "weave.onnx.data"):
+        (both / name).symlink_to(store / name)
+    assert Detector.load(both / "weave.onnx", "cpu").self_test().passed
+    (both / "weave.onnx").unlink()
+    (both / "weave.onnx").write_bytes((store / "weave.onnx").read_bytes())
+    if version_of(onnxruntime.__version__) < (1, 24):
+        assert Detector.load(both / "weave.onnx", "cpu").self_test().passed
+        return
+    with pytest.raises(ArtifactError) as caught:
+        Detector.load(both / "weave.onnx", "cpu")
+    data = both / "weave.onnx.data"
+    assert f"{data} is a link to {store / 'weave.onnx.data'}" in str(caught.value)
+    assert "copy the file itself" in str(caught.value)
+    assert "export" not in str(caught.value)
+
+
+def props_of(model: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(model, load_external_data=False).metadata_props}
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2])
 
 
 def test_batch_of_n_is_n_singles_and_the_score_is_the_maximum_of_the_map(model: Path) -> None:
