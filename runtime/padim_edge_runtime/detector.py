@@ -21,6 +21,7 @@ from padim_edge_runtime.image_files import ImageLike
 from padim_edge_runtime.inspection import Inspection, Result, Source, Unreadable
 from padim_edge_runtime.pipeline import Choice, Hook
 from padim_edge_runtime.profile import Clock
+from padim_edge_runtime.wrong_kinds import not_frames, require_several
 
 __all__ = ["Detector", "Result", "SelfTestOutcome"]
 
@@ -165,9 +166,11 @@ class Detector:
             clock: Counts the time that each stage takes.
 
         Raises:
+            ImageError: The images are a single path, Pillow image or array.
             DeviceError: The device failed while it ran.
             PadimEdgeError: As for `inspect`.
         """
+        require_several(images)
         choice = Choice(color=color, threshold=threshold, min_area=min_area)
         return pipeline.inspect_many(self, images, choice, hook=hook, clock=clock)
 
@@ -195,6 +198,8 @@ class Detector:
             ImageError: Another dtype or shape.
             DeviceError: The device failed while it ran, or takes no batch of this size.
         """
+        if not isinstance(images, np.ndarray):
+            raise ImageError(not_frames(images, self.metadata.input_size))
         batch = images[None] if images.ndim == 3 else images
         if (
             batch.dtype != np.uint8

@@ -210,7 +210,7 @@ class TestDataFile:
 
 
 def appended(content: bytes, *texts: str) -> bytes:
-    """What a tool writes that keeps our metadata and adds its own."""
+    """Add entries to the metadata, as a tool does that keeps ours."""
     return content + b"".join(files.field(files.METADATA_PROPS, files.field(1, text)) for text in texts)
 
 

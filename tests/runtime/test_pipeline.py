@@ -119,7 +119,7 @@ def test_paths_bytes_images_and_arrays_may_be_mixed(detector: Detector, files: l
     errors = [each.error for each in found if isinstance(each, Unreadable)]
     assert [each.split(";")[0] for each in errors] == [
         "the array holds float64, expected uint8 from 0 to 255",
-        "the image is of the type NoneType, expected a path, the bytes of a file, a Pillow image or a numpy array",
+        "the image is None, as cv2.imread gives for a file that it cannot read",
         "the encoded image is empty (0 bytes)",
     ]
 
