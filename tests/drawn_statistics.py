@@ -10,7 +10,7 @@ from padim_edge_artifact import Preprocessing, Statistics
 from padim_edge_artifact.kept import CodesRecord, Kept, PartRecord, Progress, Recipe
 from padim_edge_artifact.metadata import Backbone, Reduction
 from padim_edge_artifact.method import Method, Precision
-from padim_edge_artifact.reference import Seen
+from padim_edge_artifact.reference import Likeness, Seen
 
 __all__ = ["METHOD", "RECIPE", "SOME", "symmetric", "with_method"]
 
@@ -53,7 +53,15 @@ SOME = Kept(
     RECIPE,
     b"a graph",
     Statistics(7, _RANDOM.standard_normal((6, 3)), symmetric(6, 3), (2, 3)),
-    Seen(7, _RANDOM.random((2, 3)), (10.0, 20.5), (1.0, 2.0), 1),
+    Seen(
+        7,
+        _RANDOM.random((2, 3)),
+        (10.0, 20.5),
+        (1.0, 2.0),
+        1,
+        _RANDOM.random((2, 3)),
+        Likeness(5, (0.25, 0.5, 0.125), 6, 7.5, 4.25),
+    ),
     Progress(9, "of these", (("b.png", "b.png is torn"),)),
 )
 

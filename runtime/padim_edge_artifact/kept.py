@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -24,12 +25,12 @@ from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 from padim_edge_artifact.files import replacing
 from padim_edge_artifact.metadata import Backbone, Reduction, decode
 from padim_edge_artifact.method import Method
-from padim_edge_artifact.reference import Seen
+from padim_edge_artifact.reference import Likeness, Seen
 from padim_edge_artifact.statistics import Statistics
 
 __all__ = ["KEPT_VERSION", "CodesRecord", "Kept", "PartRecord", "Progress", "Recipe", "read_kept", "write_kept"]
 
-KEPT_VERSION = 3
+KEPT_VERSION = 4
 """Version of the statistics file; a reader refuses every other one."""
 
 _CHUNK = 64
@@ -120,6 +121,7 @@ def write_kept(path: Path, kept: Kept) -> None:
         "grid": list(statistics.grid),
         "recipe": dataclasses.asdict(kept.recipe),
         "progress": None if kept.progress is None else dataclasses.asdict(kept.progress),
+        "likeness": dataclasses.asdict(seen.likeness),
     }
     numbers = np.array([seen.count, *seen.brightness, *seen.contrast, seen.shift], np.float64)
     small = {
@@ -127,6 +129,7 @@ def write_kept(path: Path, kept: Kept) -> None:
         "graph": np.frombuffer(kept.graph, np.uint8),
         "seen": numbers,
         "thumbnails": seen.total,
+        "thumbnail_squares": seen.squares,
         "mean": statistics.mean,
     }
     rows, columns = np.tril_indices(statistics.dims)
@@ -166,6 +169,7 @@ def read_kept(path: Path) -> Kept:
         SyntaxError,
         TypeError,
         ValueError,
+        tokenize.TokenError,  # from numpy, which reads the header of an array as Python
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
@@ -181,8 +185,11 @@ def _read(archive: zipfile.ZipFile, header: dict[str, Any]) -> Kept:
     rows, columns = (int(side) for side in header["grid"])
     recipe, progress = decode(Recipe, header["recipe"], "recipe"), header["progress"]
     mean, total, numbers = (_array(archive, name) for name in ("mean", "thumbnails", "seen"))
+    squares = _array(archive, "thumbnail_squares")
     if mean.ndim != 2 or mean.dtype != np.float64 or numbers.shape != (6,) or total.shape != (rows, columns):
         raise ValueError("its arrays have other shapes than its header says")
+    if squares.shape != total.shape:
+        raise ValueError("its thumbnails and their squares have different shapes")
     statistics = Statistics(int(header["count"]), mean, _scatter(archive, *mean.shape), (rows, columns))
     seen = Seen(
         int(numbers[0]),
@@ -190,6 +197,8 @@ def _read(archive: zipfile.ZipFile, header: dict[str, Any]) -> Kept:
         (float(numbers[1]), float(numbers[2])),
         (float(numbers[3]), float(numbers[4])),
         int(numbers[5]),
+        squares,
+        decode(Likeness, header["likeness"], "likeness"),
     )
     graph = _array(archive, "graph")
     if graph.dtype != np.uint8:

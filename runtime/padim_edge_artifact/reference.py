@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Reference", "Seen"]
+__all__ = ["Likeness", "Reference", "Seen"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,30 @@ class Reference:
     """Lowest and highest standard deviation of the grey levels of a good image's thumbnail."""
     shift: int
     """Largest translation of a good image against the mean, in patches along an axis."""
+    deviation: str = ""
+    """Base64 of the standard deviation of each patch in the thumbnails: `(h, w)` uint8 in quarters of a grey level.
+    Empty in models without it."""
+    turned: tuple[float, ...] = ()
+    """Leans towards the mean thumbnail turned by 90, 180 and 270 degrees above which an image counts as turned. 0 where
+    a turn cannot be told; empty in models without them."""
+    unlike: float = 0.0
+    """Lower quartile of the patch distances above which an image is unlike the good ones; 0 where it is not known."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Sums over good images that were compared with the model, which can be added up."""
+
+    leaning: int = 0
+    """Number of images whose leans were measured."""
+    leans: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Sums of the squared leans towards the mean thumbnail turned by 90, 180 and 270 degrees."""
+    judged: int = 0
+    """Number of images whose patch distances outside the fit were measured."""
+    logs: float = 0.0
+    """Sum of the logarithms of the lower quartiles of their patch distances."""
+    highest: float = 0.0
+    """Highest lower quartile of the patch distances."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +62,23 @@ class Seen:
     """Lowest and highest standard deviation of the grey levels; (inf, -inf) without images."""
     shift: int
     """Largest translation against the mean in patches; 0 until it is measured."""
+    squares: npt.NDArray[np.float64]
+    """`(h, w)` sum of the squares of the thumbnails."""
+    likeness: Likeness = Likeness()
+    """Sums of the second pass."""
 
     @classmethod
     def nothing(cls, grid: tuple[int, int]) -> Seen:
         """Return the sums over no image, the neutral element of the merge."""
-        return cls(0, np.zeros(grid), (np.inf, -np.inf), (np.inf, -np.inf), 0)
+        return cls(0, np.zeros(grid), (np.inf, -np.inf), (np.inf, -np.inf), 0, np.zeros(grid))
 
     @property
     def mean(self) -> npt.NDArray[np.float64]:
         """`(h, w)` mean thumbnail."""
         return self.total / max(self.count, 1)
+
+    @property
+    def deviation(self) -> npt.NDArray[np.float64]:
+        """`(h, w)` standard deviation of the thumbnails."""
+        variance = self.squares / max(self.count, 1) - self.mean**2
+        return np.asarray(np.sqrt(variance.clip(0)))

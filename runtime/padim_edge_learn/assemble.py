@@ -122,9 +122,9 @@ def assemble(
             to_map = map_stage(size, graph.grid, method.sigma, options.inspected)
             without = _Without(session, statistics.count, form, graph, method.precision, device)
             passing = batches(
-                looked_at(images.frames, observed.add_shift), side_by_side(method.preprocessing.input_size)
+                looked_at(images.frames, observed.compare), side_by_side(method.preprocessing.input_size)
             )
-            scores = _leave_one_out_scores(without, passing, to_map, advance)
+            scores = _leave_one_out_scores(without, passing, to_map, observed, advance)
         if not len(scores):
             raise PadimEdgeError("none of the good images can be read; expected some of those that were fitted on")
         calibration = calibrate(scores if before is None else np.concatenate([_expanded(before.calibration), scores]))
@@ -211,12 +211,15 @@ def _leave_one_out_scores(
     without: _Without,
     frames: Iterator[list[npt.NDArray[np.uint8]]],
     to_map: MapStage,
+    observed: Observed,
     progress: Callable[[int], object],
 ) -> npt.NDArray[np.float64]:
-    """Compute the score `(n,)` that each good image would have had outside the fit."""
+    """Compute the score `(n,)` that each good image would have had outside the fit; their distances are observed."""
     scores: list[npt.NDArray[np.float64]] = [np.empty(0)]
     for batch in frames:
-        scores.append(to_map(without(np.stack(batch))).max(axis=(1, 2)))
+        distances = without(np.stack(batch))
+        observed.add_distances(distances)
+        scores.append(to_map(distances).max(axis=(1, 2)))
         progress(len(batch))
     return np.concatenate(scores)
 

@@ -1,7 +1,13 @@
-"""Comparability of an image with the good images of the fit: a moved camera or lamp is not a defect.
+"""Comparability of an image with the good images of the fit: a moved camera or another product is not a defect.
 
-The check is cheap and apart from the score. A thumbnail with one pixel per patch is compared with the mean thumbnail of
-the good images. The limits are the ranges that the good images kept, with some room.
+The check is cheap and apart from the score. It looks for what changes most of an image, since a defect changes a part:
+
+- `unlike`: three quarters of the patch distances are larger than in any good image. So it is another product, another
+  lens or view, or no image of a part at all.
+- `shift` and `turned`: a thumbnail with one pixel per patch has moved, or has turned, against the mean thumbnail.
+- `exposure`: the thumbnail is brighter, darker or flatter than any good one.
+
+The limits are the ranges that the good images kept, with some room.
 """
 
 from __future__ import annotations
@@ -13,9 +19,23 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_artifact.reference import Reference, Seen
+from padim_edge_artifact.reference import Likeness, Reference, Seen
+from padim_edge_model.turned import ANGLES, Turns, leans, turns_of
 
-__all__ = ["FrameCheck", "Observed", "check_frame", "merge_seen", "reference_of", "shift", "thumbnail"]
+__all__ = [
+    "WARNINGS",
+    "FrameCheck",
+    "Observed",
+    "check_frame",
+    "lower_quartile",
+    "merge_seen",
+    "reference_of",
+    "shift",
+    "thumbnail",
+]
+
+WARNINGS = ("unlike", "shift", "turned", "exposure")
+"""Reasons why an image is not comparable, in the order in which they are given."""
 
 Float64 = npt.NDArray[np.float64]
 Complex128 = npt.NDArray[np.complex128]
@@ -26,6 +46,21 @@ _ROOM_LEVELS = 3.0
 """Grey levels of further room, for images so few or so equal that their range is nearly empty."""
 _ROOM_PATCHES = 1
 """Patches by which an image may be moved further than any good one."""
+_STILL = 2
+"""Largest shift of the good images, in patches, for which their parts count as lying still. The correlation of parts
+that lie anywhere finds shifts that mean nothing."""
+_TOUCHED = 4
+"""A quarter of the thumbnail, where it differs most, is left out of the exposure: there may be a defect."""
+_FLAT = 3
+"""An image with a third of the lowest contrast shows no part, whatever its brightness is."""
+_UNLIKE, _UNLIKE_TYPICAL, _UNLIKE_LEAST = 1.5, 2.5, 1.1
+"""Room above the highest lower quartile, room above the typical one, and least room above the highest. The first says
+what is unlike. The second stands in where one odd image among the good ones has set the highest."""
+_TURNED, _TURNED_DEVIATIONS, _TURNED_LARGEST = 0.6, 5.0, 0.8
+"""Least limit of the lean, its limit in standard deviations of the good images' leans, and the largest useful limit:
+turned images lean by about 1."""
+_QUARTERS = 4
+"""Steps of a grey level in which the deviations are stored."""
 _PEAK = 0.9
 """Share of the highest correlation below which the correlation at rest must stay before a shift is reported."""
 
@@ -40,8 +75,10 @@ class FrameCheck:
     """Mean grey level, 0 to 255."""
     contrast: float
     """Standard deviation of the thumbnail's grey levels."""
+    turned: int
+    """Angle in degrees, counterclockwise, by which the image is turned: 0, or one of `turned.ANGLES`."""
     warnings: tuple[str, ...]
-    """`shift` and `exposure`, where the image leaves the good images' range by far; mostly empty."""
+    """Those of `WARNINGS` that hold. Mostly empty; an image with any is not comparable with the good images."""
 
 
 def merge_seen(one: Seen, other: Seen) -> Seen:
@@ -52,15 +89,61 @@ def merge_seen(one: Seen, other: Seen) -> Seen:
         _both(one.brightness, other.brightness),
         _both(one.contrast, other.contrast),
         max(one.shift, other.shift),
+        one.squares + other.squares,
+        _merge_likeness(one.likeness, other.likeness),
+    )
+
+
+def _merge_likeness(one: Likeness, other: Likeness) -> Likeness:
+    ninety, half, three_quarters = (a + b for a, b in zip(one.leans, other.leans, strict=True))
+    return Likeness(
+        one.leaning + other.leaning,
+        (ninety, half, three_quarters),
+        one.judged + other.judged,
+        one.logs + other.logs,
+        max(one.highest, other.highest),
     )
 
 
 def reference_of(seen: Seen) -> Reference:
     """Summarise the good images in the few numbers that a model keeps."""
     mean = seen.mean.round().clip(0, 255).astype(np.uint8)
+    deviation = (_QUARTERS * seen.deviation).round().clip(0, 255).astype(np.uint8)
     return Reference(
-        base64.b64encode(mean.tobytes()).decode(), _rounded(seen.brightness), _rounded(seen.contrast), seen.shift
+        base64.b64encode(mean.tobytes()).decode(),
+        _rounded(seen.brightness),
+        _rounded(seen.contrast),
+        seen.shift,
+        base64.b64encode(deviation.tobytes()).decode(),
+        _turned_limits(seen),
+        _unlike_limit(seen.likeness),
     )
+
+
+def _turned_limits(seen: Seen) -> tuple[float, ...]:
+    likeness = seen.likeness
+    if not likeness.leaning:
+        return ()
+    can_turn = [bool(direction.any()) for direction in turns_of(seen.mean, seen.deviation).towards]
+    limits = [
+        max(_TURNED, _TURNED_DEVIATIONS * (squares / likeness.leaning) ** 0.5) if possible else 0.0
+        for squares, possible in zip(likeness.leans, can_turn, strict=True)
+    ]
+    return tuple(round(limit, 4) if limit <= _TURNED_LARGEST else 0.0 for limit in limits)
+
+
+def _unlike_limit(likeness: Likeness) -> float:
+    if not likeness.judged:
+        return 0.0
+    typical, highest = float(np.exp(likeness.logs / likeness.judged)), likeness.highest
+    return round(min(_UNLIKE * highest, max(_UNLIKE_TYPICAL * typical, _UNLIKE_LEAST * highest)), 4)
+
+
+def lower_quartile(distances: npt.NDArray[np.floating]) -> Float64:
+    """Compute the distance `(N,)` that three quarters of the patch distances `(N, h, w)` exceed."""
+    flat = np.asarray(distances, np.float64).reshape(len(distances), -1)
+    at = flat.shape[1] // 4  # an element and no interpolation, so that every runtime finds the same number
+    return np.partition(flat, at, axis=1)[:, at]
 
 
 class Observed:
@@ -69,18 +152,34 @@ class Observed:
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
         """Sums so far."""
+        self._turns: Turns | None = None
 
     def add(self, frame: npt.NDArray[np.uint8]) -> None:
         """Add the mean, brightness and contrast of a good image `(H, W, 3)` (first pass)."""
         small = thumbnail(frame, (self.seen.total.shape[0], self.seen.total.shape[1]))
         bright, contrast = float(small.mean()), float(small.std())
-        self.seen = merge_seen(self.seen, Seen(1, small, (bright, bright), (contrast, contrast), 0))
+        self._turns = None
+        self.seen = merge_seen(self.seen, Seen(1, small, (bright, bright), (contrast, contrast), 0, small**2))
 
-    def add_shift(self, frame: npt.NDArray[np.uint8]) -> None:
-        """Add the translation of a good image against the mean (second pass, when the mean is known)."""
+    def compare(self, frame: npt.NDArray[np.uint8]) -> None:
+        """Add the shift and the leans of a good image against the mean (second pass, when the mean is known)."""
         seen = self.seen
-        moved = shift(thumbnail(frame, (seen.total.shape[0], seen.total.shape[1])), seen.mean)
-        self.seen = replace(seen, shift=max(seen.shift, *map(abs, moved)))
+        if self._turns is None:
+            self._turns = turns_of(seen.mean, seen.deviation)
+        small = thumbnail(frame, (seen.total.shape[0], seen.total.shape[1]))
+        quarter, half, three_quarters = leans(small, self._turns)
+        one = Likeness(1, (quarter**2, half**2, three_quarters**2))
+        self.seen = replace(
+            seen,
+            shift=max(seen.shift, *map(abs, shift(small, seen.mean))),
+            likeness=_merge_likeness(seen.likeness, one),
+        )
+
+    def add_distances(self, distances: npt.NDArray[np.floating]) -> None:
+        """Add the patch distances `(N, h, w)` that good images have outside the fit (second pass)."""
+        quartiles = lower_quartile(distances).clip(1e-6)
+        some = Likeness(0, (0.0, 0.0, 0.0), len(quartiles), float(np.log(quartiles).sum()), float(quartiles.max()))
+        self.seen = replace(self.seen, likeness=_merge_likeness(self.seen.likeness, some))
 
 
 def thumbnail(frame: npt.NDArray[np.uint8], grid: tuple[int, int]) -> Float64:
@@ -124,26 +223,74 @@ def _moved(small: Float64, mean: Complex128) -> tuple[int, int]:
     return int(rows[i]), int(columns[j])
 
 
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """Parts of a reference that every check needs; all arrays are read-only."""
+
+    mean: Float64
+    spectrum: Complex128
+    turns: Turns | None
+
+
 @lru_cache(maxsize=8)  # every image of a model asks for the same one
-def _reference_spectrum(mean: str, grid: tuple[int, int]) -> Complex128:
-    """Compute the spectrum of a reference's mean thumbnail; read-only."""
-    plane = np.frombuffer(base64.b64decode(mean), np.uint8).reshape(grid).astype(np.float64)
-    spectrum = _spectrum(plane)
-    spectrum.flags.writeable = False
-    return spectrum
+def _prepared(reference: Reference, grid: tuple[int, int]) -> _Prepared:
+    mean = _plane(reference.mean, grid)
+    deviation = _plane(reference.deviation, grid) / _QUARTERS if reference.deviation else None
+    turns = None if deviation is None or not any(reference.turned) else turns_of(mean, deviation)
+    prepared = _Prepared(mean, _spectrum(mean) if min(grid) > 1 else np.zeros((1, 1), np.complex128), turns)
+    for array in (prepared.mean, prepared.spectrum):
+        array.flags.writeable = False
+    return prepared
 
 
-def check_frame(frame: npt.NDArray[np.uint8], reference: Reference, grid: tuple[int, int]) -> FrameCheck:
-    """Check an image `(H, W, 3)` in the model's frame against the good images."""
-    small = thumbnail(frame, grid)
-    moved = (0, 0) if min(grid) < 2 else _moved(small, _reference_spectrum(reference.mean, grid))
-    brightness, contrast = float(small.mean()), float(small.std())
-    warnings = []
-    if max(map(abs, moved)) > reference.shift + _ROOM_PATCHES:
-        warnings.append("shift")
-    if not (_inside(brightness, reference.brightness) and _inside(contrast, reference.contrast)):
-        warnings.append("exposure")
-    return FrameCheck(moved, round(brightness, 2), round(contrast, 2), tuple(warnings))
+def _plane(text: str, grid: tuple[int, int]) -> Float64:
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(grid).astype(np.float64)
+
+
+def check_frame(
+    frame: npt.NDArray[np.uint8],
+    reference: Reference,
+    grid: tuple[int, int],
+    patch_distance: npt.NDArray[np.floating] | None = None,
+) -> FrameCheck:
+    """Check an image against the good images.
+
+    Args:
+        frame: `(H, W, 3)` in the model's frame.
+        reference: Look of the good images.
+        grid: (h, w) of the patches.
+        patch_distance: `(h, w)` distances that the model gave for the image; `None` leaves `unlike` out.
+    """
+    small, prepared = thumbnail(frame, grid), _prepared(reference, grid)
+    moved = (0, 0) if min(grid) < 2 else _moved(small, prepared.spectrum)
+    turned = 0 if prepared.turns is None else _turned(leans(small, prepared.turns), reference.turned)
+    found = {
+        "unlike": patch_distance is not None
+        and 0 < reference.unlike < float(lower_quartile(np.asarray(patch_distance)[None])[0]),
+        "shift": reference.shift <= _STILL and max(map(abs, moved)) > reference.shift + _ROOM_PATCHES,
+        "turned": turned != 0,
+        "exposure": _exposed_otherwise(small, prepared.mean, reference),
+    }
+    warnings = tuple(warning for warning in WARNINGS if found[warning])
+    return FrameCheck(moved, round(float(small.mean()), 2), round(float(small.std()), 2), turned, warnings)
+
+
+def _turned(found: tuple[float, ...], limits: tuple[float, ...]) -> int:
+    """Return the angle with the largest lean among those above their limits, or 0."""
+    above = [(lean, angle) for lean, limit, angle in zip(found, limits, ANGLES, strict=True) if 0 < limit < lean]
+    return max(above)[1] if above else 0
+
+
+def _exposed_otherwise(small: Float64, mean: Float64, reference: Reference) -> bool:
+    """Tell whether brightness or contrast leaves the good images' range, and not because of a part of the image."""
+    if float(small.std()) < reference.contrast[0] / _FLAT:
+        return True
+    off, most = np.abs(small - mean), small.size - 1 - small.size // _TOUCHED
+    rest = np.where(off > np.partition(off.ravel(), most)[most], mean, small)
+    return not (
+        (_inside(float(small.mean()), reference.brightness) or _inside(float(rest.mean()), reference.brightness))
+        and (_inside(float(small.std()), reference.contrast) or _inside(float(rest.std()), reference.contrast))
+    )
 
 
 def _inside(value: float, seen: tuple[float, float]) -> bool:

@@ -44,6 +44,8 @@ def assert_equal(found: Kept, expected: Kept) -> None:
     assert np.array_equal(found.statistics.mean, expected.statistics.mean)
     assert np.array_equal(found.statistics.scatter, expected.statistics.scatter)
     assert np.array_equal(found.seen.total, expected.seen.total)
+    assert np.array_equal(found.seen.squares, expected.seen.squares)
+    assert found.seen.likeness == expected.seen.likeness
     assert (found.seen.count, found.seen.brightness, found.seen.contrast, found.seen.shift) == (
         expected.seen.count,
         expected.seen.brightness,
@@ -147,12 +149,14 @@ def whole_arrays(**header: object) -> dict[str, np.ndarray]:
         "grid": [2, 3],
         "recipe": dataclasses.asdict(RECIPE),
         "progress": None,
+        "likeness": dataclasses.asdict(SOME.seen.likeness),
     }
     return {
         "header": np.array(json.dumps({key: value for key, value in {**first, **header}.items() if value != "none"})),
         "graph": np.frombuffer(b"a graph", np.uint8),
         "seen": np.zeros(6),
         "thumbnails": np.zeros((2, 3)),
+        "thumbnail_squares": np.zeros((2, 3)),
         "mean": SOME.statistics.mean,
         "scatter": np.ascontiguousarray(SOME.statistics.scatter[:, rows, columns]),
     }
@@ -179,6 +183,8 @@ def test_the_arrays_of_the_next_tests_are_whole(tmp_path: Path) -> None:
         {"recipe": {}},
         {"recipe": None},
         {"progress": 3},
+        {"likeness": "none"},
+        {"likeness": {"leans": [1.0, 2.0]}},
         {"progress": {"done": "many"}},
     ],
 )
@@ -208,6 +214,7 @@ def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
         ("scatter", whole["scatter"].astype(np.float32)),
         ("scatter", np.asfortranarray(whole["scatter"])),
         ("thumbnails", np.zeros((3, 2))),
+        ("thumbnail_squares", np.zeros((3, 2))),
         ("seen", np.zeros(5)),
         ("graph", np.zeros(3)),
     ):

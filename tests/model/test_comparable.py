@@ -31,7 +31,7 @@ def reference() -> Reference:
     for each in frames:
         observed.add(each)
     for each in frames:
-        observed.add_shift(each)
+        observed.compare(each)
     return reference_of(observed.seen)
 
 
@@ -77,7 +77,7 @@ def test_parts_that_never_lie_still_raise_no_warning_when_they_move() -> None:
     for each in frames:
         observed.add(each)
     for each in frames:
-        observed.add_shift(each)
+        observed.compare(each)
     assert check_frame(frame(50, moved=(12, 0)), reference_of(observed.seen), GRID).warnings == ()
 
 
@@ -90,6 +90,6 @@ def test_a_plain_image_has_no_shift(plane: np.ndarray) -> None:
 @pytest.mark.parametrize("grid", [(1, 1), (2, 3), (5, 1)])
 def test_tiny_grids_do_not_break_it(grid: tuple[int, int]) -> None:
     observed = Observed(Seen.nothing(grid))
-    for look in (observed.add, observed.add_shift):
+    for look in (observed.add, observed.compare):
         look(frame(0))
     assert check_frame(frame(1), reference_of(observed.seen), grid).warnings == ()
