@@ -49,13 +49,15 @@ _ROOM_PATCHES = 1
 _STILL = 2
 """Largest shift of the good images, in patches, for which their parts count as lying still. The correlation of parts
 that lie anywhere finds shifts that mean nothing."""
-_TOUCHED = 4
-"""A quarter of the thumbnail, where it differs most, is left out of the exposure: there may be a defect."""
+_TOUCHED = 10
+"""The tenth of the thumbnail that differs most is left out of the exposure, since a defect may be there."""
 _FLAT = 3
 """An image with a third of the lowest contrast shows no part, whatever its brightness is."""
-_UNLIKE, _UNLIKE_TYPICAL, _UNLIKE_LEAST = 1.5, 2.5, 1.1
-"""Room above the highest lower quartile, room above the typical one, and least room above the highest. The first says
-what is unlike. The second stands in where one odd image among the good ones has set the highest."""
+_UNLIKE, _UNLIKE_LEAST = 1.5, 1.1
+"""Room above the highest lower quartile of a good image's patch distances, and the least such room."""
+_TYPICAL = (1.9, 2.5)
+"""Lowest and highest limit in units of the typical lower quartile. The first helps where few images are so alike that
+their highest says little, the second where one odd image among the good ones has set the highest."""
 _TURNED, _TURNED_DEVIATIONS, _TURNED_LARGEST = 0.6, 5.0, 0.8
 """Least limit of the lean, its limit in standard deviations of the good images' leans, and the largest useful limit:
 turned images lean by about 1."""
@@ -136,7 +138,8 @@ def _unlike_limit(likeness: Likeness) -> float:
     if not likeness.judged:
         return 0.0
     typical, highest = float(np.exp(likeness.logs / likeness.judged)), likeness.highest
-    return round(min(_UNLIKE * highest, max(_UNLIKE_TYPICAL * typical, _UNLIKE_LEAST * highest)), 4)
+    lowest, largest = (times * typical for times in _TYPICAL)
+    return round(min(max(_UNLIKE * highest, lowest), max(_UNLIKE_LEAST * highest, largest)), 4)
 
 
 def lower_quartile(distances: npt.NDArray[np.floating]) -> Float64:
