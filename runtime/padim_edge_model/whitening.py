@@ -16,7 +16,7 @@ eq. 1) they give the distance d = sqrt(c' covariance^-1 c) (eq. 2):
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -39,6 +39,7 @@ __all__ = [
     "diagonal",
     "exact_numbers",
     "form_of",
+    "grams",
     "inverse_of_lower",
     "levels_of",
     "low_rank",
@@ -224,6 +225,31 @@ def inverse_of_lower(factor: Float64) -> Float64:
 def squared_distance(form: Exact, vectors: npt.NDArray[np.float32], grid: tuple[int, int]) -> npt.NDArray[np.float64]:
     """Compute squared distances `(P, N)` of embedding vectors `(P, N, D)` on `grid`; only the sums are in float64."""
     total = np.zeros(vectors.shape[:2])
+    for chunk, away in _whitened(form, vectors, grid):
+        total[chunk] += np.square(away, dtype=np.float64).sum(axis=2)
+    return total
+
+
+def grams(
+    form: Exact, vectors: npt.NDArray[np.float32], grid: tuple[int, int]
+) -> Iterator[tuple[slice, npt.NDArray[np.float64]]]:
+    """Yield patches and inner products `(p, N, N)` of their whitened vectors; `squared_distance` is on the diagonal."""
+    current, gram = slice(0), np.empty(0)
+    for chunk, away in _whitened(form, vectors, grid):
+        wide = away.astype(np.float64)
+        part = wide @ wide.transpose(0, 2, 1)
+        if chunk == current:
+            gram += part
+            continue
+        if current.stop:
+            yield current, gram
+        current, gram = chunk, part
+    if current.stop:
+        yield current, gram
+
+
+def _whitened(form: Exact, vectors: npt.NDArray[np.float32], grid: tuple[int, int]) -> Iterator[tuple[slice, Float32]]:
+    """Yield patches and the whitened vectors `(p, N, d)` of one level after the other."""
     starts = np.cumsum([0, *(part.dims for part in sorted_parts(form))])
     where = {
         part.name: slice(start, start + part.dims) for part, start in zip(sorted_parts(form), starts, strict=False)
@@ -235,9 +261,7 @@ def squared_distance(form: Exact, vectors: npt.NDArray[np.float32], grid: tuple[
         for level, cells in zip(form.levels, handed, strict=True):
             own = np.concatenate([vectors[chunk, :, where[part.name]] for part in level.parts], axis=2)
             centred.append(own - level.mean[cells[chunk]][:, None])
-            away = np.concatenate(centred, axis=2) @ level.factor[cells[chunk]]
-            total[chunk] += np.square(away, dtype=np.float64).sum(axis=2)
-    return total
+            yield chunk, np.concatenate(centred, axis=2) @ level.factor[cells[chunk]]
 
 
 def sorted_parts(form: Exact) -> list[Part]:

@@ -1,0 +1,209 @@
+"""Repeats among images: copies of a file, or the same scene taken again with other noise. They are no further evidence.
+
+An image is summed up in a fingerprint: the mean grey levels of 8 x 8 cells. The distance of two fingerprints is the
+root mean square of their difference after the lamp's flicker is taken out. benchmarks/README.md has the distances
+within bursts and between different images of several parts, which the limits below rest on.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+
+from padim_edge_artifact.errors import ArtifactError
+from padim_edge_artifact.evidence import CELLS, SIDE, Evidence
+
+__all__ = [
+    "MOST_KEPT",
+    "Recorder",
+    "distances",
+    "fingerprint",
+    "group_sizes",
+    "groups",
+    "groups_of",
+    "limit",
+    "packed",
+    "repeats_of",
+    "unpacked",
+]
+
+_STEPS = 256
+"""Steps of a fingerprint in one grey level."""
+
+_GAIN = 1.05
+"""Largest ratio of two images' contrasts that passes for flicker of the lamp; it is taken out."""
+_OFFSET = 3.0
+"""Largest difference of two images' mean grey levels that passes for flicker; it is taken out."""
+
+_SHARE = 0.15
+"""Share of the usual distance of two images below which two images are repeats."""
+_LEAST, _MOST = 0.25, 0.6
+"""Range of that limit in grey levels. Noise of sigma 5 at 512 x 512 pixels gives at most 0.2; the nearest two different
+images of bottle and screw have 1.08."""
+
+_SAMPLE = 512
+"""Number of images that the usual distance is computed from, at most."""
+
+MOST_KEPT = 512
+"""Largest number of fingerprints that a model keeps."""
+
+_BLOCK = 256
+"""Number of images that are compared at a time."""
+
+Codes = npt.NDArray[np.uint16]
+
+
+class Recorder:
+    """Evidence of the images that pass through a fit, in their order."""
+
+    def __init__(self, start: Evidence) -> None:
+        self._fingerprints = list(start.fingerprints)
+        self._named = start.named.tolist()
+
+    def add(self, frame: npt.NDArray[np.uint8], group: str | None = None) -> None:
+        """Note an image `(H, W, 3)`, and the group that the user puts it in."""
+        self._fingerprints.append(fingerprint(frame))
+        self._named.append(0 if group is None else _number(group))
+
+    @property
+    def evidence(self) -> Evidence:
+        """Evidence so far."""
+        rows = np.array(self._fingerprints, np.uint16).reshape(-1, CELLS)
+        return Evidence(rows, np.array(self._named, np.int64))
+
+
+def fingerprint(frame: npt.NDArray[np.uint8]) -> Codes:
+    """Compute `(64,)` mean grey levels of the cells of a frame `(H, W, 3)`, in steps of 1/256."""
+    grey = frame[..., 0].astype(np.uint16) + frame[..., 1] + frame[..., 2]
+    rows, columns = (np.arange(SIDE) * side // SIDE for side in grey.shape)
+    sums = np.add.reduceat(np.add.reduceat(grey, rows, axis=0, dtype=np.uint32), columns, axis=1, dtype=np.float64)
+    areas = np.outer(np.diff([*rows, grey.shape[0]]), np.diff([*columns, grey.shape[1]]))
+    return np.asarray(np.rint(sums * (_STEPS / 3) / areas), np.uint16).ravel()
+
+
+def distances(some: Codes, others: Codes) -> npt.NDArray[np.float64]:
+    """Compute the distances `(m, n)` in grey levels between fingerprints `(m, 64)` and `(n, 64)`.
+
+    With a and b the cells of two images, mean m and standard deviation s each, the distance is the root mean square of
+    (a - m_a - o) - g (b - m_b), made symmetric. The gain g = s_a / s_b and the offset o = m_a - m_b are flicker up to a
+    limit; only what they are beyond it counts.
+    """
+    left, right = (np.asarray(each, np.float64) / _STEPS for each in (some, others))
+    means = left.mean(axis=1)[:, None] - right.mean(axis=1)[None]
+    left, right = left - left.mean(axis=1, keepdims=True), right - right.mean(axis=1, keepdims=True)
+    one, other = np.square(left).mean(axis=1)[:, None], np.square(right).mean(axis=1)[None]
+    both = left @ right.T / CELLS
+    gain = np.clip(np.sqrt((one + 1e-9) / (other + 1e-9)), 1 / _GAIN, _GAIN)
+    spread = np.maximum(one + gain * gain * other - 2 * gain * both, 0) / gain
+    beyond = np.maximum(np.abs(means) - _OFFSET, 0)
+    return np.asarray(np.sqrt(spread + np.square(beyond)))
+
+
+def limit(fingerprints: Codes) -> float:
+    """Return the distance in grey levels below which two images of this set `(n, 64)` are repeats."""
+    if len(fingerprints) < 2:
+        return _LEAST
+    some = fingerprints[_even(len(fingerprints), _SAMPLE)]
+    apart = distances(some, some)[np.triu_indices(len(some), 1)]
+    return float(np.clip(_SHARE * np.median(apart), _LEAST, _MOST))
+
+
+def groups(fingerprints: Codes) -> npt.NDArray[np.int64]:
+    """Return the group `(n,)` of each image, counted in the order of first appearance.
+
+    The first image of a group stands for it: later images join the nearest such image within the limit. So a scene that
+    drifts slowly falls into several groups, and not into one.
+    """
+    within = limit(fingerprints)
+    found = np.empty(len(fingerprints), np.int64)
+    leaders: list[int] = []
+    for start in range(0, len(fingerprints), _BLOCK):
+        chunk = fingerprints[start : start + _BLOCK]
+        nearest = np.full(len(chunk), np.inf)
+        joined = np.zeros(len(chunk), np.int64)
+        if leaders:
+            apart = distances(chunk, fingerprints[leaders])
+            joined, nearest = apart.argmin(axis=1), apart.min(axis=1)
+        inside = distances(chunk, chunk)
+        before = len(leaders)
+        for i in range(len(chunk)):
+            own = [leader - start for leader in leaders[before:]]
+            if own and inside[i, own].min() < nearest[i]:
+                nearest[i], joined[i] = inside[i, own].min(), before + int(inside[i, own].argmin())
+            if nearest[i] > within:
+                joined[i] = len(leaders)
+                leaders.append(start + i)
+        found[start : start + len(chunk)] = joined
+    return found
+
+
+def groups_of(evidence: Evidence) -> npt.NDArray[np.int64]:
+    """Return the group `(n,)` of each image: groups that were named, and repeats among the other images."""
+    found = groups(evidence.fingerprints)
+    named = evidence.named != 0
+    if named.any():
+        _, numbers = np.unique(evidence.named[named], return_inverse=True)
+        found[named] = numbers + len(found)
+    _, first, found = np.unique(found, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[found], np.int64)
+
+
+def group_sizes(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the size `(n,)` of each image's group."""
+    return np.asarray(np.bincount(numbers)[numbers], np.int64)
+
+
+def repeats_of(fitted: Codes, images: Codes) -> npt.NDArray[np.bool_]:
+    """Tell which images `(m, 64)` repeat one of the fitted images `(n, 64)`."""
+    if not len(fitted) or not len(images):
+        return np.zeros(len(images), np.bool_)
+    return np.asarray(distances(images, fitted).min(axis=1) <= limit(fitted))
+
+
+def packed(fingerprints: Codes) -> str:
+    """Write fingerprints as text for the metadata: all of them, or an even selection of `MOST_KEPT`."""
+    some = fingerprints[_even(len(fingerprints), MOST_KEPT)]
+    # Differences from image to image are small numbers, which pack well.
+    steps = np.diff(some.astype("<u2"), axis=0, prepend=np.zeros((1, CELLS), "<u2")).astype("<u2")
+    planes = np.ascontiguousarray(steps.T).view(np.uint8).reshape(-1, 2).T
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(planes).tobytes(), 9)).decode()
+
+
+def unpacked(text: str) -> Codes:
+    """Read what `packed` wrote: `(n, 64)`.
+
+    Raises:
+        ArtifactError: The text is damaged.
+    """
+    if not text:
+        return np.empty((0, CELLS), np.uint16)
+    try:
+        reader = zlib.decompressobj()
+        content = reader.decompress(base64.b64decode(text, validate=True), 2 * CELLS * MOST_KEPT + 1)
+        planes = np.frombuffer(content, np.uint8).reshape(2, -1)
+        steps = np.ascontiguousarray(planes.T).view("<u2").reshape(CELLS, -1).T
+    except (ValueError, zlib.error) as error:
+        raise ArtifactError(f"the fingerprints in the model cannot be read ({error}); export the model again") from None
+    return np.cumsum(steps, axis=0, dtype=np.uint16)
+
+
+def blocks(count: int, parts: int) -> npt.NDArray[np.int64]:
+    """Split images in capture order into contiguous blocks: the block `(n,)` of each image."""
+    return np.asarray(np.arange(count) * parts // count, np.int64)
+
+
+def _even(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Return the indices of an even selection of at most `most`."""
+    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.int64)
+
+
+def _number(group: str) -> int:
+    """Return a number other than 0 that stands for a group's name on every machine."""
+    return (
+        int.from_bytes(hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()[:8], "little", signed=True)
+        or 1
+    )
