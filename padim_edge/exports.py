@@ -10,16 +10,17 @@ from typing import Any
 from padim_edge import budget as budgets
 from padim_edge.datasets import Dataset
 from padim_edge.datasets.items import first_size
-from padim_edge.fitted import ExportOptions, fit_dataset, load_fitted
+from padim_edge.fitted import ExportOptions, Fitted, fit_dataset
 from padim_edge.model import Model, check_output
 from padim_edge.roi import read_roi
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import write_kept
-from padim_edge_artifact.method import Method
+from padim_edge_artifact.method import Method, Precision
 from padim_edge_model.calibration import check_rate
+from padim_edge_runtime.devices import trtexec
 from padim_edge_runtime.progress import Feedback
 
-__all__ = ["Exported", "Job", "check_file", "export_class", "export_statistics", "output_paths", "stretched"]
+__all__ = ["Exported", "Job", "check_trtexec", "export_class", "export_statistics", "output_paths", "stretched"]
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,23 @@ def output_paths(classes: Sequence[str], output: Path | None) -> list[Path]:
     return paths
 
 
-def check_file(path: Path | None) -> None:
-    """Refuse an output whose folder does not exist, before minutes of work.
+def check_trtexec(precision: Precision, batch: int, *, may_be_int8: bool = False) -> None:
+    """Refuse calls of trtexec for a model that TensorRT will not take, before the model is made.
+
+    Args:
+        precision: Precision of the model.
+        batch: Largest batch size of the engine.
+        may_be_int8: Whether a budget may choose int8 instead.
 
     Raises:
-        PadimEdgeError: The folder does not exist.
+        PadimEdgeError: The model is, or may become, int8 for the CPU; or the batch size is below 1.
     """
-    if path is not None and not path.resolve().parent.is_dir():
-        raise PadimEdgeError(f"the folder of {path} does not exist; make it or choose another one")
+    trtexec.check_batch(batch)
+    if precision.target == "cpu" and (may_be_int8 or precision.name == "int8"):
+        found = "--budget may choose int8" if may_be_int8 else "the model is int8"
+        raise PadimEdgeError(
+            f"{found} for the CPU, which TensorRT does not take; fit with --target tensorrt, or leave --trtexec out"
+        )
 
 
 def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> Exported:
@@ -110,8 +120,7 @@ def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> 
 
 
 def export_statistics(
-    statistics: Path,
-    dataset: Dataset,
+    fitted: Fitted,
     path: Path,
     options: ExportOptions,
     form: tuple[int | None, bool],
@@ -120,17 +129,15 @@ def export_statistics(
     """Write a model from kept statistics, without fitting.
 
     Args:
-        statistics: File of `padim-edge fit`, `merge` or `export --keep-statistics`.
-        dataset: Good images that are in the statistics, all or some; they set the threshold.
+        fitted: Statistics with good images that are in them, as `load_fitted` reads them.
         path: The `.onnx` file.
         options: Options of the export; its precision is replaced by that of the statistics.
         form: Rank and diagonal of the Gaussians, as in `Precision`.
         feedback: Progress bars.
 
     Raises:
-        PadimEdgeError: As from `load_fitted` and `Fitted.export`.
+        PadimEdgeError: As from `Fitted.export`.
     """
-    fitted = load_fitted(statistics, dataset)
     rank, diagonal = form
     precision = replace(fitted.method.precision, rank=rank, diagonal=diagonal)
     return Exported(fitted.export_with(path, replace(options, precision=precision), feedback))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from padim_edge_artifact import Metadata, PadimEdgeError
+from padim_edge_artifact.files import require_folder
 from padim_edge_artifact.kept import Kept
 
 __all__ = ["Model", "check_output"]
@@ -86,7 +87,6 @@ def check_output(output: Path) -> None:
     """
     if output.suffix != ".onnx":
         raise PadimEdgeError(f"--output is {output}, expected a name that ends in .onnx")
-    if not output.parent.is_dir():
-        raise PadimEdgeError(f"the folder {output.parent} of --output does not exist; make it or choose another one")
+    require_folder(output)
     if output.is_dir():
         raise PadimEdgeError(f"--output {output} is a folder, expected the name of a file")

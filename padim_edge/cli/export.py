@@ -6,7 +6,14 @@ import typer
 
 from padim_edge.cli import options as o
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_runtime.cli.options import JsonOption, print_json, print_trtexec, tell_extrapolated, warn
+from padim_edge_runtime.cli.options import (
+    FitDeviceOption,
+    JsonOption,
+    print_json,
+    print_trtexec,
+    tell_extrapolated,
+    warn,
+)
 
 __all__ = ["export"]
 
@@ -36,21 +43,28 @@ def export(
     output: o.ModelOption = None,
     keep_statistics: o.KeepOption = None,
     trtexec: o.TrtexecOption = None,
-    device: o.FitDeviceOption = "cpu",
+    device: FitDeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Fit on good images and write one fused ONNX model per class."""
-    _check(o.given_options(context), several=class_name == "all" or "," in (class_name or ""))
-    from padim_edge.exports import Job, check_file, export_class, export_statistics, output_paths
-    from padim_edge.fitted import ExportOptions
+    given = o.given_options(context)
+    several = class_name == "all" or "," in (class_name or "")
+    _check(given, several=several)
+    o.tell_unused_seed(given, reduction)
+    from padim_edge.exports import Job, check_trtexec, export_class, export_statistics, output_paths
+    from padim_edge.fitted import ExportOptions, load_fitted
     from padim_edge.presets import Options, parse_bytes
+    from padim_edge_artifact.files import require_folder
     from padim_edge_artifact.method import Precision
     from padim_edge_runtime.devices.trtexec import calls
     from padim_edge_runtime.progress import Feedback, bar
 
     limit = None if budget is None else parse_bytes(budget)
     form = Precision(precision, target, rank, diagonal)
-    check_file(keep_statistics)
+    if keep_statistics is not None:
+        require_folder(keep_statistics)
+    if trtexec is not None and statistics is None:
+        check_trtexec(form, trtexec, may_be_int8=limit is not None)
     datasets = [o.open_dataset(data, name, perturb, seed) for name in o.class_names(data, class_name)]
     paths = output_paths([each.class_name for each in datasets], output)
     settings = ExportOptions(None, false_alarm_rate, roi, device)
@@ -65,7 +79,10 @@ def export(
         if job is not None:
             made = export_class(dataset, path, job, feedback)
         elif statistics is not None:
-            made = export_statistics(statistics, dataset, path, settings, (rank, diagonal), feedback)
+            fitted = load_fitted(statistics, dataset)
+            if trtexec is not None:
+                check_trtexec(fitted.method.precision, trtexec)
+            made = export_statistics(fitted, path, settings, (rank, diagonal), feedback)
         model = made.model
         o.report_unreadable(model.unreadable)
         for sentence in model.warnings:
@@ -79,6 +96,8 @@ def export(
             typer.echo(str(model))
             if trtexec is not None:
                 print_trtexec(path, model.metadata, trtexec)
+    if not (as_json or several or data is None or given & {"statistics", "keep_statistics"}):
+        warn("to let this model learn from more images later (padim-edge update), add --keep-statistics FILE")
     if as_json:
         print_json(told[0] if len(told) == 1 else {"models": told})
 

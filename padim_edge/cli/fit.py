@@ -9,7 +9,7 @@ import typer
 
 from padim_edge.cli import options as o
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_runtime.cli.options import INPUT, OUTPUT, JsonOption, print_json, warn
+from padim_edge_runtime.cli.options import INPUT, OUTPUT, FitDeviceOption, JsonOption, print_json, warn
 
 if TYPE_CHECKING:
     from padim_edge_artifact.kept import Kept
@@ -48,7 +48,7 @@ def fit(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted fit.", rich_help_panel=OUTPUT)
     ] = False,
-    device: o.FitDeviceOption = "cpu",
+    device: FitDeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Fit on good images and keep the statistics; `export --statistics` makes a model of them.
@@ -59,16 +59,18 @@ def fit(
     if not given & {"data", "class_name"}:
         raise PadimEdgeError("neither --class nor --data is given; try padim-edge fit --class bottle")
     o.refuse_fixed(given, "like")
-    from padim_edge.exports import check_file, stretched
+    o.tell_unused_seed(given, reduction)
+    from padim_edge.exports import stretched
     from padim_edge.fit_job import FitJob, fit_to_file
     from padim_edge.presets import Options
     from padim_edge.start import begin, begin_like
+    from padim_edge_artifact.files import require_folder
     from padim_edge_artifact.kept import read_kept
     from padim_edge_runtime.progress import Feedback, bar
 
     dataset = o.open_dataset(data, class_name, perturb, seed)
     job = FitJob(dataset, output or Path(f"{dataset.class_name}.npz"), resume, device)
-    check_file(job.output)
+    require_folder(job.output)
 
     def prepare() -> Kept:
         if like is not None:

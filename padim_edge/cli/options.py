@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_runtime.cli.options import DECISION, DEVICE, DEVICE_HELP, INPUT, OUTPUT, warn
+from padim_edge_runtime.cli.options import DECISION, INPUT, OUTPUT, any_case, warn
 
 if TYPE_CHECKING:
     from padim_edge.datasets import Dataset
@@ -24,7 +25,6 @@ __all__ = [
     "DiagonalOption",
     "DimsOption",
     "FalseAlarmOption",
-    "FitDeviceOption",
     "FrameOption",
     "KeepOption",
     "LayersOption",
@@ -47,6 +47,7 @@ __all__ = [
     "open_dataset",
     "refuse_fixed",
     "report_unreadable",
+    "tell_unused_seed",
 ]
 
 _FIT = (
@@ -68,6 +69,20 @@ _FIT = (
 
 METHOD, BACKBONE = "Method", "Backbone"
 """Panels of options in `--help`, beside those of the device's commands."""
+
+
+def _words(name: str) -> Callable[[], Iterable[str]]:
+    """Return a function that gives `PRECISIONS`, `TARGETS`, `REDUCTIONS` or `PRESETS`."""
+
+    def words() -> Iterable[str]:
+        from padim_edge import presets
+        from padim_edge_artifact import method
+
+        found: Iterable[str] = presets.PRESETS if name == "PRESETS" else getattr(method, name)
+        return found
+
+    return words
+
 
 ClassOption = Annotated[
     str | None, typer.Option("--class", help="Name of the part, such as bottle.", rich_help_panel=INPUT)
@@ -122,10 +137,17 @@ WeightsOption = Annotated[
     ),
 ]
 
-PresetOption = Annotated[str, typer.Option(help="edge, accurate or paper.", rich_help_panel=METHOD)]
+PresetOption = Annotated[
+    str, typer.Option(help="edge, accurate or paper.", rich_help_panel=METHOD, **any_case(_words("PRESETS")))
+]
 
 PrecisionOption = Annotated[
-    str, typer.Option(help="fp32, fp16 or int8: number types of backbone and constants.", rich_help_panel=METHOD)
+    str,
+    typer.Option(
+        help="fp32, fp16 or int8: number types of backbone and constants.",
+        rich_help_panel=METHOD,
+        **any_case(_words("PRECISIONS")),
+    ),
 ]
 
 TargetOption = Annotated[
@@ -133,12 +155,17 @@ TargetOption = Annotated[
     typer.Option(
         help="cpu or tensorrt: engine that an int8 model is for. tensorrt also checks that TensorRT takes every node.",
         rich_help_panel=METHOD,
+        **any_case(_words("TARGETS")),
     ),
 ]
 
 ReductionOption = Annotated[
     str | None,
-    typer.Option(help="random, semi-orthogonal or pca. By default the preset's own.", rich_help_panel=METHOD),
+    typer.Option(
+        help="random, semi-orthogonal or pca. By default the preset's own.",
+        rich_help_panel=METHOD,
+        **any_case(_words("REDUCTIONS")),
+    ),
 ]
 
 DimsOption = Annotated[
@@ -234,10 +261,6 @@ TrtexecOption = Annotated[
     typer.Option(metavar="BATCH", help="Also print the trtexec calls that build an engine.", rich_help_panel=OUTPUT),
 ]
 
-FitDeviceOption = Annotated[
-    str, typer.Option(help="Device that runs the backbone while fitting: " + DEVICE_HELP, rich_help_panel=DEVICE)
-]
-
 
 def class_names(data: Path | None, asked: str | None) -> tuple[str | None, ...]:
     """Return the classes that `--class` means: one, several as `a,b`, or `all`."""
@@ -285,6 +308,12 @@ def refuse_fixed(given: set[str], by: str) -> None:
             raise PadimEdgeError(
                 f"--{by} fixes --{name.replace('_', '-')}; leave that out, or fit again and leave --{by} out"
             )
+
+
+def tell_unused_seed(given: set[str], reduction: str | None) -> None:
+    """Warn of a seed that nothing is drawn with."""
+    if "seed" in given and "perturb" not in given and reduction == "pca":
+        warn("--seed has no effect, because --reduction pca draws nothing at random")
 
 
 def chosen_method(name: str, data: Path | None, options: Options) -> Method:

@@ -9,7 +9,17 @@ from pathlib import Path
 
 from padim_edge_artifact.errors import PadimEdgeError
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "require_folder"]
+
+
+def require_folder(path: Path) -> None:
+    """Refuse an output whose folder does not exist, before minutes of work.
+
+    Raises:
+        PadimEdgeError: The folder does not exist.
+    """
+    if not path.resolve().parent.is_dir():
+        raise PadimEdgeError(f"the folder of {path} does not exist; make it or choose another one")
 
 
 @contextlib.contextmanager

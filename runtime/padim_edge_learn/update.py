@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact import ArtifactError, ImageError, Metadata, PadimEdgeError, read_metadata, read_verified
+from padim_edge_artifact.files import require_folder
 from padim_edge_artifact.kept import Kept, read_kept, write_kept
 from padim_edge_learn.accumulate import BATCH, accumulate
 from padim_edge_learn.assemble import Assembled, GoodImages, ModelOptions, assemble, looked_at
@@ -130,8 +131,7 @@ def update(
     rate = before.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
     check_rate(rate)
     for path in (files.output, files.output_statistics):
-        if not path.resolve().parent.is_dir():
-            raise PadimEdgeError(f"the folder of {path} does not exist; make it or choose another one")
+        require_folder(path)
     with report("reading the statistics", None):
         old = _statistics_of(files, before)
     unreadable: list[str] = []
@@ -159,6 +159,12 @@ def update(
 
 
 def _statistics_of(files: UpdateFiles, before: Metadata) -> Kept:
+    if not files.statistics.exists():
+        raise ArtifactError(
+            f"{files.statistics} does not exist, and update adds to the statistics that {files.model} was made from; "
+            "name the file that padim-edge export --keep-statistics or the last update wrote with --statistics, or "
+            "export again with --keep-statistics (padim-edge recalibrate sets a new threshold without them)"
+        )
     kept = read_kept(files.statistics)
     if before.statistics is None or kept.statistics.digest() != before.statistics:
         raise ArtifactError(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from padim_edge_runtime.detector import Detector
     from padim_edge_runtime.inspection import Inspection, Result, Unreadable
 
+    __version__: str
+
 __all__ = [
     "ArtifactError",
     "Detector",
@@ -25,11 +27,16 @@ __all__ = [
     "PadimEdgeError",
     "Result",
     "Unreadable",
+    "__version__",
 ]
 
 
 def __getattr__(name: str) -> object:
     # numpy and Pillow are imported when they are needed, not for `padim-edge --help`.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("padim-edge-runtime")
     if name == "Detector":
         from padim_edge_runtime.detector import Detector
 

@@ -160,7 +160,7 @@ def test_the_command_finds_the_statistics_and_names_what_it_wrote(old: Path, goo
         (("--output", "new.txt"), "expected a name that ends in .onnx"),
         (("--output", "no/where.onnx"), "does not exist; make it"),
         (("--false-alarm-rate", 2), "expected a share between 0 and 1"),
-        (("--statistics", "missing.npz"), "does not exist; expected statistics"),
+        (("--statistics", "missing.npz"), "missing.npz does not exist, and update adds to the statistics"),
         (("--device", "tpu"), "there is no device 'tpu'"),
     ],
 )
@@ -187,4 +187,31 @@ def test_without_onnx_it_says_what_to_install(old: Path, good: list[Path], monke
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
     _, stderr = run("update", old, good[0], code=1)
-    assert "needs onnx, which is not installed; install padim-edge-runtime[update]" in stderr
+    assert "needs onnx, which the extra update brings; run pip install 'padim-edge-runtime[update]'" in stderr
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    _, stderr = run("update", old, good[0], code=1)
+    assert "needs onnx and threadpoolctl, which the extra update brings" in stderr
+
+
+def test_an_extra_that_is_there_and_broken_is_not_called_missing(
+    old: Path, good: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "padim_edge_learn.update":
+                raise ImportError("libprotobuf.so is of another version")
+
+    monkeypatch.delitem(sys.modules, "padim_edge_learn.update")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    _, stderr = run("update", old, good[0], code=1)
+    assert "update cannot start (libprotobuf.so is of another version)" in stderr
+    assert "--force-reinstall 'padim-edge-runtime[update]'" in stderr
+
+
+def test_without_statistics_it_says_what_they_are_and_what_goes_without(
+    old: Path, good: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "part.onnx").write_bytes(old.read_bytes())
+    _, stderr = run("update", tmp_path / "part.onnx", good[0], code=1)
+    for words in (f"{tmp_path / 'part.npz'} does not exist", "--keep-statistics", "--statistics", "recalibrate"):
+        assert words in stderr

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from padim_edge_runtime.cli import app
-from padim_edge_runtime.cli.options import DECISION, DEVICE, DEVICE_HELP, INPUT, OUTPUT
+import padim_edge_runtime
+from padim_edge_runtime.cli import app, program
+from padim_edge_runtime.cli.options import DECISION, DEVICE, DEVICE_HELP, INPUT, OUTPUT, devices
+from padim_edge_runtime.devices.providers import DEVICES
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 OWN = ("infer", "inspect", "verify", "doctor", "warm", "bench")
@@ -73,6 +77,64 @@ def test_help_is_sentences_that_end(name: str) -> None:
 def test_shells_can_complete() -> None:
     assert "--install-completion" in shown()
     assert "--show-completion" in shown()
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("padim-edge insp", {"inspect"}),
+        ("padim-edge infer --heat", {"--heatmaps"}),
+        ("padim-edge infer --device c", {"cpu", "cuda"}),
+        ("padim-edge verify --device a", {"auto"}),
+    ],
+)
+def test_a_shell_gets_completions(typed: str, expected: set[str]) -> None:
+    """As bash asks for them, once --install-completion has been called."""
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1), "_PADIM_EDGE_COMPLETE": "complete_bash"}
+    code = "import sys; sys.argv = ['padim-edge']\nfrom padim_edge_runtime.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **words}
+    )
+    assert set(done.stdout.split()) == expected
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_device_is_auto_by_default_or_the_help_says_what_and_why(name: str) -> None:
+    for param in COMMANDS[name].params:
+        if param.name == "device" and param.default != "auto":
+            assert re.search(rf"By default {param.default or 'each usable one'}\b", param.help), param.help
+
+
+@pytest.mark.parametrize("word", ["cpu", "CPU", "Cpu"])
+def test_a_device_may_be_written_in_capitals(golden: Path, word: str) -> None:
+    result = CliRunner().invoke(app, ["verify", str(golden), "--device", word, "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["devices"].keys() == {"cpu"}
+
+
+def test_the_device_words_are_those_of_the_runtime() -> None:
+    assert devices() == ["auto", *DEVICES]
+    assert all(word in DEVICE_HELP for word in devices())
+
+
+@pytest.mark.parametrize("name", program.TOOLKIT)
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("--data", "good")])
+def test_commands_of_the_toolkit_say_where_they_are(
+    monkeypatch: pytest.MonkeyPatch, name: str, arguments: tuple[str, ...]
+) -> None:
+    """On a device, which has the runtime only."""
+    own = [each for each in app.registered_commands if each.callback.__module__.startswith("padim_edge_runtime.")]
+    monkeypatch.setattr(app, "registered_commands", own)
+    result = CliRunner().invoke(app, [name, *arguments])
+    assert result.exit_code == 1
+    assert f"{name} is a command of the package padim-edge" in result.stderr
+    assert "install padim-edge" in result.stderr
+    assert CliRunner().invoke(app, ["bake"]).exit_code == 2  # a word that is nobody's command
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert padim_edge_runtime.__version__ == version("padim-edge-runtime")
+    assert padim_edge_runtime.__version__ in CliRunner().invoke(app, ["--version"]).stdout
 
 
 def test_help_is_quick() -> None:

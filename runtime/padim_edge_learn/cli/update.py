@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,9 @@ import typer
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli.options import (
     DECISION,
-    DEVICE,
-    DEVICE_HELP,
     INPUT,
     OUTPUT,
+    FitDeviceOption,
     JsonOption,
     ModelArgument,
     print_json,
@@ -22,6 +22,9 @@ from padim_edge_runtime.cli.options import (
 )
 
 __all__ = ["update"]
+
+_EXTRA = ("onnx", "threadpoolctl")
+"""Packages of the extra `padim-edge-runtime[update]`."""
 
 
 def update(
@@ -48,9 +51,7 @@ def update(
         Path | None,
         typer.Option(metavar="FILE", help="New model. By default <model>-r2.onnx and so on.", rich_help_panel=OUTPUT),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="Device that runs the backbone: " + DEVICE_HELP, rich_help_panel=DEVICE)
-    ] = "cpu",
+    device: FitDeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Let a model learn from more good images. It needs the kept statistics, but neither the old images nor torch."""
@@ -59,11 +60,8 @@ def update(
     try:
         from padim_edge_learn.update import update as run
         from padim_edge_learn.update import update_files
-    except ModuleNotFoundError as error:
-        raise PadimEdgeError(
-            f"update writes a new model and needs {error.name}, which is not installed; install "
-            "padim-edge-runtime[update]"
-        ) from error
+    except ImportError as error:
+        raise PadimEdgeError(_what_to_install(error)) from error
     files = update_files(model, statistics, output)
     images = image_search.good_files(good, warn)
     made = run(files, images, false_alarm_rate=false_alarm_rate, device=device, report=progress.bar)
@@ -74,3 +72,14 @@ def update(
         print_json(made.to_json())
     else:
         typer.echo(str(made))
+
+
+def _what_to_install(error: ImportError) -> str:
+    """Name the extra that update needs, with all that is missing of it."""
+    missing = " and ".join(name for name in _EXTRA if find_spec(name) is None)
+    if missing:
+        return (
+            f"update writes a new model and needs {missing}, which the extra update brings; run pip install "
+            "'padim-edge-runtime[update]'"
+        )
+    return f"update cannot start ({error}); run pip install --force-reinstall 'padim-edge-runtime[update]'"

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli.options import (
     OUTPUT,
     JsonOption,
@@ -34,10 +35,16 @@ def inspect(
     from padim_edge_artifact.container import read_metadata
     from padim_edge_runtime.describe import describe, to_json
     from padim_edge_runtime.devices.here import runs_here
+    from padim_edge_runtime.devices.trtexec import calls
 
     metadata = read_metadata(model)
     if trtexec is not None:
-        print_trtexec(model, metadata, trtexec)
+        if verbose:
+            raise PadimEdgeError("--trtexec prints the calls only; leave --verbose out")
+        if as_json:
+            print_json({"trtexec": calls(model, metadata, trtexec)})
+        else:
+            print_trtexec(model, metadata, trtexec)
         return
     here = runs_here(model, metadata)
     if as_json:

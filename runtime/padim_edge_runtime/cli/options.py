@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,10 +24,13 @@ __all__ = [
     "OUTPUT",
     "WORKSTATION",
     "DeviceOption",
+    "FitDeviceOption",
     "JsonOption",
     "ModelArgument",
     "VerboseOption",
+    "any_case",
     "batch_sizes",
+    "devices",
     "print_json",
     "print_trtexec",
     "tell_extrapolated",
@@ -43,8 +47,34 @@ DEVICE_HELP = (
     "auto, cpu, cuda or tensorrt. Any value but auto fails if that device is unavailable; it never falls back."
 )
 
+FIT_DEVICE_HELP = (
+    "Device that runs the backbone. By default cpu, because a GPU rounds differently and the model would depend on the "
+    "machine. " + DEVICE_HELP
+)
+
+
+def any_case(known: Callable[[], Iterable[str]]) -> dict[str, Any]:
+    """Return what an option needs that takes one of a few words: in capitals as well, and completed by the shell.
+
+    Args:
+        known: Gives the words. It is called only when the shell completes, so it may import what it needs.
+    """
+    return {
+        "callback": lambda text: text.lower() if isinstance(text, str) else text,
+        "autocompletion": lambda: list(known()),
+    }
+
+
+def devices() -> list[str]:
+    """Return the words that `--device` takes."""
+    from padim_edge_runtime.devices.providers import DEVICES
+
+    return ["auto", *DEVICES]
+
+
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model made by padim-edge export.")]
-DeviceOption = Annotated[str, typer.Option(help=DEVICE_HELP, rich_help_panel=DEVICE)]
+DeviceOption = Annotated[str, typer.Option(help=DEVICE_HELP, rich_help_panel=DEVICE, **any_case(devices))]
+FitDeviceOption = Annotated[str, typer.Option(help=FIT_DEVICE_HELP, rich_help_panel=DEVICE, **any_case(devices))]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.", rich_help_panel=OUTPUT)]
 VerboseOption = Annotated[
     bool,

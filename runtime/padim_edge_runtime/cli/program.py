@@ -27,6 +27,9 @@ __all__ = ["app", "main"]
 COMMAND_GROUP = "padim_edge.commands"
 """Group of entry points that are called with the app, to add commands to it."""
 
+TOOLKIT = ("export", "fit", "merge", "evaluate", "compare", "sample")
+"""Commands of the package `padim-edge`, which a device has not."""
+
 
 _interrupted = threading.Event()
 """Set by Ctrl-C, which `main` has to treat with care."""
@@ -34,6 +37,14 @@ _interrupted = threading.Event()
 
 class _Sentences(TyperGroup):
     """A group of commands that turns the errors users can cause into one sentence and exit code 1."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in TOOLKIT and self.get_command(ctx, args[0]) is None:
+            raise PadimEdgeError(
+                f"{args[0]} is a command of the package padim-edge, and here is its runtime only; install padim-edge "
+                "(usually on a workstation, where models are made)"
+            )
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:

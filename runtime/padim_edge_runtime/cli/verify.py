@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_runtime.cli.options import DEVICE, JsonOption, ModelArgument, print_json, warn
+from padim_edge_runtime.cli.options import DEVICE, JsonOption, ModelArgument, any_case, devices, print_json, warn
 
 __all__ = ["verify"]
 
@@ -15,7 +15,10 @@ __all__ = ["verify"]
 def verify(
     model: ModelArgument,
     device: Annotated[
-        str | None, typer.Option(help="Try this device only, instead of each usable one.", rich_help_panel=DEVICE)
+        str | None,
+        typer.Option(
+            help="Try this device only. By default each usable one.", rich_help_panel=DEVICE, **any_case(devices)
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from padim_edge_artifact.errors import DeviceError
-from padim_edge_runtime.cli.options import DEVICE, JsonOption, ModelArgument, batch_sizes, print_json, warn
+from padim_edge_runtime.cli.options import (
+    DEVICE,
+    JsonOption,
+    ModelArgument,
+    any_case,
+    batch_sizes,
+    devices,
+    print_json,
+    warn,
+)
 
 __all__ = ["warm"]
 
@@ -15,7 +24,10 @@ __all__ = ["warm"]
 def warm(
     model: ModelArgument,
     device: Annotated[
-        str, typer.Option(help="tensorrt; the other devices need no warming.", rich_help_panel=DEVICE)
+        str,
+        typer.Option(
+            help="By default tensorrt; the other devices need no warming.", rich_help_panel=DEVICE, **any_case(devices)
+        ),
     ] = "tensorrt",
     batch: Annotated[
         str,

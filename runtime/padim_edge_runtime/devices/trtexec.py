@@ -12,7 +12,7 @@ from pathlib import Path
 from padim_edge_artifact import Metadata, PadimEdgeError
 from padim_edge_runtime.devices.tensorrt import shape, takes
 
-__all__ = ["calls"]
+__all__ = ["calls", "check_batch"]
 
 
 def calls(model: Path, metadata: Metadata, largest: int = 1) -> dict[str, str]:
@@ -30,8 +30,7 @@ def calls(model: Path, metadata: Metadata, largest: int = 1) -> dict[str, str]:
         raise PadimEdgeError(
             f"{model} is int8 for the CPU, which TensorRT does not take; export it with --target tensorrt"
         )
-    if largest < 1:
-        raise PadimEdgeError(f"the batch size is {largest}, expected 1 or more")
+    check_batch(largest)
     words = [
         "trtexec",
         f"--onnx={model}",
@@ -44,3 +43,13 @@ def calls(model: Path, metadata: Metadata, largest: int = 1) -> dict[str, str]:
         "--skipInference",
     ]
     return {"10": shlex.join([*words, "--stronglyTyped"]), "11": shlex.join(words)}
+
+
+def check_batch(largest: int) -> None:
+    """Refuse a batch size below 1.
+
+    Raises:
+        PadimEdgeError: It is below 1.
+    """
+    if largest < 1:
+        raise PadimEdgeError(f"the batch size is {largest}, expected 1 or more")
