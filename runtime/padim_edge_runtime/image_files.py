@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
+from padim_edge_runtime.wrong_kinds import not_an_image
 
 __all__ = ["Decoded", "ImageLike", "check_color", "decode", "prepare", "read", "upright_rgb"]
 
@@ -88,10 +89,7 @@ def decode(source: ImageLike, *, color: str = "rgb", keep_grey: bool = False) ->
             return upright_rgb(source, "the image", keep_grey=keep_grey)
     if isinstance(source, np.ndarray):
         return _from_array(source, color, keep_grey=keep_grey)
-    raise ImageError(
-        f"the image is of the type {type(source).__name__}, expected a path, the bytes of a file, a Pillow image or a "
-        "numpy array"
-    )
+    raise ImageError(not_an_image(source))
 
 
 def read(path: Path, *, keep_grey: bool = False) -> Decoded:
