@@ -49,6 +49,8 @@ _ROOM_PATCHES = 1
 _STILL = 2
 """Largest shift of the good images, in patches, for which their parts count as lying still. The correlation of parts
 that lie anywhere finds shifts that mean nothing."""
+_EXPLAINED = 0.9
+"""Share of the difference from the mean that may be left after a shift is undone."""
 _TOUCHED = 10
 """The tenth of the thumbnail that differs most is left out of the exposure, since a defect may be there."""
 _FLAT = 3
@@ -270,7 +272,9 @@ def check_frame(
     found = {
         "unlike": patch_distance is not None
         and 0 < reference.unlike < float(lower_quartile(np.asarray(patch_distance)[None])[0]),
-        "shift": reference.shift <= _STILL and max(map(abs, moved)) > reference.shift + _ROOM_PATCHES,
+        "shift": reference.shift <= _STILL
+        and max(map(abs, moved)) > reference.shift + _ROOM_PATCHES
+        and _explains(moved, small, prepared.mean),
         "turned": turned != 0,
         "exposure": _exposed_otherwise(small, prepared.mean, reference),
     }
@@ -282,6 +286,23 @@ def _turned(found: tuple[float, ...], limits: tuple[float, ...]) -> int:
     """Return the angle with the largest lean among those above their limits, or 0."""
     above = [(lean, angle) for lean, limit, angle in zip(found, limits, ANGLES, strict=True) if 0 < limit < lean]
     return max(above)[1] if above else 0
+
+
+def _explains(moved: tuple[int, int], small: Float64, mean: Float64) -> bool:
+    """Tell whether the thumbnail is like the moved mean rather than the mean itself.
+
+    A strong defect pulls the correlation as well, but moving the image back makes the rest of it worse.
+    """
+    there, back = (
+        tuple(slice(max(0, sign * by), side + min(0, sign * by)) for by, side in zip(moved, small.shape, strict=True))
+        for sign in (1, -1)
+    )
+    moved_back, at_rest = small[there] - mean[back], small[there] - mean[there]
+    return _spread(moved_back) < _EXPLAINED * _spread(at_rest)
+
+
+def _spread(difference: Float64) -> float:
+    return float(np.abs(difference - np.median(difference)).mean())
 
 
 def _exposed_otherwise(small: Float64, mean: Float64, reference: Reference) -> bool:

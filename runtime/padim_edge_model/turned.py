@@ -26,7 +26,8 @@ ANGLES = (90, 180, 270)
 _NOISE = 4.0
 """Least variance of a patch, in squared grey levels, for images so few or so equal that theirs is nearly 0."""
 _CLIP = 6.0
-"""Standard deviations that a patch may differ by; more of it is a defect and says nothing about the camera."""
+"""Standard deviations that a patch may differ by, or more where the turned mean does. What is beyond is a defect and
+says nothing about the camera."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,8 @@ class Turns:
     towards: Float64
     """`(3, P)` whitened direction of each angle, divided by its squared length; 0 where the turned mean is the same or
     has another shape."""
+    most: Float64
+    """`(3, P)` largest whitened difference that counts, for each angle."""
 
 
 def turns_of(mean: Float64, deviation: Float64) -> Turns:
@@ -51,22 +54,23 @@ def turns_of(mean: Float64, deviation: Float64) -> Turns:
     changes = np.stack([each / scale for each in (np.ones_like(mean), mean, down, right)], axis=-1).reshape(-1, 4)
     left, lengths, _ = np.linalg.svd(changes, full_matrices=False)
     still = left[:, lengths > 1e-6 * lengths[0]]  # a plain mean has no edges to move
-    towards = np.zeros((len(ANGLES), mean.size))
+    towards, most = np.zeros((len(ANGLES), mean.size)), np.full((len(ANGLES), mean.size), _CLIP)
     for i, angle in enumerate(ANGLES):
         turned = np.rot90(mean, angle // 90)
         if turned.shape != mean.shape:
             continue
         direction = ((turned - mean) / scale).ravel()
+        most[i] = np.maximum(_CLIP, np.abs(direction))
         direction -= still @ (still.T @ direction)
         length = float(direction @ direction)
         if length > 1e-9 * mean.size:
             towards[i] = direction / length
-    return Turns(mean.ravel(), scale.ravel(), still, towards)
+    return Turns(mean.ravel(), scale.ravel(), still, towards, most)
 
 
 def leans(small: Float64, turns: Turns) -> tuple[float, float, float]:
     """Compute the lean of a thumbnail `(h, w)` towards each of `ANGLES`; 0 where a turn cannot be told."""
-    off = ((small.ravel() - turns.mean) / turns.scale).clip(-_CLIP, _CLIP)
-    off -= turns.still @ (turns.still.T @ off)
-    quarter, half, three_quarters = (turns.towards @ off).tolist()
+    off = ((small.ravel() - turns.mean) / turns.scale).clip(-turns.most, turns.most)
+    off -= (off @ turns.still) @ turns.still.T
+    quarter, half, three_quarters = (turns.towards * off).sum(axis=1).tolist()
     return quarter, half, three_quarters
