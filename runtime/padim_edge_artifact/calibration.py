@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from padim_edge_artifact.errors import ArtifactError
+from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 
-__all__ = ["MOST_SCORES", "Calibration"]
+__all__ = ["MOST_SCORES", "Calibration", "check_threshold"]
 
 MOST_SCORES = 4096
 """Largest number of scores that a file keeps; more scores are replaced by this many equally spaced quantiles."""
+
+
+def check_threshold(threshold: float) -> float:
+    """Return a threshold that may be used.
+
+    Raises:
+        PadimEdgeError: It is not a finite number of 0 or more. Above NaN, nothing would be anomalous.
+    """
+    if not 0 <= threshold < float("inf"):
+        raise PadimEdgeError(f"the threshold is {threshold}, expected a distance of 0 or more, below infinity")
+    return float(threshold)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact import ArtifactError, DeviceError, ImageError, Metadata, names, read_verified
+from padim_edge_artifact.calibration import check_threshold
 from padim_edge_artifact.self_test import probe_image, sample_points
 from padim_edge_model.calibration import p_value
 from padim_edge_runtime import image_files, pipeline
@@ -24,6 +25,8 @@ from padim_edge_runtime.profile import Clock
 from padim_edge_runtime.wrong_kinds import not_frames, require_several
 
 __all__ = ["Detector", "Result", "SelfTestOutcome"]
+
+Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,8 @@ class Detector:
             color: Order of an array's channels: `rgb`, or `bgr` as OpenCV gives it. Files and Pillow images know
                 their own.
             threshold: Threshold to use instead of the model's own.
-            min_area: Regions of less area, in square pixels of the image, are not reported. The verdict is the score's
-                alone.
+            min_area: Regions of less area, in square pixels of the image, are not reported. The verdict does not depend
+                on them.
 
         Raises:
             ImageError: The image cannot be read, or is no such array.
@@ -196,10 +199,30 @@ class Detector:
 
         Raises:
             ImageError: Another dtype or shape.
-            DeviceError: The device failed while it ran, or takes no batch of this size.
+            DeviceError: The device failed while it ran, gave no finite numbers, or takes no batch of this size.
+            PadimEdgeError: The threshold is no distance.
         """
         if not isinstance(images, np.ndarray):
             raise ImageError(not_frames(images, self.metadata.input_size))
+        limit = self.metadata.threshold if threshold is None else check_threshold(threshold)
+        score, anomaly_map, patch_distance = self._outputs(images)
+        if not (np.isfinite(score).all() and np.isfinite(anomaly_map).all()):  # NaN above a threshold would be good
+            raise DeviceError(
+                f"the device {self.device!r} gave distances that are no finite numbers; run padim-edge verify, and try "
+                "--device cpu"
+            )
+        return Result(
+            score=score,
+            anomaly_map=anomaly_map,
+            patch_distance=patch_distance,
+            p_value=p_value(self.metadata.calibration, score),
+            anomalous=score.astype(np.float64) > limit,  # or numpy would round the threshold to float32
+            threshold=limit,
+            device=self.device,
+        )
+
+    def _outputs(self, images: npt.NDArray[np.uint8]) -> tuple[Float32, Float32, Float32]:
+        """Return score, anomaly map and patch distances of images, after their dtype and shape were checked."""
         batch = images[None] if images.ndim == 3 else images
         if (
             batch.dtype != np.uint8
@@ -219,17 +242,8 @@ class Detector:
             raise DeviceError(
                 f"the device {self.device!r} failed while it ran ({' '.join(str(error).split())})"
             ) from error
-        score, anomaly_map, patch_distance = cast("list[npt.NDArray[np.float32]]", outputs)
-        limit = self.metadata.threshold if threshold is None else threshold
-        return Result(
-            score=score,
-            anomaly_map=anomaly_map,
-            patch_distance=patch_distance,
-            p_value=p_value(self.metadata.calibration, score),
-            anomalous=score.astype(np.float64) > limit,  # or numpy would round the threshold to float32
-            threshold=limit,
-            device=self.device,
-        )
+        score, anomaly_map, patch_distance = outputs
+        return score, anomaly_map, patch_distance
 
     def require(self, batch: int) -> None:
         """Refuse a batch size that the device was not prepared for: an engine of TensorRT never grows in mid-run.
@@ -246,13 +260,13 @@ class Detector:
     def self_test(self) -> SelfTestOutcome:
         """Judge the self-test image and compare with the answer in the metadata."""
         expected = self.metadata.self_test
-        result = self(probe_image(self.metadata.input_size))
-        samples = result.anomaly_map[0][sample_points(self.metadata.size)]
-        found = np.array([result.score[0], *samples], np.float64)
+        score, anomaly_map, _ = self._outputs(probe_image(self.metadata.input_size))
+        samples = anomaly_map[0][sample_points(self.metadata.size)]
+        found = np.array([score[0], *samples], np.float64)
         wanted = np.array([expected.score, *expected.map_samples])
         difference = float(np.max(np.abs(found - wanted) / np.abs(wanted).clip(1e-6)))
         passed = difference <= expected.tolerance  # False for NaN
-        return SelfTestOutcome(passed, difference, expected.tolerance, float(result.score[0]), expected.score)
+        return SelfTestOutcome(passed, difference, expected.tolerance, float(score[0]), expected.score)
 
 
 def _check_contract(session: Any, metadata: Metadata, path: Path) -> None:

@@ -18,9 +18,9 @@ from padim_edge_runtime.image_files import ImageLike
 from padim_edge_runtime.overlay import overlay
 from padim_edge_runtime.regions import Region, to_image
 
-__all__ = ["ANOMALOUS", "GOOD", "UNREADABLE", "Inspection", "Result", "Source", "Unreadable", "View"]
+__all__ = ["ANOMALOUS", "GOOD", "NOT_COMPARABLE", "UNREADABLE", "Inspection", "Result", "Source", "Unreadable", "View"]
 
-GOOD, ANOMALOUS, UNREADABLE = "good", "anomalous", "unreadable"
+GOOD, ANOMALOUS, NOT_COMPARABLE, UNREADABLE = "good", "anomalous", "not comparable", "unreadable"
 """The verdicts."""
 
 _SHOWN = 800
@@ -109,7 +109,7 @@ class Inspection:
     threshold: float
     """Score above which an image is anomalous."""
     anomalous: bool
-    """Whether the score is above the threshold."""
+    """Whether the score is above the threshold. It says nothing of an image that is not comparable; see `verdict`."""
     regions: tuple[Region, ...]
     """Connected regions above the threshold, the highest first."""
     width: int
@@ -122,7 +122,8 @@ class Inspection:
     shift: tuple[int, int]
     """(x, y) by which the image seems moved against the mean good image, in steps of a patch."""
     warnings: tuple[str, ...]
-    """`shift` or `exposure` where the image is not comparable with the good ones: camera or lamp, not the part."""
+    """Reasons why the image is not comparable with the good ones: `unlike`, `shift`, `turned` and `exposure`. They are
+    about camera, lamp and product, not about the part. Mostly empty."""
     notes: tuple[str, ...]
     """Changes that were made to the image before it was inspected, in words; mostly empty."""
     view: View
@@ -130,7 +131,12 @@ class Inspection:
 
     @property
     def verdict(self) -> str:
-        """`good` or `anomalous`."""
+        """`good`, `anomalous` or `not comparable`: the one word that decides.
+
+        An image with any of `warnings` is not comparable, whatever its score is.
+        """
+        if self.warnings:
+            return NOT_COMPARABLE
         return ANOMALOUS if self.anomalous else GOOD
 
     @property
@@ -158,7 +164,7 @@ class Inspection:
             image if image.mode == "RGB" else image.convert("RGB"),
             self.anomaly_map,
             self.threshold,
-            anomalous=self.anomalous,
+            verdict=self.verdict,
             score=self.score,
             boxes=[region.box for region in self.regions],
         )

@@ -10,6 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 __all__ = ["overlay"]
 
+_CAPTIONS = {"good": (25, 95, 45), "anomalous": (170, 0, 15), "not comparable": (140, 85, 0)}
+"""Verdicts, and the colour behind each in the caption."""
+
 _STOPS = np.array([0.5, 0.8, 1.0, 1.3, 2.0])
 """Map values in units of the threshold."""
 _COLOURS = np.array(
@@ -26,7 +29,7 @@ def overlay(
     image_map: npt.NDArray[np.float32],
     threshold: float,
     *,
-    anomalous: bool,
+    verdict: str,
     score: float,
     boxes: Sequence[tuple[int, int, int, int]] = (),
 ) -> Image.Image:
@@ -39,7 +42,7 @@ def overlay(
         image: The image, RGB.
         image_map: `(height, width)` anomaly map in the image's own pixels, NaN where the model did not look.
         threshold: Score above which an image is anomalous, more than 0.
-        anomalous: The verdict, for the caption.
+        verdict: `good`, `anomalous` or `not comparable`, for the caption.
         score: The score, for the caption.
         boxes: (x, y, width, height) of each reported region, drawn as corners.
 
@@ -56,7 +59,8 @@ def overlay(
     pixels[_border(level > 1, width)] = _OUTLINE
     shown = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
     _corners(shown, boxes, width)
-    _caption(shown, f"{'ANOMALOUS' if anomalous else 'good'}   {score:.2f} / {threshold:.2f}", anomalous=anomalous)
+    word = verdict if verdict == "good" else verdict.upper()
+    _caption(shown, f"{word}   {score:.2f} / {threshold:.2f}", _CAPTIONS[verdict])
     return shown
 
 
@@ -81,7 +85,7 @@ def _corners(image: Image.Image, boxes: Sequence[tuple[int, int, int, int]], wid
                 draw.line([(corner_x, corner_y), (corner_x, corner_y + inward_y)], fill=_OUTLINE, width=width)
 
 
-def _caption(image: Image.Image, text: str, *, anomalous: bool) -> None:
+def _caption(image: Image.Image, text: str, colour: tuple[int, int, int]) -> None:
     """Write the verdict into the lower left corner, legible on any ground."""
     height = max(10, min(image.size) // 22)
     draw = ImageDraw.Draw(image)
@@ -91,5 +95,5 @@ def _caption(image: Image.Image, text: str, *, anomalous: bool) -> None:
     if right - left + 2 * pad > image.width:
         return  # no room on a tiny image
     box = (0, image.height - (bottom - top) - 2 * pad, right - left + 2 * pad, image.height)
-    draw.rectangle(box, fill=(170, 0, 15) if anomalous else (25, 95, 45))
+    draw.rectangle(box, fill=colour)
     draw.text((pad - left, box[1] + pad - top), text, font=font, fill=(255, 255, 255))

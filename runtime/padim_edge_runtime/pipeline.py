@@ -14,7 +14,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_artifact import ImageError, Metadata, PadimEdgeError
+from padim_edge_artifact import ImageError, Metadata
+from padim_edge_artifact.calibration import check_threshold
 from padim_edge_artifact.preprocessing import Box
 from padim_edge_model.comparable import check_frame
 from padim_edge_runtime import image_files
@@ -65,12 +66,12 @@ class Choice:
     threshold: float | None = None
     """Threshold to use; `None` takes the model's own."""
     min_area: int = 0
-    """Regions of less area, in square pixels of the image, are not reported. The verdict is the score's alone."""
+    """Regions of less area, in square pixels of the image, are not reported. The verdict does not depend on them."""
 
     def __post_init__(self) -> None:
         image_files.check_color(self.color)
-        if self.threshold is not None and not 0 <= self.threshold < float("inf"):
-            raise PadimEdgeError(f"the threshold is {self.threshold}, expected a distance of 0 or more")
+        if self.threshold is not None:
+            check_threshold(self.threshold)
 
 
 def threads_for(images: int) -> int | None:
@@ -124,13 +125,13 @@ def inspect(
         decoded = image_files.decode(image, color=choice.color, keep_grey=True)
     with clock.stage("resize"):
         frame = image_files.prepare(decoded.image, metadata.preprocessing)
-    with clock.stage("comparison"):
-        check = check_frame(frame, metadata.reference, metadata.grid)
     with turn or nullcontext(), clock.stage("model"):
         start = time.perf_counter()
         result = judge(frame, threshold=choice.threshold)
         milliseconds = 1e3 * (time.perf_counter() - start)
     frame_map, (width, height) = result.anomaly_map[0], decoded.image.size
+    with clock.stage("comparison"):
+        check = check_frame(frame, metadata.reference, metadata.grid, result.patch_distance[0])
     with clock.stage("regions"):
         regions = find_regions(
             frame_map, result.threshold, metadata.preprocessing, width, height, smallest=choice.min_area

@@ -12,7 +12,7 @@ import golden as files
 import numpy as np
 import pytest
 
-from padim_edge_artifact import ArtifactError, DeviceError, ImageError, read_metadata
+from padim_edge_artifact import ArtifactError, DeviceError, ImageError, PadimEdgeError, read_metadata
 from padim_edge_artifact.metadata import to_json
 from padim_edge_model.calibration import p_value
 from padim_edge_runtime import Detector
@@ -240,6 +240,29 @@ def test_the_self_test_fails_for_an_answer_that_is_no_number(detector: Detector)
             return [output * np.float32("nan") for output in detector.session.run(*arguments)]
 
     assert not with_session(detector, NotANumber()).self_test().passed
+
+
+@pytest.mark.parametrize("output", [0, 1])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_an_answer_that_is_no_number_is_never_good(detector: Detector, output: int, value: str) -> None:
+    class NotANumber:
+        def run(self, *arguments: Any) -> list[np.ndarray]:
+            outputs = [each.copy() for each in detector.session.run(*arguments)]
+            outputs[output].flat[0] = float(value)
+            return outputs
+
+    with pytest.raises(DeviceError, match="gave distances that are no finite numbers; run padim-edge verify"):
+        with_session(detector, NotANumber())(frames(detector, 1))
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), float("-inf"), -1e-9, np.float32("nan")])
+def test_a_threshold_that_is_no_distance_is_refused(detector: Detector, threshold: float) -> None:
+    """With NaN every image would be good."""
+    images = frames(detector, 1)
+    for call in (detector, detector.inspect):
+        with pytest.raises(PadimEdgeError, match="expected a distance of 0 or more"):
+            call(images if call is detector else images[0], threshold=threshold)
+    assert detector(images, threshold=0).threshold == 0
 
 
 def test_a_device_that_fails_while_it_runs_is_named_in_one_line(detector: Detector) -> None:

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from padim_edge_runtime.inspection import ANOMALOUS, GOOD, NOT_COMPARABLE
 from padim_edge_runtime.overlay import overlay
 
 THRESHOLD = 10.0
+VERDICTS = (GOOD, ANOMALOUS, NOT_COMPARABLE)
 
 
-def draw(image: Image.Image, image_map: np.ndarray, *, anomalous: bool = False) -> np.ndarray:
-    shown = overlay(image, image_map.astype(np.float32), THRESHOLD, anomalous=anomalous, score=image_map.max())
+def draw(image: Image.Image, image_map: np.ndarray, *, verdict: str = "good") -> np.ndarray:
+    shown = overlay(image, image_map.astype(np.float32), THRESHOLD, verdict=verdict, score=image_map.max())
     assert shown.mode == "RGB"
     assert shown.size == image.size
     return np.asarray(shown)
@@ -26,10 +28,10 @@ def bump(size: tuple[int, int], peak: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 300), (300, 8), (63, 65), (480, 640)])
-@pytest.mark.parametrize("anomalous", [False, True])
-def test_any_size_is_kept_also_the_smallest(size: tuple[int, int], anomalous: bool) -> None:
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_any_size_is_kept_also_the_smallest(size: tuple[int, int], verdict: str) -> None:
     image = Image.fromarray(drawn_images.noise(0, size))
-    shown = draw(image, bump(size, 30), anomalous=anomalous)
+    shown = draw(image, bump(size, 30), verdict=verdict)
     assert shown.shape == (*size, 3)
     middle = shown[size[0] // 2, size[1] // 2]
     assert (middle == 255).all() or middle[0] > middle[2], "an outline, or warm"
@@ -47,7 +49,7 @@ def test_far_below_the_threshold_the_image_shows_unchanged_but_for_the_caption()
 
 def test_above_the_threshold_the_image_is_coloured() -> None:
     image = Image.new("RGB", (100, 100), (80, 80, 80))
-    shown = draw(image, np.full((100, 100), THRESHOLD * 2), anomalous=True)
+    shown = draw(image, np.full((100, 100), THRESHOLD * 2), verdict=ANOMALOUS)
     assert shown[30, 50, 0] > 150
     assert shown[30, 50, 2] < 80
 
@@ -106,7 +108,7 @@ def test_a_threshold_of_zero_shows_every_distance_in_the_warmest_colour() -> Non
     image = Image.new("RGB", (96, 96), (100, 100, 100))
     image_map = np.zeros((96, 96), np.float32)
     image_map[10:30, 10:30] = 0.01
-    shown = np.asarray(overlay(image, image_map, 0.0, anomalous=True, score=0.01))
+    shown = np.asarray(overlay(image, image_map, 0.0, verdict=ANOMALOUS, score=0.01))
     assert np.array_equal(shown[20, 20], [190, 25, 40]), "a quarter of the image under three quarters of red"
     assert np.array_equal(shown[50, 50], [100, 100, 100])
 
@@ -114,8 +116,8 @@ def test_a_threshold_of_zero_shows_every_distance_in_the_warmest_colour() -> Non
 def test_boxes_are_drawn_as_corners_that_leave_their_sides_open() -> None:
     image = Image.new("RGB", (100, 100), (90, 90, 90))
     nothing = np.zeros((100, 100), np.float32)
-    plain = np.asarray(overlay(image, nothing, THRESHOLD, anomalous=True, score=1))
-    boxed = np.asarray(overlay(image, nothing, THRESHOLD, anomalous=True, score=1, boxes=[(20, 10, 40, 24)]))
+    plain = np.asarray(overlay(image, nothing, THRESHOLD, verdict=ANOMALOUS, score=1))
+    boxed = np.asarray(overlay(image, nothing, THRESHOLD, verdict=ANOMALOUS, score=1, boxes=[(20, 10, 40, 24)]))
     rows, columns = np.nonzero((plain != boxed).any(axis=-1))
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (20, 59, 10, 33)
     assert (boxed[10, 20:27] == 255).all()
@@ -128,8 +130,8 @@ def test_boxes_are_drawn_as_corners_that_leave_their_sides_open() -> None:
 def test_the_caption_says_the_verdict_by_its_ground_too() -> None:
     image = Image.new("RGB", (400, 300), (90, 90, 90))
     nothing = np.zeros((300, 400))
-    good, bad = (draw(image, nothing, anomalous=anomalous)[299, 1].tolist() for anomalous in (False, True))
-    assert (good, bad) == ([25, 95, 45], [170, 0, 15])
+    good, bad, other = (draw(image, nothing, verdict=verdict)[299, 1].tolist() for verdict in VERDICTS)
+    assert (good, bad, other) == ([25, 95, 45], [170, 0, 15], [140, 85, 0])
 
 
 def test_a_tiny_image_has_no_room_for_a_caption() -> None:

@@ -39,6 +39,15 @@ def infer(
             rich_help_panel=DECISION,
         ),
     ] = 0,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VERDICT",
+            help="anomalous or not-comparable, or both with a comma: exit with 3 where an image is anomalous, with 4 "
+            "where one is not comparable.",
+            rich_help_panel=DECISION,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line on stdout.", rich_help_panel=OUTPUT)
     ] = False,
@@ -53,7 +62,10 @@ def infer(
         bool, typer.Option("--profile", help="Say at the end where the time went.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
-    """Inspect images: verdict, score and regions. The exit code is 1 if any image could not be read."""
+    """Inspect images: good, anomalous or not comparable, with score and regions.
+
+    The exit code is 1 if any image could not be read.
+    """
     from padim_edge_artifact.files import replacing
     from padim_edge_runtime import image_search, pipeline, progress, results
     from padim_edge_runtime.detector import Detector
@@ -62,6 +74,7 @@ def infer(
     from padim_edge_runtime.profile import Clock, table
 
     choice = pipeline.Choice(threshold=threshold, min_area=min_area)  # before any work is done
+    failing = results.failing(fail_on or ())
     searched = image_search.find(images)
     files = list(searched.files)
     for sentence in searched.sentences():
@@ -105,7 +118,7 @@ def infer(
     warn(tally.sentence(times))
     for line in table(times) if profile else ():
         typer.echo(line, err=True)
-    raise typer.Exit(1 if tally.unreadable else 0)
+    raise typer.Exit(tally.exit_code(failing))
 
 
 def _print(result: Inspection | Unreadable, *, as_json: bool) -> None:
