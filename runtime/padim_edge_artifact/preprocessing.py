@@ -1,18 +1,28 @@
 """The way of an image of any size into the model's frame, and of coordinates back into the image.
 
-The host resizes and crops, or the graph does, which then takes the camera's frames. Only the geometry is defined here;
-`padim_edge_runtime.image_files` moves the pixels for fitting and for judging alike, or `padim_edge_export.camera`.
+The host resizes and crops, or the graph does, which then takes the camera's frames. Only the geometry and the range of
+the pixel values are defined here; `padim_edge_runtime.image_files` moves the pixels for fitting and for judging alike,
+or `padim_edge_export.camera`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from padim_edge_artifact.errors import ArtifactError
 
-__all__ = ["INTERPOLATIONS", "Box", "Preprocessing"]
+__all__ = ["INTERPOLATIONS", "Box", "Levels", "Preprocessing"]
+
+Levels: TypeAlias = tuple[float, float]
+"""(lowest, highest) pixel value of a camera's signal. The lowest becomes 0 in the model's frame, the highest 255."""
 
 INTERPOLATIONS = ("bicubic", "bilinear")
+
+_FARTHEST = 2.0**32
+"""Largest absolute pixel value of any format."""
+_NEAREST = 1e-6
+"""Smallest distance of two levels. Below it, rounding would decide the pixels."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,9 @@ class Preprocessing:
     camera: tuple[int, int] | None = None
     """(height, width) in pixels of the camera's raw frames where the graph itself resizes and crops; `None` where the
     host does."""
+    levels: Levels | None = None
+    """Range of the signal in images of more than 8 bits a channel, such as (0, 1023) for 10 bits. `None` where the good
+    images have 8 bits. Images of 8 bits always reach from 0 to 255."""
 
     def __post_init__(self) -> None:
         sizes = [each for each in (self.resize, self.crop, self.camera) if each is not None]
@@ -59,6 +72,13 @@ class Preprocessing:
             raise ArtifactError(
                 f"preprocessing crops {self.crop} out of {self.resize}, expected a crop that fits inside"
             )
+        if self.levels is not None:
+            lowest, highest = self.levels
+            if not (-_FARTHEST <= lowest <= _FARTHEST and lowest + _NEAREST <= highest <= _FARTHEST):  # or NaN
+                raise ArtifactError(
+                    f"preprocessing has the levels {lowest:g} and {highest:g}, expected the lower one first, such as 0 "
+                    "and 1023"
+                )
         if self.interpolation not in INTERPOLATIONS:
             raise ArtifactError(
                 f"preprocessing has the interpolation {self.interpolation!r}, expected one of {INTERPOLATIONS}"

@@ -179,7 +179,7 @@ def _frames(images: Sequence[Path], kept: Kept, unreadable: list[str]) -> Iterat
     preprocessing = kept.recipe.method.preprocessing
 
     def decode(path: Path) -> npt.NDArray[np.uint8]:
-        return image_files.prepare(image_files.read(path).image, preprocessing)
+        return image_files.prepare(image_files.read(path, levels=preprocessing.levels).image, preprocessing)
 
     for _, found in decoded(images, decode, ahead=2 * BATCH):
         if isinstance(found, ImageError):

@@ -6,8 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from padim_edge_artifact import Metadata
+from padim_edge_artifact import Metadata, Preprocessing
 from padim_edge_runtime.devices.here import Here
+from padim_edge_runtime.pixel_values import range_words
 
 __all__ = ["describe", "to_json"]
 
@@ -61,5 +62,11 @@ def _input(metadata: Metadata) -> str:
     where = "in the graph " if preprocessing.camera else ""
     return (
         f"uint8 RGB (N, {height}, {width}, 3); resize {where}to {rows}x{columns} {preprocessing.interpolation}, "
-        f"{cropped or 'nothing cropped'}"
+        f"{cropped or 'nothing cropped'}{_levels(preprocessing)}"
     )
+
+
+def _levels(preprocessing: Preprocessing) -> str:
+    if preprocessing.levels is None:
+        return ""
+    return f"; values from {range_words(preprocessing.levels)} in images of more than 8 bits a channel"

@@ -187,7 +187,9 @@ class Detector:
         Raises:
             ImageError: As for `inspect`.
         """
-        return image_files.prepare(image_files.decode(image, color=color).image, self.metadata.preprocessing)
+        preprocessing = self.metadata.preprocessing
+        decoded = image_files.decode(image, color=color, levels=preprocessing.levels)
+        return image_files.prepare(decoded.image, preprocessing)
 
     def __call__(self, images: npt.NDArray[np.uint8], *, threshold: float | None = None) -> Result:
         """Judge images in the model's frame.

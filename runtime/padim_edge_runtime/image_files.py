@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -16,9 +16,13 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
+from padim_edge_artifact.preprocessing import Levels
+from padim_edge_runtime.deep_images import deep_pixels
+from padim_edge_runtime.pixel_values import REMEDY, DeepPixels, Extent, eight_bits, of_array, range_words
+from padim_edge_runtime.whole_images import check_tiles, check_whole
 from padim_edge_runtime.wrong_kinds import not_an_image
 
-__all__ = ["Decoded", "ImageLike", "check_color", "decode", "prepare", "read", "upright_rgb"]
+__all__ = ["Decoded", "ImageLike", "check_color", "decode", "extent_of", "prepare", "read", "undecoded"]
 
 SMALLEST_SIDE = 8
 """Smallest side of an image in pixels. Below it there is nothing to inspect, and such files are accidents."""
@@ -35,10 +39,9 @@ _ORIENTATION = 0x0112
 """EXIF tag of the orientation."""
 _TURNED = range(2, 9)
 """Orientations of images that are to be turned or mirrored."""
-_SIXTEEN_BIT = frozenset(("I;16", "I;16L", "I;16B", "I;16N"))
 
 _COLORS = ("rgb", "bgr")
-_SCALED = "16 bits a pixel were scaled to 8"
+_DROPPED = "transparency was dropped"
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[Any]"
 """The path of a file, the bytes of an encoded file, a Pillow image, or an array of pixels."""
@@ -64,14 +67,15 @@ def check_color(color: str) -> None:
         raise PadimEdgeError(f"the color is {color!r}, expected 'rgb' or 'bgr' (as OpenCV gives it)")
 
 
-def decode(source: ImageLike, *, color: str = "rgb", keep_grey: bool = False) -> Decoded:
+def decode(source: ImageLike, *, color: str = "rgb", keep_grey: bool = False, levels: Levels | None = None) -> Decoded:
     """Decode one image from whatever holds it.
 
     Args:
         source: The path of a file, the bytes of an encoded file, a Pillow image, or an array. Arrays are uint8 or
-            uint16 of the shape (H, W), (H, W, 1) or (H, W, 3).
+            uint16 of the shape (H, W), (H, W, 1) or (H, W, 3); with levels also of other numbers.
         color: Order of an array's channels, `rgb` or `bgr`. Files and Pillow images know their own.
         keep_grey: As for `read`.
+        levels: As for `read`.
 
     Raises:
         ImageError: As for `read`; or an array or an object of another kind.
@@ -79,20 +83,21 @@ def decode(source: ImageLike, *, color: str = "rgb", keep_grey: bool = False) ->
     """
     check_color(color)
     if isinstance(source, (str, os.PathLike)):
-        return read(Path(source), keep_grey=keep_grey)
+        return read(Path(source), keep_grey=keep_grey, levels=levels)
     if isinstance(source, (bytes, bytearray, memoryview)):
         with _refusals("the encoded image", len(source)):
-            return _decoded(io.BytesIO(source), "the encoded image", keep_grey=keep_grey)
+            return _decoded(io.BytesIO(source), "the encoded image", keep_grey=keep_grey, levels=levels)
     if isinstance(source, Image.Image):
         _check_size("the image", *source.size)
         with _refusals("the image", 1):
-            return upright_rgb(source, "the image", keep_grey=keep_grey)
+            deep = _loaded(source, undecoded(source), "the image")
+            return _converted(source, deep, "the image", keep_grey=keep_grey, levels=levels)
     if isinstance(source, np.ndarray):
-        return _from_array(source, color, keep_grey=keep_grey)
+        return _from_array(source, color, keep_grey=keep_grey, levels=levels)
     raise ImageError(not_an_image(source))
 
 
-def read(path: Path, *, keep_grey: bool = False) -> Decoded:
+def read(path: Path, *, keep_grey: bool = False, levels: Levels | None = None) -> Decoded:
     """Decode one image file.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB, transparency is dropped, and EXIF rotation is applied.
@@ -100,22 +105,15 @@ def read(path: Path, *, keep_grey: bool = False) -> Decoded:
     Args:
         path: The file.
         keep_grey: Leave grey images in mode L. `prepare` makes the same frame of them, in less time and memory.
+        levels: Range of the signal in images of more than 8 bits a channel, as in `Preprocessing.levels`. `None` takes
+            that of 16 bits, and refuses images that do not fill it.
 
     Raises:
-        ImageError: Missing, unreadable, truncated, animated, of floating point, tiny or enormous.
+        ImageError: Missing, unreadable, cut short, animated, tiny or enormous; or of more than 8 bits a channel, whose
+            range is neither given nor clear.
     """
-    try:
-        # Pillow would map an uncompressed grey TIFF given by path, and scrambles those that EXIF turns.
-        with path.open("rb") as file, _refusals(str(path), path.stat().st_size):
-            return _decoded(file, str(path), keep_grey=keep_grey)
-    except FileNotFoundError:
-        raise ImageError(f"{path} does not exist; expected an image") from None
-    except IsADirectoryError:
-        raise ImageError(f"{path} is a folder, expected an image") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise _undecodable(str(path), error) from error
+    with _opened(path) as file:
+        return _decoded(file, str(path), keep_grey=keep_grey, levels=levels)
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
@@ -137,21 +135,45 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.
     return np.ascontiguousarray(pixels)
 
 
-def upright_rgb(image: Image.Image, name: str, *, keep_grey: bool = False) -> Decoded:
-    """Convert a decoded image of any mode as `read` says; `name` stands for it in errors.
+def extent_of(source: ImageLike) -> Extent | None:
+    """Measure the lowest and highest value of an image of more than 8 bits a channel; `None` for any other.
+
+    Images of 8 bits are opened and not decoded.
 
     Raises:
-        ImageError: Floating point or 32-bit pixels.
+        ImageError: As for `read`, except that the range need not be clear.
     """
+    if isinstance(source, np.ndarray):
+        return None if source.dtype == np.uint8 else of_array(source, "the array").extent
+    if isinstance(source, Image.Image):
+        with _refusals("the image", 1):
+            return _extent(source, undecoded(source), "the image")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        content = io.BytesIO(source)
+        with _refusals("the encoded image", len(source)), _single(content, "the encoded image") as image:
+            return _extent(image, content, "the encoded image")
+    with _opened(Path(source)) as file, _single(file, str(source)) as image:
+        return _extent(image, file, str(source))
+
+
+def undecoded(image: Image.Image) -> io.BytesIO | None:
+    """Return the file of an image that Pillow has opened and not yet decoded; `None` for others."""
+    file = getattr(image, "fp", None)
+    if file is None or not getattr(image, "tile", None) or getattr(image, "n_frames", 1) > 1:
+        return None
+    place = file.tell()
+    file.seek(0)
+    content = io.BytesIO(file.read())
+    file.seek(place)
+    return content
+
+
+def _upright_rgb(image: Image.Image, *, keep_grey: bool) -> Decoded:
+    """Convert an image of at most 8 bits a channel as `read` says."""
     notes = []
     mode = image.mode
-    if mode == "F" or (mode == "I" and image.format != "PNG"):
-        raise ImageError(f"{name} has {mode} pixels (32 bits), expected 8 or 16 bits a channel; convert it first")
-    if mode in _SIXTEEN_BIT or mode == "I":  # older Pillows open 16-bit PNGs as I
-        image = _like(Image.fromarray(_eight_bits(np.asarray(image))), image)
-        notes.append(_SCALED)
-    elif mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        notes.append("transparency was dropped")
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        notes.append(_DROPPED)
         if mode == "P":  # or Pillow warns that it drops it
             image = image.copy()
             image.info.pop("transparency", None)
@@ -168,21 +190,93 @@ def upright_rgb(image: Image.Image, name: str, *, keep_grey: bool = False) -> De
     return Decoded(image if done else image.convert("RGB"), tuple(notes))
 
 
-def _decoded(file: BinaryIO, name: str, *, keep_grey: bool) -> Decoded:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        # Pillow would map an uncompressed grey TIFF given by path, and scrambles those that EXIF turns.
+        with path.open("rb") as file, _refusals(str(path), path.stat().st_size):
+            yield file
+    except FileNotFoundError:
+        raise ImageError(f"{path} does not exist; expected an image") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path} is a folder, expected an image") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise _undecodable(str(path), error) from error
+
+
+@contextmanager
+def _single(file: BinaryIO, name: str) -> Iterator[Image.Image]:
+    """Open a file of one image."""
     with Image.open(file) as image:
         frames = getattr(image, "n_frames", 1)
         _check_size(name, *image.size)
         if frames > 1 and image.format != "MPO":  # MPO: a photo with previews behind it, from phones
             raise ImageError(f"{name} has {frames} frames, expected a single image; extract the frame to judge")
-        image.load()
-        return upright_rgb(image, name, keep_grey=keep_grey)
+        yield image
 
 
-def _from_array(array: npt.NDArray[Any], color: str, *, keep_grey: bool) -> Decoded:
-    if array.dtype not in (np.uint8, np.uint16):
+def _deep(image: Image.Image, file: BinaryIO | None, name: str) -> DeepPixels | None:
+    """Return the pixels of an opened image that has more than 8 bits a channel; `file` is `None` behind decoding."""
+
+    def reopen() -> Image.Image:
+        assert file is not None
+        file.seek(0)
+        return Image.open(file)
+
+    return deep_pixels(image, None if file is None else reopen, name)
+
+
+def _extent(image: Image.Image, file: BinaryIO | None, name: str) -> Extent | None:
+    deep = _deep(image, file, name)
+    return None if deep is None else deep.extent
+
+
+def _loaded(image: Image.Image, file: BinaryIO | None, name: str) -> DeepPixels | None:
+    """Decode an opened image, which must be whole."""
+    if file is not None:
+        check_tiles(image)
+    deep = _deep(image, file, name)
+    image.load()
+    if file is not None:
+        check_whole(image, file)
+    return deep
+
+
+def _decoded(file: BinaryIO, name: str, *, keep_grey: bool, levels: Levels | None) -> Decoded:
+    with _single(file, name) as image:
+        return _converted(image, _loaded(image, file, name), name, keep_grey=keep_grey, levels=levels)
+
+
+def _converted(
+    image: Image.Image, deep: DeepPixels | None, name: str, *, keep_grey: bool, levels: Levels | None
+) -> Decoded:
+    """Convert an opened image, whose pixels are `deep` where it has more than 8 bits a channel."""
+    if deep is None:
+        found = _upright_rgb(image, keep_grey=keep_grey)
+        return replace(found, notes=(*_of_fewer_bits(levels), *found.notes))
+    pixels, notes = eight_bits(deep, levels, name)
+    if image.mode == "RGBA":
+        notes = (*notes, _DROPPED)
+    scaled = Image.fromarray(pixels)
+    scaled.info = image.info  # holds the EXIF orientation
+    found = _upright_rgb(scaled, keep_grey=keep_grey)
+    return replace(found, notes=(*notes, *found.notes))
+
+
+def _of_fewer_bits(levels: Levels | None) -> tuple[str, ...]:
+    """Return a note on an image of 8 bits where the model expects more."""
+    if levels is None:
+        return ()
+    return (f"8 bits a pixel, taken from 0 to 255, where the model's range is {range_words(levels)}",)
+
+
+def _from_array(array: npt.NDArray[Any], color: str, *, keep_grey: bool, levels: Levels | None) -> Decoded:
+    if array.dtype not in (np.uint8, np.uint16) and (levels is None or array.dtype.kind not in "uif"):
         raise ImageError(
             f"the array holds {array.dtype}, expected uint8 from 0 to 255; convert it first, floats from 0 to 1 by "
-            "(255 * array).round().astype('uint8')"
+            f"(255 * array).round().astype('uint8'), or {REMEDY}"
         )
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,)):
         raise ImageError(
@@ -190,19 +284,16 @@ def _from_array(array: npt.NDArray[Any], color: str, *, keep_grey: bool) -> Deco
             "time, with its channels last and without transparency"
         )
     _check_size("the array", array.shape[1], array.shape[0])
-    notes = (_SCALED,) if array.dtype == np.uint16 else ()
-    pixels = _eight_bits(array) if array.dtype == np.uint16 else array
+    if array.dtype == np.uint8:
+        pixels, notes = array, _of_fewer_bits(levels)
+    else:
+        pixels, notes = eight_bits(of_array(array, "the array"), levels, "the array")
     if pixels.shape[2:] == (3,):
         image = Image.fromarray(np.ascontiguousarray(pixels if color == "rgb" else pixels[..., ::-1]))
         return Decoded(image, notes)
     # Pillow would share a grey array's memory, which a camera may write the next image into.
     image = Image.fromarray(np.array(pixels.reshape(pixels.shape[:2])))
     return Decoded(image if keep_grey else image.convert("RGB"), notes)
-
-
-def _eight_bits(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Scale 0 to 65535 to 0 to 255, rounded."""
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _check_size(name: str, width: int, height: int) -> None:
@@ -235,8 +326,3 @@ def _refusals(name: str, size: int) -> Iterator[None]:
 
 def _undecodable(name: str, error: BaseException) -> ImageError:
     return ImageError(f"{name} cannot be decoded ({error}); expected a whole image, so save or copy it again")
-
-
-def _like(image: Image.Image, original: Image.Image) -> Image.Image:
-    image.info = original.info  # holds the EXIF orientation
-    return image

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from padim_edge_artifact import ImageError, Metadata
+from padim_edge_artifact.preprocessing import Levels
 from padim_edge_runtime import image_files
 from padim_edge_runtime.image_files import ImageLike
 from padim_edge_runtime.overlay import overlay
@@ -65,15 +66,18 @@ class Source:
             return cls(Path(image), _stamp(Path(image)))
         return cls(bytes(image), None) if isinstance(image, (bytes, bytearray, memoryview)) else None
 
-    def read(self) -> Image.Image:
+    def read(self, levels: Levels | None) -> Image.Image:
         """Decode the image again.
+
+        Args:
+            levels: Range of the values, as in `Preprocessing.levels`.
 
         Raises:
             ImageError: The file is gone, or has changed since.
         """
         if isinstance(self.encoded, Path) and self.encoded.exists() and _stamp(self.encoded) != self.stamp:
             raise ImageError(f"{self.encoded} has changed since it was inspected; inspect it again")
-        return image_files.decode(self.encoded).image
+        return image_files.decode(self.encoded, levels=levels).image
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -158,8 +162,8 @@ class Inspection:
         Raises:
             ImageError: The file is gone, or has changed since it was inspected.
         """
-        pixels = self.view.pixels
-        image = pixels if isinstance(pixels, Image.Image) else pixels.read()
+        pixels, preprocessing = self.view.pixels, self.view.metadata.preprocessing
+        image = pixels if isinstance(pixels, Image.Image) else pixels.read(preprocessing.levels)
         return overlay(
             image if image.mode == "RGB" else image.convert("RGB"),
             self.anomaly_map,

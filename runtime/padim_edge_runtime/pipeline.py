@@ -122,7 +122,8 @@ def inspect(
     """
     clock, metadata = clock or Clock(), judge.metadata
     with clock.stage("decode"):
-        decoded = image_files.decode(image, color=choice.color, keep_grey=True)
+        levels = metadata.preprocessing.levels
+        decoded = image_files.decode(image, color=choice.color, keep_grey=True, levels=levels)
     with clock.stage("resize"):
         frame = image_files.prepare(decoded.image, metadata.preprocessing)
     with turn or nullcontext(), clock.stage("model"):

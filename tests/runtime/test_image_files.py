@@ -161,7 +161,8 @@ def test_16_bits_with_a_transparent_level(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
 def test_32_bits_are_refused_because_nobody_knows_their_range(tmp_path: Path, kind: type[np.generic]) -> None:
     Image.fromarray(GREY16.astype(kind)).save(tmp_path / "a.tif")
-    with pytest.raises(ImageError, match=r"a\.tif has . pixels \(32 bits\), expected 8 or 16") as caught:
+    known = r"a\.tif holds .* numbers from 300 to 64275, whose range is not known"
+    with pytest.raises(ImageError, match=known) as caught:
         image_files.read(tmp_path / "a.tif")
     assert "\n" not in str(caught.value)
 
@@ -219,7 +220,7 @@ def test_an_image_in_memory_is_prepared_as_its_file_is(golden: Path, device: str
         image.save(path, exif=exif, **({"transparency": bytes(64)} if name == "p" else {}))
         with Image.open(path) as opened:
             assert np.array_equal(detector.prepare(opened), detector.prepare(path)), name
-    with pytest.raises(ImageError, match="32 bits"):
+    with pytest.raises(ImageError, match="whose range is not known"):
         detector.prepare(Image.fromarray(GREY16.astype(np.float32)))
 
 

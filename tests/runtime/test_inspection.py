@@ -113,7 +113,7 @@ def test_sixteen_bits_are_scaled_as_those_of_files(
         (np.zeros((7, 64), np.uint8), "the array has 64x7 pixels, expected at least 8 a side"),
         (np.zeros((0, 64, 3), np.uint8), "the array has 64x0 pixels, expected at least 8 a side"),
         (np.broadcast_to(np.uint8(0), (1 << 14, 1 << 14)), "expected at most 178956970; cut or shrink it"),
-        (Image.new("F", (64, 64)), r"the image has F pixels \(32 bits\)"),
+        (Image.new("F", (64, 64)), "the image holds floating-point numbers from 0 to 0, whose range is not known"),
         (Image.new("L", (7, 64)), "the image has 7x64 pixels, expected at least 8 a side"),
         (b"no image", "the encoded image is not an image that Pillow can read"),
         (encoded(drawn_images.noise(0, (64, 64)))[:900], r"the encoded image cannot be decoded \("),
