@@ -1,4 +1,4 @@
-"""Videos as data sets. Every frame is an image, decoded when it is needed."""
+"""Videos as data sets. A frame is an image, decoded when it is needed; neighbours are thinned out."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from padim_edge.datasets.frames import SUFFIXES, Reader, scan
+from padim_edge.datasets import thinning
+from padim_edge.datasets.frames import SUFFIXES, Clip, Reader, scan
 from padim_edge.datasets.items import GOOD, Dataset, Item, name_of
+from padim_edge.datasets.selection import ALL, Selection
+from padim_edge.datasets.shapes import odd_shapes
+from padim_edge.datasets.trees import closed
 from padim_edge_artifact import ImageError
+from padim_edge_runtime.image_search import in_order
 
 __all__ = ["find", "good_frames", "here", "load", "within"]
 
@@ -24,54 +29,71 @@ def within(data: Path) -> bool:
 
 
 def find(folder: Path) -> list[Path]:
-    """List the videos directly in a folder, sorted by name; none if there is no such folder."""
+    """List the videos directly in a folder, in order; none if there is no such folder.
+
+    Raises:
+        PadimEdgeError: The folder cannot be opened.
+    """
     if not folder.is_dir():
         return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
-    )
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise closed(folder, error) from None
+    return sorted((path for path in entries if _is_video(path)), key=in_order)
 
 
-def load(data: Path, class_name: str | None) -> Dataset:
-    """Load all frames of a video, or of the videos in a folder, as good images.
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+
+
+def load(data: Path, class_name: str | None, selection: Selection = ALL) -> Dataset:
+    """Load the frames of a video, or of the videos in a folder, as good images.
 
     Raises:
         PadimEdgeError: None of the videos can be read, or PyAV is not installed.
     """
     paths, base = (find(data), data) if data.is_dir() else ([data], data.parent)
-    good, notes = good_frames(paths, base)
+    good, notes = good_frames(paths, base, selection)
     return Dataset(class_name or name_of(data), good, (), notes)
 
 
-def good_frames(paths: Sequence[Path], base: Path) -> tuple[tuple[Item, ...], tuple[str, ...]]:
-    """Return the frames of these videos, in order, and notes on missing frames and unreadable videos.
+def good_frames(paths: Sequence[Path], base: Path, selection: Selection) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+    """Return frames of these videos, in order, and notes on missing and thinned frames and unreadable videos.
 
     Args:
         paths: The videos, at least one.
         base: The folder of the data set. Keys of the frames are relative to it.
+        selection: Wishes of the user.
 
     Raises:
         PadimEdgeError: None of the videos can be read, or PyAV is not installed.
     """
     reader = Reader()
-    good: list[Item] = []
-    notes: list[str] = []
+    clips: list[Clip] = []
     errors: list[ImageError] = []
     for path in paths:
         try:
-            clip = scan(path)
+            clips.append(scan(path))
         except ImageError as error:
             errors.append(error)
-            continue
-        key = path.relative_to(base).as_posix()
-        good += (
-            Item(f"frame {number} of {path}", GOOD, partial(reader.read, clip, number), None, f"{key}/{number}")
-            for number in range(clip.count)
-        )
-        if clip.cut:
-            notes.append(f"{path} breaks off, so only {clip.cut} are used; copy or record it again to use the rest")
-    if not good:
+    if not clips:
         raise errors[0]
+    good: list[Item] = []
+    thinned: list[thinning.Thinned] = []
+    total = sum(clip.count for clip in clips)
+    for clip in clips:
+        step = thinning.step(selection.every, clip.rate, total)
+        thinned.append(thinning.Thinned(clip.path.name, clip.count, step))
+        key = clip.path.relative_to(base).as_posix()
+        good += (
+            Item(f"frame {number} of {clip.path}", GOOD, partial(reader.read, clip, number), None, f"{key}/{number}")
+            for number in range(0, clip.count, step)
+        )
+    cuts = [
+        f"{clip.path} breaks off, so only {clip.cut} are used; copy or record it again to use the rest"
+        for clip in clips
+        if clip.cut
+    ]
+    notes = (*cuts, *thinning.notes(thinned), *odd_shapes([(str(clip.path), clip.size) for clip in clips]))
     return tuple(good), (*notes, *(f"left out: {error}" for error in errors))

@@ -65,6 +65,10 @@ class Clip:
     """Part of the video that is present, for messages; empty for a whole video."""
     matrix: tuple[int, int, int, int]
     """(a, b, c, d) of the display matrix. It maps pixel (x, y) to (a x + c y, b x + d y), up to a shift."""
+    rate: float | None
+    """Mean number of frames a second; `None` where it is unknown."""
+    size: tuple[int, int]
+    """(width, height) of the first frame in pixels, upright."""
 
 
 def scan(path: Path) -> Clip:
@@ -93,6 +97,7 @@ def scan(path: Path) -> Clip:
         coding = stream.codec_context.name
         known = np.array(sorted({time for time in times if time is not None}), np.int64)
         cut = _cut(container, stream, packets, known)
+        rate = _rate(stream, known)
     first = _first(path)
     if first is None:
         raise ImageError(
@@ -100,13 +105,16 @@ def scan(path: Path) -> Clip:
             "copy or record it again"
         )
     exact = not timeless and len(known) == len(times) and first.pts == known[0]
+    matrix = _matrix(first)
     return Clip(
         path=path,
         count=len(times),
         times=known if exact else None,
         keys=np.searchsorted(known, np.array(sorted(keys) if exact else [], np.int64)),
         cut=cut,
-        matrix=_matrix(first),
+        matrix=matrix,
+        rate=rate,
+        size=(first.height, first.width) if _on_its_side(matrix) else (first.width, first.height),
     )
 
 
@@ -365,6 +373,19 @@ def _cut(container: InputContainer, stream: VideoStream, packets: int, times: np
     return f"the first {last:.1f} of its {end:.1f} seconds" if late else ""
 
 
+def _rate(stream: VideoStream, times: npt.NDArray[np.int64]) -> float | None:
+    """Compute the mean number of frames a second, from the frames' times if there are any."""
+    if len(times) > 1 and stream.time_base:
+        return float((len(times) - 1) / (int(times[-1] - times[0]) * stream.time_base))
+    return float(stream.average_rate) if stream.average_rate else None
+
+
+def _on_its_side(matrix: tuple[int, int, int, int]) -> bool:
+    """Tell whether a display matrix swaps width and height."""
+    a, b, c, d = matrix
+    return abs(a) + abs(d) < abs(b) + abs(c)
+
+
 def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """Read the display matrix of a frame. Only one frame per video is asked: its side data keeps a frame in memory."""
     found: Any = frame.side_data.get("DISPLAYMATRIX")
@@ -377,6 +398,6 @@ def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
 def _upright(pixels: npt.NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
     """Mirror and turn a frame by right angles, as near as they come to its display matrix."""
     a, b, c, d = matrix
-    if abs(a) + abs(d) < abs(b) + abs(c):
+    if _on_its_side(matrix):
         pixels, a, d = pixels.swapaxes(0, 1), c, b
     return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

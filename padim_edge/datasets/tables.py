@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from padim_edge.datasets.items import GOOD, Dataset, Item, choose, contradictions, item, name_of
+from padim_edge.datasets.items import GOOD, Dataset, Item, choose, item, name_of
+from padim_edge.datasets.labels import is_good
+from padim_edge.datasets.masks import contradictions
+from padim_edge.datasets.selection import ALL, FOLDER, VIDEO, Selection
 from padim_edge_artifact import PadimEdgeError
 
 __all__ = ["Row", "assemble", "classes", "here", "load", "read"]
 
-_GOOD_LABELS = frozenset(("good", "normal", "ok", "0"))
+_GOOD_NUMBER = "0"
+"""Number that labels good images, beside the words of `labels.is_good`."""
 _COLUMNS = ("path", "label", "mask", "class", "split")
 _REQUIRED = ("path", "label")
 _SPLITS = ("train", "test")
@@ -39,6 +43,8 @@ class Row:
     """Name of the class; `None` where the table has no such column."""
     split: str | None
     """`train` or `test`; `None` where the table has no such column."""
+    group: str | None = None
+    """Name of the group of images that show the same part; `None` where no column for it was named."""
 
 
 def here(data: Path) -> bool:
@@ -51,13 +57,14 @@ def classes(data: Path) -> tuple[str, ...]:
     return tuple(sorted({row.class_name or name_of(data) for row in read(data)}))
 
 
-def load(data: Path, class_name: str | None) -> Dataset:
+def load(data: Path, class_name: str | None, selection: Selection = ALL) -> Dataset:
     """Load one class. In a table without a column for classes, `class_name` renames the only one.
 
     Raises:
-        PadimEdgeError: A line is wrong (the sentence names it), or there is no such class.
+        PadimEdgeError: A line is wrong (the sentence names it), or there is no such class or column.
     """
-    rows = read(data)
+    selection.refuse_every("single images")
+    rows = read(data, {} if selection.group is None else {"group": selection.group})
     names = {row.class_name for row in rows if row.class_name is not None}
     if not names:
         return assemble(rows, data.parent, class_name or name_of(data))
@@ -93,7 +100,8 @@ def assemble(rows: Iterable[Row], base: Path, class_name: str) -> Dataset:
                 f"{row.place} has split train and label {row.kind!r}, expected only good images for fitting; "
                 "set its split to test or its label to good"
             )
-        (good if fitting else test).append(item(path, row.kind, mask, row.path.replace("\\", "/")))
+        entry = item(path, row.kind, mask, row.path.replace("\\", "/"))
+        (good if fitting else test).append(replace(entry, group=row.group))
         if mask is not None and row.kind == GOOD:
             suspects.append((path, mask))
     notes = contradictions(suspects)
@@ -108,7 +116,7 @@ def read(path: Path, names: Mapping[str, str] | None = None) -> list[Row]:
     Args:
         path: The table.
         names: Maps `path`, `label`, `mask`, `class` or `split` to the name of that column in this table, where it
-            differs.
+            differs; and `group` to the column that names groups, or to `folder` or `video` for none.
 
     Raises:
         PadimEdgeError: The file is no such table, it has no rows, or a line is wrong (the sentence names it).
@@ -141,6 +149,13 @@ def _rows(path: Path, lines: Iterable[str], names: Mapping[str, str]) -> Iterato
             f"line 1 of {path} has the columns {', '.join(columns) or 'none'}, expected path, label and mask, and "
             f"optionally class and split; there is no {' and no '.join(missing)}, so add it"
         )
+    if (group := names.get("group")) is not None:
+        if group.strip().lower() in columns:
+            known["group"] = columns.index(group.strip().lower())
+        elif group not in (FOLDER, VIDEO):
+            raise PadimEdgeError(
+                f"{path} has no column {group!r}, only {', '.join(columns)}; choose one of them with --group, or folder"
+            )
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     while True:
         try:
@@ -162,19 +177,21 @@ def _row(place: str, fields: list[str], columns: list[str], known: Mapping[str, 
             "separator in it"
         )
     values = {column: fields[index] for column, index in known.items()}
-    for column in ("path", "label", "class"):
+    for column in ("path", "label", "class", "group"):
         if values.get(column) == "":
-            raise PadimEdgeError(f"{place} has no {column}, expected one; fill it in or delete the line")
+            named = columns[known[column]] if column == "group" else column
+            raise PadimEdgeError(f"{place} has no {named}, expected one; fill it in or delete the line")
     split = values.get("split")
     if split is not None and split.lower() not in _SPLITS:
         raise PadimEdgeError(f"{place} has the split {split!r}, expected train or test; correct it")
     return Row(
         place=place,
         path=values["path"],
-        kind=GOOD if values["label"].lower() in _GOOD_LABELS else values["label"],
+        kind=GOOD if is_good(values["label"]) or values["label"] == _GOOD_NUMBER else values["label"],
         mask=values.get("mask", ""),
         class_name=values.get("class"),
         split=split if split is None else split.lower(),
+        group=values.get("group"),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,9 +10,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge.datasets import clips
+from padim_edge.datasets import clips, thinning
 from padim_edge.datasets.frames import ENDINGS as VIDEO_ENDINGS
-from padim_edge.datasets.items import ANOMALY, ENDINGS, GOOD, Dataset, Item, Mask, folders_in, images_in, item, name_of
+from padim_edge.datasets.items import (
+    ANOMALY,
+    ENDINGS,
+    GOOD,
+    Dataset,
+    Item,
+    Mask,
+    Stored,
+    item,
+    name_of,
+)
+from padim_edge.datasets.selection import ALL, Selection
+from padim_edge.datasets.trees import folders_in, images_in
 from padim_edge_artifact import ImageError, PadimEdgeError
 from padim_edge_runtime import image_files
 
@@ -33,10 +44,10 @@ def here(data: Path) -> bool:
     return any((data / sign).is_dir() for sign in _SIGNS)
 
 
-def load(data: Path, class_name: str | None) -> Dataset:
+def load(data: Path, class_name: str | None, selection: Selection = ALL) -> Dataset:
     """Load all clips as one class: `training/frames/<clip>` or `train/<clip>`, and `testing/frames/<clip>`.
 
-    Without such frames, the good ones are taken from videos: `training/videos/<clip>.avi`.
+    Without such frames, the good ones are taken from videos: `training/videos/<clip>.avi`. Good frames are thinned.
 
     `testing/test_frame_mask/<clip>.npy` holds one number per frame, 0 for good and 1 for anomalous. The optional
     `testing/test_pixel_mask/<clip>.npy`, `(frames, height, width)`, marks the anomalous pixels. The two are not
@@ -45,7 +56,7 @@ def load(data: Path, class_name: str | None) -> Dataset:
     Raises:
         PadimEdgeError: There are no frames to fit on, or masks do not belong to the frames.
     """
-    good, notes = _good(data)
+    good, notes = _good(data, selection)
     test: list[Item] = []
     unlabelled: list[Path] = []
     for clip in _clips(data, tuple(f"{name}/frames" for name in _TESTING)):
@@ -61,14 +72,19 @@ def load(data: Path, class_name: str | None) -> Dataset:
     return Dataset(class_name or name_of(data), good, tuple(test), (*notes, note) if unlabelled else notes)
 
 
-def _good(data: Path) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+def _good(data: Path, selection: Selection) -> tuple[tuple[Item, ...], tuple[str, ...]]:
     """Return the frames to fit on, and notes on them."""
-    extracted = [frame for clip in _clips(data, _TRAINING) for frame in _frames(clip)]
-    if extracted:
-        return tuple(item(path, GOOD, None, path.relative_to(data).as_posix()) for path in extracted), ()
+    extracted = {clip: images_in(clip) for clip in _clips(data, _TRAINING)}
+    total = sum(len(frames) for frames in extracted.values())
+    if total:
+        step = thinning.step(selection.every, None, total)
+        thinned = [thinning.Thinned(clip.name, len(frames), step) for clip, frames in extracted.items()]
+        taken = [frame for frames in extracted.values() for frame in frames[::step]]
+        items = tuple(item(path, GOOD, None, path.relative_to(data).as_posix()) for path in taken)
+        return items, thinning.notes(thinned)
     videos = next((found for place in _VIDEOS if (found := clips.find(data / place))), [])
     if videos:
-        return clips.good_frames(videos, data)
+        return clips.good_frames(videos, data, selection)
     raise PadimEdgeError(
         f"{data} holds no frames in training/frames/<clip> or train/<clip>, expected files ending in {ENDINGS}; "
         f"extract them, or put the videos into training/videos ({VIDEO_ENDINGS})"
@@ -80,19 +96,9 @@ def _clips(data: Path, places: tuple[str, ...]) -> list[Path]:
     return next((found for place in places if (found := folders_in(data / place))), [])
 
 
-def _frames(clip: Path) -> list[Path]:
-    """List the frames of a clip, sorted by the numbers in their names. ShanghaiTech's frames go from 000 past 999."""
-    return sorted(images_in(clip), key=_text_and_numbers)
-
-
-def _text_and_numbers(path: Path) -> list[str | int]:
-    """Split a name into text and numbers, in turns. Text is then compared with text, and numbers with numbers."""
-    return [int(part) if turn % 2 else part for turn, part in enumerate(re.split(r"([0-9]+)", path.stem))]
-
-
 def _labelled(data: Path, clip: Path, labels: Path) -> Iterator[Item]:
     """Yield the frames of a clip with their labels and masks."""
-    frames = _frames(clip)
+    frames = images_in(clip)
     flags = _array(labels)
     if flags.shape != (len(frames),):
         raise PadimEdgeError(
@@ -113,6 +119,7 @@ def _labelled(data: Path, clip: Path, labels: Path) -> Iterator[Item]:
             read=partial(image_files.read, path),
             mask=partial(_pixel_mask, pixels, index) if bad and with_pixels else None,
             key=path.relative_to(data).as_posix(),
+            stored=Stored.of(path),
         )
 
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from padim_edge import datasets
-from padim_edge.datasets.items import read_mask
 from padim_edge.datasets.layouts import LAYOUTS
+from padim_edge.datasets.masks import read_mask
 from padim_edge_artifact import ImageError, PadimEdgeError
 
 
@@ -169,13 +169,17 @@ def test_the_first_layout_whose_sign_is_there_is_taken(tmp_path: Path) -> None:
         make(tmp_path / "part")
         found.append(Path(datasets.from_folder(tmp_path / "part", None).good[0].key).parent.as_posix())
     assert found == [".", "training/frames/01_001", "Data/Images/Normal", "train/ok", "train/good"]
-    assert len(LAYOUTS) == len(found) + 3  # the others are tables, videos, and folders of videos
+    assert (
+        len(LAYOUTS) == len(found) + 2
+    )  # MVTec AD and BTAD are one; the others are tables, videos, and folders of videos
 
 
 def test_an_empty_class_is_named_with_what_was_expected(tmp_path: Path) -> None:
     for name, folder in (("a", "train/good"), ("b", "train/ok"), ("c", "Data/Images/Normal")):
         (tmp_path / name / folder).mkdir(parents=True)
-        with pytest.raises(PadimEdgeError, match=rf"holds no images in {folder}; expected files ending in \.bmp"):
+        with pytest.raises(
+            PadimEdgeError, match=rf"holds no images in {folder}; expected files ending in \.avif, \.bmp"
+        ):
             datasets.from_folder(tmp_path / name, None)
 
 
