@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
 from padim_edge_artifact.preprocessing import Levels
 from padim_edge_runtime.deep_images import deep_pixels
+from padim_edge_runtime.image_formats import open_image
 from padim_edge_runtime.pixel_values import REMEDY, DeepPixels, Extent, eight_bits, of_array, range_words
 from padim_edge_runtime.whole_images import check_tiles, check_whole
 from padim_edge_runtime.wrong_kinds import not_an_image
@@ -209,7 +210,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def _single(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     """Open a file of one image."""
-    with Image.open(file) as image:
+    with open_image(file) as image:
         frames = getattr(image, "n_frames", 1)
         _check_size(name, *image.size)
         if frames > 1 and image.format != "MPO":  # MPO: a photo with previews behind it, from phones
@@ -223,7 +224,7 @@ def _deep(image: Image.Image, file: BinaryIO | None, name: str) -> DeepPixels | 
     def reopen() -> Image.Image:
         assert file is not None
         file.seek(0)
-        return Image.open(file)
+        return open_image(file)
 
     return deep_pixels(image, None if file is None else reopen, name)
 

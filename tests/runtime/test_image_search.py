@@ -104,6 +104,16 @@ def test_every_ending_that_is_found_is_decoded(tmp_path: Path, ending: str) -> N
     assert image_files.read(found).image.size == (32, 24)
 
 
+def test_a_format_that_is_not_promised_is_refused_whatever_its_name(tmp_path: Path) -> None:
+    """Pillow would start another program for some of them."""
+    image = Image.new("RGB", (32, 24))
+    image.save(tmp_path / "a.png", "PCX")
+    (tmp_path / "b.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 24\n%%EndComments\n")
+    for name in ("a.png", "b.png"):
+        with pytest.raises(ImageError, match="is not an image"):
+            image_files.read(tmp_path / name)
+
+
 def test_a_moving_image_is_refused_and_not_judged_by_its_first_frame(tmp_path: Path) -> None:
     frames = [Image.new("L", (32, 24), value) for value in (0, 255)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
