@@ -89,7 +89,7 @@ def test_shells_can_complete() -> None:
     ],
 )
 def test_a_shell_gets_completions(typed: str, expected: set[str]) -> None:
-    """As bash asks for them, once --install-completion has been called."""
+    """The questions are those that bash asks after --install-completion."""
     words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1), "_PADIM_EDGE_COMPLETE": "complete_bash"}
     code = "import sys; sys.argv = ['padim-edge']\nfrom padim_edge_runtime.cli import main; main()"
     done = subprocess.run(

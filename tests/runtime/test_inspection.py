@@ -117,7 +117,7 @@ def test_sixteen_bits_are_scaled_as_those_of_files(
         (Image.new("L", (7, 64)), "the image has 7x64 pixels, expected at least 8 a side"),
         (b"no image", "the encoded image is not an image that Pillow can read"),
         (encoded(drawn_images.noise(0, (64, 64)))[:900], r"the encoded image cannot be decoded \("),
-        ([[0, 0], [0, 0]], "the image is of the type list, expected a path"),
+        ([[0, 0], [0, 0]], "the image is a list of 2, expected one image"),
         (3, "the image is of the type int, expected a path"),
     ],
 )
