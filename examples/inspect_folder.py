@@ -1,6 +1,6 @@
 """Inspect images on a device, without torch: python examples/inspect_folder.py MODEL IMAGES [FOLDER].
 
-Prints one line per image, and writes an overlay of each anomalous one to FOLDER.
+Prints one line per image, and writes an overlay of each one that is not good to FOLDER.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def main() -> None:
     paths = sorted(path for path in Path(images).iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
     for inspection in detector.inspect_many(paths):
         if inspection.verdict == "unreadable":
-            print(f"unreadable  {inspection.error}")
+            print(f"unreadable      {inspection.error}")
             continue
-        print(f"{inspection.verdict:<10}  {inspection.score:8.2f}  {inspection.path} {' '.join(inspection.warnings)}")
-        if inspection.anomalous:
+        print(f"{inspection.verdict:<14}  {inspection.score:8.2f}  {inspection.path} {' '.join(inspection.warnings)}")
+        if inspection.verdict != "good":
             inspection.overlay().save(folder / f"{inspection.path.stem}.png")
     print(f"overlays in {folder}")
 

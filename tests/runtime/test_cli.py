@@ -139,32 +139,6 @@ def test_a_threshold_that_is_no_distance_is_refused(run: Run, golden: Path, part
     assert f"the threshold is {float(threshold)}, expected a distance of 0 or more" in sentence
 
 
-def test_the_exit_code_tells_what_it_was_asked_to_tell(run: Run, golden: Path, tmp_path: Path) -> None:
-    drawn_images.good(60).save(tmp_path / "good.png")
-    drawn_images.defective(62)[0].save(tmp_path / "bad.png")
-    Image.new("RGB", (96, 96)).save(tmp_path / "black.png")
-    (tmp_path / "empty.png").write_bytes(b"")
-    good, bad, black = (tmp_path / f"{name}.png" for name in ("good", "bad", "black"))
-    both = ("--fail-on", "anomalous", "--fail-on", "not-comparable")
-    run("infer", golden, good, bad, black)
-    run("infer", golden, good, *both)
-    run("infer", golden, good, bad, *both, code=3)
-    run("infer", golden, good, black, *both, code=4)
-    run("infer", golden, bad, black, "--fail-on", "anomalous,not-comparable", code=4)
-    run("infer", golden, bad, black, "--fail-on", "anomalous", code=3)
-    run("infer", golden, tmp_path, *both, code=1)
-    assert "expected anomalous, not-comparable" in refused(run("infer", golden, good, "--fail-on", "bad", code=1))
-
-
-def test_a_black_image_is_not_comparable_and_never_good(run: Run, golden: Path, tmp_path: Path) -> None:
-    Image.new("RGB", (96, 96)).save(tmp_path / "black.png")
-    stdout, stderr = run("infer", golden, tmp_path, "--threshold", 1e9, "--csv", tmp_path / "table.csv")
-    assert stdout.startswith("NOT COMPARABLE  score ")
-    assert "check the light" in stderr
-    assert "1 not comparable, 0 good" in stderr
-    assert (tmp_path / "table.csv").read_text().splitlines()[1].split(",")[1] == "not comparable"
-
-
 def test_one_unreadable_image_does_not_stop_the_others(run: Run, golden: Path, parts: Path) -> None:
     """The bad one gets a line of its own, in its place, and the exit code tells."""
     (parts / "b broken.png").write_bytes((parts / "a.png").read_bytes()[:200])
