@@ -11,6 +11,7 @@ from padim_edge import budget as budgets
 from padim_edge.datasets import Dataset
 from padim_edge.datasets.items import first_size
 from padim_edge.fitted import ExportOptions, Fitted, fit_dataset
+from padim_edge.levels import settled
 from padim_edge.model import Model, check_output
 from padim_edge.roi import read_roi
 from padim_edge_artifact import PadimEdgeError
@@ -100,7 +101,7 @@ def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> 
         PadimEdgeError: As from `fit` and `Fitted.export`; or nothing fits the budget.
     """
     check_rate(job.options.false_alarm_rate)
-    method = job.method
+    method = settled(dataset, job.method, feedback.tell)
     if job.options.roi is not None:  # before the fit, which takes minutes
         read_roi(Path(job.options.roi), method.preprocessing, dataset)
     if (sentence := stretched(dataset, method)) is not None:
@@ -145,7 +146,8 @@ def export_statistics(
 
 def stretched(dataset: Dataset, method: Method) -> str | None:
     """Return a sentence where the good images have another size than the camera frames of the method."""
-    camera, size = method.preprocessing.camera, first_size(dataset)
+    preprocessing = method.preprocessing
+    camera, size = preprocessing.camera, first_size(dataset, preprocessing.levels)
     if camera is None or size is None or size == camera[::-1]:
         return None
     return (

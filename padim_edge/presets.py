@@ -10,7 +10,7 @@ from typing import Any, TypedDict, Unpack
 
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_artifact.method import Method, Precision
-from padim_edge_artifact.preprocessing import Preprocessing
+from padim_edge_artifact.preprocessing import Levels, Preprocessing
 
 __all__ = ["PRESETS", "Options", "parse_bytes", "preset"]
 
@@ -72,6 +72,9 @@ class Options(TypedDict, total=False):
     """Side or height x width in pixels that the whole frame is brought to, such as 256 or `256x512`; no crop then."""
     frame: str | None
     """Height x width of raw camera frames that the model resizes by itself, such as `1080x1920`."""
+    levels: Levels | str | None
+    """(lowest, highest) pixel value of images of more than 8 bits a channel, such as (0, 1023) or `0:1023` for 10 bits;
+    by default, the good images tell."""
     precision: str | Precision
     """`fp32`, `fp16` or `int8`; or a `Precision` with target and rank."""
     target: str
@@ -101,6 +104,8 @@ def preset(name: str = "edge", **options: Unpack[Options]) -> Method:
         preprocessing = replace(preprocessing, resize=_parse_size(str(chosen["size"])), crop=None)
     if "frame" in chosen:
         preprocessing = replace(preprocessing, camera=_parse_frame(str(chosen["frame"])))
+    if "levels" in chosen:
+        preprocessing = replace(preprocessing, levels=_parse_levels(chosen["levels"]))
     return replace(
         method,
         preprocessing=preprocessing,
@@ -168,6 +173,17 @@ def _parse_frame(text: str) -> tuple[int, int]:
     if min(height, width) < 8 or max(height, width) > 16384:
         raise PadimEdgeError(f"--frame is {text!r}, expected height x width in pixels, 8 to 16384, as in 1080x1920")
     return height, width
+
+
+def _parse_levels(levels: Any) -> Levels:
+    """Parse (lowest, highest) from `0:1023`, or check such a pair."""
+    try:
+        lowest, highest = (float(each) for each in (levels.split(":") if isinstance(levels, str) else levels))
+        return replace(Preprocessing((1, 1)), levels=(lowest, highest)).levels or (0.0, 1.0)
+    except (PadimEdgeError, TypeError, ValueError):
+        raise PadimEdgeError(
+            f"--levels is {levels!r}, expected the lowest and the highest value of the camera, as in 0:1023 for 10 bits"
+        ) from None
 
 
 def parse_bytes(text: str) -> int:

@@ -25,7 +25,7 @@ def read_roi(path: Path, preprocessing: Preprocessing, dataset: Dataset) -> npt.
         PadimEdgeError: The file cannot be read, nothing in it is white, or its aspect is not that of the images.
     """
     mask = image_files.read(path).image.convert("L")
-    size = first_size(dataset)
+    size = first_size(dataset, preprocessing.levels)
     if size is not None and abs(mask.width * size[1] / (mask.height * size[0]) - 1) > ASPECT_TOLERANCE:
         raise PadimEdgeError(
             f"the region of interest {path} has {mask.width}x{mask.height} pixels, expected the aspect of the "

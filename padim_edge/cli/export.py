@@ -39,6 +39,7 @@ def export(
     frame: o.FrameOption = None,
     seed: o.SeedOption = 0,
     false_alarm_rate: o.FalseAlarmOption = 0.01,
+    levels: o.LevelsOption = None,
     roi: o.RoiOption = None,
     output: o.ModelOption = None,
     keep_statistics: o.KeepOption = None,
@@ -71,7 +72,7 @@ def export(
     job = None
     if statistics is None:
         asked = Options(backbone=backbone, layers=layers, reduction=reduction, dims=dims, size=size, frame=frame)
-        method = o.chosen_method(preset, data, asked | Options(seed=seed, precision=form))
+        method = o.chosen_method(preset, data, asked | Options(levels=levels, seed=seed, precision=form))
         job = Job(method, weights, settings, limit, keep_statistics)
     told = []
     for dataset, path in zip(datasets, paths, strict=True):

@@ -43,6 +43,7 @@ def fit(
     seed: o.SeedOption = 0,
     output: Annotated[
         Path | None,
+    levels: o.LevelsOption = None,
         typer.Option(metavar="FILE", help="Statistics file. By default <class>.npz.", rich_help_panel=OUTPUT),
     ] = None,
     resume: Annotated[
@@ -65,6 +66,7 @@ def fit(
     from padim_edge.presets import Options
     from padim_edge.start import begin, begin_like
     from padim_edge_artifact.files import require_folder
+    from padim_edge.levels import settled
     from padim_edge_artifact.kept import read_kept
     from padim_edge_runtime.progress import Feedback, bar
 
@@ -76,8 +78,8 @@ def fit(
         if like is not None:
             return begin_like(read_kept(like), dataset.class_name)
         asked = Options(backbone=backbone, layers=layers, reduction=reduction, dims=dims, size=size, frame=frame)
-        numbers = Options(seed=seed, precision=precision, target=target)
-        method = o.chosen_method(preset, data, asked | numbers)
+        numbers = Options(levels=levels, seed=seed, precision=precision, target=target)
+        method = settled(dataset, o.chosen_method(preset, data, asked | numbers), warn)
         if (sentence := stretched(dataset, method)) is not None:
             warn(sentence)
         return begin(dataset, method, weights, device=device, report=bar)

@@ -11,8 +11,9 @@ from typing import NoReturn
 import numpy as np
 from PIL import Image
 
-from padim_edge.datasets.items import GOOD, Dataset, Item, name_of
+from padim_edge.datasets.items import GOOD, Dataset, Item, Stored, name_of
 from padim_edge_artifact import ImageError, PadimEdgeError
+from padim_edge_artifact.preprocessing import Levels
 from padim_edge_runtime import image_files
 from padim_edge_runtime.image_files import ImageLike
 
@@ -60,9 +61,12 @@ def _entries(images: Iterable[ImageLike]) -> Iterator[Path | Item]:
             continue
         name = f"images[{number}]"
         _check_kind(image, name)
-        later = isinstance(image, np.ndarray) and not passing
-        read = partial(_decode, image, name) if later else _decoded_now(image, name)
-        yield Item(name, GOOD, read, None, name)
+        kept = _own(image, passing=passing)
+        read = partial(_decode, kept, name, None) if isinstance(image, np.ndarray) else _decoded_now(image, name)
+        stored = None
+        if isinstance(image, np.ndarray) or _is_deep(kept):
+            stored = Stored(partial(_decode, kept, name), partial(image_files.extent_of, kept))
+        yield Item(name, GOOD, read, None, name, stored)
 
 
 def _is_single(images: object) -> bool:
@@ -92,11 +96,28 @@ def _described(found: object) -> str:
     return f"{'an' if type(found).__name__[0].lower() in 'aeiou' else 'a'} {type(found).__name__}"
 
 
-def _decode(image: ImageLike, name: str) -> image_files.Decoded:
+def _decode(image: ImageLike, name: str, levels: Levels | None) -> image_files.Decoded:
     try:
-        return image_files.decode(image)
+        return image_files.decode(image, levels=levels)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
+
+
+def _own(image: ImageLike, *, passing: bool) -> ImageLike:
+    """Copy what a camera may write the next image into, and what its owner may close."""
+    if isinstance(image, np.ndarray):
+        return np.array(image) if passing else image
+    if isinstance(image, Image.Image) and (content := image_files.undecoded(image)) is not None:
+        return content.getvalue()
+    return bytes(image) if isinstance(image, (bytearray, memoryview)) else image
+
+
+def _is_deep(image: ImageLike) -> bool:
+    """Tell whether an image has more than 8 bits a channel. Its numbers are kept until their range is known."""
+    try:
+        return image_files.extent_of(image) is not None
+    except ImageError:
+        return False  # decoding it says why
 
 
 def _decoded_now(image: ImageLike, name: str) -> Callable[[], image_files.Decoded]:
@@ -122,4 +143,4 @@ def _common_folder(paths: list[Path]) -> Path | None:
 
 def _of_file(path: Path, folder: Path | None) -> Item:
     key = path.as_posix() if folder is None else path.absolute().relative_to(folder).as_posix()
-    return Item(str(path), GOOD, partial(image_files.read, path), None, key)
+    return Item(str(path), GOOD, partial(image_files.read, path), None, key, Stored.of(path), file=path)

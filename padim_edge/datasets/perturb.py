@@ -10,13 +10,15 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TypedDict
 
 import numpy as np
 from PIL import Image
 
-from padim_edge.datasets.items import Dataset, Item, Mask
+from padim_edge.datasets.items import Dataset, Item, Mask, Stored
 from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact.preprocessing import Levels
 from padim_edge_runtime import image_files
 
 __all__ = ["CROP", "ROTATE", "Arguments", "parse", "perturbed"]
@@ -99,6 +101,7 @@ def perturbed(dataset: Dataset, *, rotate: float = ROTATE, crop: tuple[int, int]
         return replace(
             item,
             read=lambda: _move_image(item.read, angle, share, (across, down)),
+            stored=None if item.stored is None else _moved_stored(item.stored, angle, share, (across, down)),
             mask=None if item.mask is None else _moved_mask(item.mask, angle, share, (across, down)),
         )
 
@@ -128,6 +131,13 @@ def _move_image(
 ) -> image_files.Decoded:
     image = read()
     return replace(image, image=_move(image.image, angle, share, at, Image.Resampling.BICUBIC))
+
+
+def _moved_stored(stored: Stored, angle: float, share: float, at: tuple[float, float]) -> Stored:
+    def moved(levels: Levels) -> image_files.Decoded:
+        return _move_image(partial(stored.decode, levels), angle, share, at)
+
+    return replace(stored, decode=moved)
 
 
 def _moved_mask(read: Callable[[], Mask], angle: float, share: float, at: tuple[float, float]) -> Callable[[], Mask]:

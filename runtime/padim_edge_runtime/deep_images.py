@@ -49,16 +49,17 @@ def deep_pixels(image: Image.Image, reopen: Reopen | None, name: str) -> DeepPix
     if mode == "F":
         return of_array(np.asarray(image), name, white_is_zero=white_is_zero)
     raw = _raw_mode(image)
-    if ";16" not in raw:
-        if tags.get(_BITS, (8,))[0] > 8 and mode in ("RGB", "RGBA"):
-            raise ImageError(_cut(name))  # decoded already
+    if ";16" not in raw and tags.get(_BITS, (8,))[0] <= 8:
         return None
-    if reopen is None:
-        raise ImageError(_cut(name))
     if tags.get(_PLANAR, 1) != 1 or raw.startswith(("RGBa", "CMYK")):
         raise ImageError(
-            f"{name} holds {raw.split(';')[0]} of 16 bits a channel in a form that cannot be read in full; save it as "
-            "RGB, pixel by pixel"
+            f"{name} holds {mode} colours of 16 bits a channel in a form that cannot be read in full; save it as RGB, "
+            "pixel by pixel"
+        )
+    if reopen is None or not raw:  # decoded already
+        raise ImageError(
+            f"{name} was opened by Pillow, which cuts colours of 16 bits a channel to 8; give the path or the bytes of "
+            "the file instead"
         )
     return of_array(_deep_colour(image, reopen, raw), name)
 
@@ -66,13 +67,6 @@ def deep_pixels(image: Image.Image, reopen: Reopen | None, name: str) -> DeepPix
 def _tags(image: Image.Image) -> dict[int, Any]:
     found = getattr(image, "tag_v2", None)
     return {tag: found[tag] for tag in (_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT) if tag in found} if found else {}
-
-
-def _cut(name: str) -> str:
-    return (
-        f"{name} was opened by Pillow, which cuts colours of 16 bits a channel to 8; give the path or the bytes of the "
-        "file instead"
-    )
 
 
 def _whole_numbers(image: Image.Image, tags: dict[int, Any]) -> Any:

@@ -102,7 +102,7 @@ def range_words(levels: Levels) -> str:
 
 
 def eight_bits(pixels: DeepPixels, levels: Levels | None, name: str) -> tuple[Pixels, tuple[str, ...]]:
-    """Scale pixel values to 0 to 255, rounded, and say what was done.
+    """Scale pixel values to 0 to 255, rounded, and say what was done beyond the usual.
 
     Args:
         pixels: The stored values.
@@ -115,23 +115,22 @@ def eight_bits(pixels: DeepPixels, levels: Levels | None, name: str) -> tuple[Pi
     """
     extent = pixels.extent
     if levels is None:
-        levels = _of_container(extent, name)
+        levels, ceiling = _of_container(extent, name)
+        notes: tuple[str, ...] = (f"{ceiling.bit_length()} bits a pixel were scaled to 8",)
     else:
         _check_kind(extent, levels, name)
-    if pixels.ceiling is not None and levels == (0, pixels.ceiling):
-        said = f"{pixels.ceiling.bit_length()} bits a pixel were scaled to 8"
-    else:
-        said = f"values from {range_words(levels)} were scaled to 8 bits"
+        notes = _remarks(pixels, extent, levels)
     flipped_at = _flipped_at(pixels, levels)
     if pixels.values.dtype == np.uint16:
         found = _table(levels, flipped_at)[pixels.values]
     else:
         found = _scaled(pixels.values, levels, flipped_at)
-    return found, (said, *_remarks(pixels, extent, levels))
+    return found, notes
 
 
-def _of_container(extent: Extent, name: str) -> Levels:
-    if extent.ceiling not in _CONTAINERS:
+def _of_container(extent: Extent, name: str) -> tuple[Levels, int]:
+    """Return the range of a container, and its ceiling."""
+    if extent.ceiling is None or extent.ceiling not in _CONTAINERS:
         raise ImageError(
             f"{name} holds {_kind(extent)} from {range_words((extent.lowest, extent.highest))}, whose range is not "
             f"known; expected 8 or 16 bits a channel without a sign, or {REMEDY}"
@@ -141,7 +140,7 @@ def _of_container(extent: Extent, name: str) -> Levels:
             f"{name} has {extent.ceiling.bit_length()} bits a pixel, but its values end at {extent.highest:g}, as of a "
             f"camera of fewer bits or in the dark, and the range of its signal is not known; {REMEDY}"
         )
-    return 0.0, float(extent.ceiling)
+    return (0.0, float(extent.ceiling)), extent.ceiling
 
 
 def _check_kind(extent: Extent, levels: Levels, name: str) -> None:
@@ -176,7 +175,7 @@ def _remarks(pixels: DeepPixels, extent: Extent, levels: Levels) -> tuple[str, .
         if flipped_at is not None:
             values = flipped_at - values.astype(np.float64)
         outside = 100 * float(np.mean((values < lowest) | (values > highest)))
-        return (f"{outside:.2g} % of the values lie outside of {range_words(levels)} and were clipped",)
+        return (f"{outside:.3g} % of the values lie outside of {range_words(levels)} and were clipped",)
     if (extent.highest - lowest) * DIM <= highest - lowest:
         low = f"the values end at {extent.highest:.6g}, far below {highest:.6g}, the end of the model's range"
         return (f"{low}; check that the camera writes the same format as for the good images",)

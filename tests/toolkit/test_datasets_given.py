@@ -130,7 +130,7 @@ def test_one_bad_image_does_not_stop_the_others(tmp_path: Path, arrays: list[npt
             "does not exist": tmp_path / "gone.png",
             "is a folder, expected an image": tmp_path,
             "images[2]: the array has 40x7 pixels, expected at least 8 a side": arrays[0][:7],
-            "images[3]: the image has F pixels": Image.new("F", (32, 32)),
+            "images[3]: the image holds floating-point numbers from 0 to 0": Image.new("F", (32, 32)),
             "images[4]: the image cannot be decoded": opened,
             "images[5]: the image has 7x40 pixels": Image.new("RGB", (7, 40)),
             "images[6]: the encoded image is not an image": b"no image",
