@@ -22,6 +22,8 @@ def export(
     context: typer.Context,
     class_name: o.ClassesOption = None,
     data: o.DataOption = None,
+    every: o.EveryOption = None,
+    group: o.GroupOption = None,
     perturb: o.PerturbOption = None,
     statistics: o.StatisticsOption = None,
     backbone: o.BackboneOption = None,
@@ -66,7 +68,9 @@ def export(
         require_folder(keep_statistics)
     if trtexec is not None and statistics is None:
         check_trtexec(form, trtexec, may_be_int8=limit is not None)
-    datasets = [o.open_dataset(data, name, perturb, seed) for name in o.class_names(data, class_name)]
+    datasets = [
+        o.open_dataset(data, name, perturb, seed, every=every, group=group) for name in o.class_names(data, class_name)
+    ]
     paths = output_paths([each.class_name for each in datasets], output)
     settings = ExportOptions(None, false_alarm_rate, roi, device)
     job = None

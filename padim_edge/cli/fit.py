@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,8 @@ def fit(
     context: typer.Context,
     class_name: o.ClassOption = None,
     data: o.DataOption = None,
+    every: o.EveryOption = None,
+    group: o.GroupOption = None,
     perturb: o.PerturbOption = None,
     like: Annotated[
         Path | None,
@@ -70,9 +73,11 @@ def fit(
     from padim_edge_artifact.kept import read_kept
     from padim_edge_runtime.progress import Feedback, bar
 
-    dataset = o.open_dataset(data, class_name, perturb, seed)
+    dataset = o.open_dataset(data, class_name, perturb, seed, every=every, group=group)
     job = FitJob(dataset, output or Path(f"{dataset.class_name}.npz"), resume, device)
     require_folder(job.output)
+    if resume and os.environ.get("RANK", "0") == "0" and not _interrupted(job.output):  # torchrun: one says so
+        warn(f"--resume found no interrupted fit of {job.output}, so this one begins anew")
 
     def prepare() -> Kept:
         if like is not None:
@@ -92,3 +97,11 @@ def fit(
         print_json(outcome.to_json())
     else:
         typer.echo(str(outcome))
+
+
+def _interrupted(output: Path) -> bool:
+    """Tell whether a fit into this file was interrupted. Each process of torchrun has a checkpoint of its own."""
+    from padim_edge.gather import checkpoint_of
+
+    unfinished = checkpoint_of(output)
+    return any(path.name.startswith(unfinished.name) for path in unfinished.parent.iterdir())

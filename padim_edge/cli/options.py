@@ -109,6 +109,26 @@ PerturbOption = Annotated[
     ),
 ]
 
+EveryOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Take every Nth frame of each video to fit on; 1 takes all. By default about 3 a second.",
+        rich_help_panel=INPUT,
+    ),
+]
+
+GroupOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="folder|video|COLUMN",
+        help="Images that show the same part and count as one: those of a folder, of a video, or with the same value "
+        "in a column of the CSV list. By default, the images tell.",
+        rich_help_panel=INPUT,
+    ),
+]
+
 SeedOption = Annotated[
     int, typer.Option(min=0, help="Random seed for the reduction and for --perturb.", rich_help_panel=METHOD)
 ]
@@ -283,11 +303,19 @@ def class_names(data: Path | None, asked: str | None) -> tuple[str | None, ...]:
     return tuple(name.strip() for name in asked.split(",") if name.strip()) if asked else (None,)
 
 
-def open_dataset(data: Path | None, name: str | None, perturb: str | None = None, seed: int = 0) -> Dataset:
+def open_dataset(
+    data: Path | None,
+    name: str | None,
+    perturb: str | None = None,
+    seed: int = 0,
+    *,
+    every: int | None = None,
+    group: str | None = None,
+) -> Dataset:
     """Open one class of the data, and print its notes on stderr."""
     from padim_edge import datasets
 
-    dataset = datasets.from_source(data, name)
+    dataset = datasets.from_source(data, name, every=every, group=group)
     if perturb is not None:
         from padim_edge.datasets.perturb import parse, perturbed
 

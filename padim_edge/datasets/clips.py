@@ -95,5 +95,5 @@ def good_frames(paths: Sequence[Path], base: Path, selection: Selection) -> tupl
         for clip in clips
         if clip.cut
     ]
-    notes = (*cuts, *thinning.notes(thinned), *odd_shapes([(str(clip.path), clip.size) for clip in clips]))
+    notes = (*cuts, *thinning.notes(thinned), *odd_shapes([(str(clip.path), clip.size) for clip in clips], "videos"))
     return tuple(good), (*notes, *(f"left out: {error}" for error in errors))

@@ -42,11 +42,12 @@ def shapes(dataset: Dataset) -> tuple[str, ...]:
     return odd_shapes(sizes)
 
 
-def odd_shapes(sizes: Sequence[tuple[str, tuple[int, int]]]) -> tuple[str, ...]:
+def odd_shapes(sizes: Sequence[tuple[str, tuple[int, int]]], things: str = "good images") -> tuple[str, ...]:
     """Return a note on images of another shape than most; mostly empty.
 
     Args:
         sizes: Name, and (width, height) in pixels, of each image.
+        things: Word for the images.
     """
     if not sizes:
         return ()
@@ -59,7 +60,7 @@ def odd_shapes(sizes: Sequence[tuple[str, tuple[int, int]]]) -> tuple[str, ...]:
     usually = f" ({most[0][0][0]}x{most[0][0][1]})" if most else ""
     named = [f"{name} ({width}x{height})" for (name, (width, height)), other in zip(sizes, odd, strict=True) if other]
     note = (
-        f"{len(named)} of {len(sizes)} good images have another shape than most{usually}: {', '.join(named[:3])}"
+        f"{len(named)} of {len(sizes)} {things} have another shape than most{usually}: {', '.join(named[:3])}"
         f"{', ...' if len(named) > 3 else ''}; the model squeezes all into one shape, so cut them alike or fit a model "
         "for each shape"
     )

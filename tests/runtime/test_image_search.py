@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import drawn_images
@@ -16,6 +14,7 @@ from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, features
+from rights import closed, enterable
 from typer.testing import CliRunner
 
 from padim_edge_artifact import ImageError
@@ -35,29 +34,6 @@ def tree(folder: Path, *paths: str, content: bytes = b"") -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
     return folder
-
-
-@contextmanager
-def closed(folder: Path) -> Iterator[None]:
-    """Take away the right to open a folder. Root may open everything, so it becomes nobody for a while."""
-    rights, user = folder.stat().st_mode, os.geteuid()
-    folder.chmod(0)
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        folder.chmod(rights)
-
-
-@pytest.fixture
-def open_path(tmp_path: Path) -> Path:
-    """Return a folder that every user may enter."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o055)
-    return tmp_path
 
 
 def test_a_folder_gives_its_images_in_order_with_their_folders(tmp_path: Path) -> None:
@@ -194,16 +170,16 @@ def test_a_pipe_is_an_error_and_is_not_waited_for(tmp_path: Path) -> None:
     assert "is neither a file nor a folder" in found.problems[0].error
 
 
-def test_a_closed_folder_is_an_error(open_path: Path) -> None:
-    tree(open_path, "a.png", "shut/b.png")
-    with closed(open_path / "shut"):
-        found = image_search.find([open_path])
+def test_a_closed_folder_is_an_error(tmp_path: Path) -> None:
+    tree(enterable(tmp_path), "a.png", "shut/b.png")
+    with closed(tmp_path / "shut"):
+        found = image_search.find([tmp_path])
         with pytest.raises(ImageError, match=r"shut cannot be opened \(Permission denied\)"):
-            image_search.good_files([open_path], print)
+            image_search.good_files([tmp_path], print)
         with pytest.raises(ImageError, match=r"shut cannot be opened \(Permission denied\)"):
-            image_search.find([open_path / "shut"])
+            image_search.find([tmp_path / "shut"])
     assert [path.name for path, _ in found.files] == ["a.png"]
-    assert [problem.path for problem in found.missed] == [open_path / "shut"]
+    assert [problem.path for problem in found.missed] == [tmp_path / "shut"]
 
 
 def test_other_files_are_counted_and_those_that_may_be_images_are_told_apart(tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ FIXED: dict[str, tuple[object, ...]] = {
 APPLY = {
     "class_name",
     "data",
+    "every",
+    "group",
     "perturb",
     "statistics",
     "rank",
@@ -200,7 +202,7 @@ def test_bad_options_are_one_sentence(
         (tmp_path / name).write_bytes(whole.read_bytes())
     if "half.npz" in command:
         found = read_kept(whole)
-        half = Kept(found.recipe, found.graph, found.statistics, found.seen, Progress(3, "x"))
+        half = Kept(found.recipe, found.graph, found.statistics, found.seen, progress=Progress(3, "x"))
         write_kept(tmp_path / "half.npz", half)
     _, stderr = run(*command, code=1)
     assert sentence in stderr
@@ -226,6 +228,15 @@ def test_two_ranks_give_what_one_process_gives(data: Path, whole: Path, tmp_path
     assert away(two, one) < 1e-6
     assert reference_of(two.seen) == reference_of(one.seen)
     assert [each.name for each in tmp_path.iterdir()] == ["two.npz"]
+
+
+def test_resume_without_an_interrupted_fit_says_so(data: Path, whole: Path, tmp_path: Path) -> None:
+    command = ("fit", "--data", data, *HOW, "--output", tmp_path / "a.npz")
+    _, stderr = run(*command, "--resume")
+    assert f"--resume found no interrupted fit of {tmp_path / 'a.npz'}, so this one begins anew" in stderr
+    assert away(read_kept(tmp_path / "a.npz"), read_kept(whole)) == 0
+    _, stderr = run(*command)
+    assert "--resume" not in stderr
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from PIL import Image
 from videos import SIZE, Encoding, av, image, number_of, write
 
 from padim_edge import datasets
+from padim_edge.datasets import thinning
 from padim_edge_artifact import ImageError, PadimEdgeError, read_verified
 
 FIRST = {"movflags": "+faststart"}
@@ -98,6 +99,83 @@ def test_a_video_that_breaks_off_gives_what_is_there_and_a_note(
     (note,) = dataset.notes
     assert re.search(said, note)
     assert capfd.readouterr() == ("", "")  # FFmpeg prints nothing either
+
+
+def test_videos_are_thinned_by_time_and_say_so(tmp_path: Path) -> None:
+    """By default 3 frames a second, of videos of 25 Hz every 8th, as long as 30 frames are left."""
+    path = write(tmp_path / "a.mp4", count=100)
+    found = datasets.from_folder(path, None)
+    assert numbers(found.good) == list(range(0, 100, 3))  # every 8th would leave 13
+    assert found.notes[0].startswith("a.mp4: 100 frames, every 3rd taken: 34; --every 1 takes all")
+    for every in (1, 8, 500):
+        found = datasets.from_folder(path, None, every=every)
+        assert numbers(found.good) == list(range(0, 100, every))
+    assert found.notes == ("a.mp4: 100 frames, every 500th taken: 1; --every 1 takes all (every=1 in Python)",)
+    assert datasets.from_source(path, every=1).notes == ()
+    with pytest.raises(PadimEdgeError, match="every is 0, expected 1 or more"):
+        datasets.from_folder(path, None, every=0)
+    write(tmp_path / "b.mkv", count=125)
+    found = datasets.from_folder(tmp_path, None)
+    assert found.notes[0].startswith("2 videos: 225 frames, every 7th taken: 33;")
+
+
+@pytest.mark.parametrize(
+    ("every", "rate", "total", "step"),
+    [
+        (None, 30.0, 300, 10),
+        (None, 30.0, 3000, 10),
+        (None, 30.0, 59, 1),
+        (None, 1.0, 3000, 1),
+        (None, 200.0, 60000, 67),
+        (None, None, 3000, 10),
+        (4, 30.0, 10, 4),
+    ],
+)
+def test_the_step_follows_the_time_and_leaves_enough(
+    every: int | None, rate: float | None, total: int, step: int
+) -> None:
+    assert thinning.step(every, rate, total) == step
+
+
+def test_extracted_frames_are_thinned_like_videos(tmp_path: Path) -> None:
+    for clip, count in (("01", 70), ("02", 50)):
+        (tmp_path / f"training/frames/{clip}").mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(image(number)).save(tmp_path / f"training/frames/{clip}/{number}.png")
+    found = datasets.from_folder(tmp_path, None)
+    assert [item.key for item in found.good][:4] == [f"training/frames/01/{number}.png" for number in (0, 4, 8, 12)]
+    assert found.notes[0].startswith("2 videos: 120 frames, every 4th taken: 31;")
+    assert len(datasets.from_folder(tmp_path, None, every=1).good) == 120
+    for group in ("video", "folder"):
+        grouped = datasets.from_folder(tmp_path, None, group=group)
+        assert {item.group for item in grouped.good} == {"training/frames/01", "training/frames/02"}
+
+
+def test_the_frames_of_a_video_are_a_group_when_asked(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mkv"):
+        write(tmp_path / name, count=3)
+    assert [item.group for item in datasets.from_folder(tmp_path, None, group="video").good] == ["a.mp4"] * 3 + [
+        "b.mkv"
+    ] * 3
+    with pytest.raises(PadimEdgeError, match=r"--group video puts all 3 good images into one group, 'a\.mp4'"):
+        datasets.from_folder(tmp_path / "a.mp4", None, group="video")
+
+
+def test_videos_of_another_shape_are_named(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write(tmp_path / name, count=3)
+    write(tmp_path / "c.mp4", frames=[np.zeros((48, 128, 3), np.uint8)] * 3)
+    (note,) = datasets.from_folder(tmp_path, None).notes
+    assert "1 of 3 good images have another shape" not in note
+    assert "1 of 3 videos" in note
+    assert "c.mp4 (128x48)" in note
+
+
+def test_videos_beside_images_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", count=3)
+    Image.fromarray(image(1)).save(tmp_path / "0.png")
+    (note,) = datasets.from_folder(tmp_path, None).notes
+    assert "passed over: 1 file (.mp4)" in note
 
 
 def sound(path: Path) -> None:
