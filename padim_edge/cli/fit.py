@@ -43,10 +43,10 @@ def fit(
     dims: o.DimsOption = None,
     size: o.SizeOption = None,
     frame: o.FrameOption = None,
+    levels: o.LevelsOption = None,
     seed: o.SeedOption = 0,
     output: Annotated[
         Path | None,
-    levels: o.LevelsOption = None,
         typer.Option(metavar="FILE", help="Statistics file. By default <class>.npz.", rich_help_panel=OUTPUT),
     ] = None,
     resume: Annotated[
@@ -66,10 +66,10 @@ def fit(
     o.tell_unused_seed(given, reduction)
     from padim_edge.exports import stretched
     from padim_edge.fit_job import FitJob, fit_to_file
+    from padim_edge.levels import settled
     from padim_edge.presets import Options
     from padim_edge.start import begin, begin_like
     from padim_edge_artifact.files import require_folder
-    from padim_edge.levels import settled
     from padim_edge_artifact.kept import read_kept
     from padim_edge_runtime.progress import Feedback, bar
 

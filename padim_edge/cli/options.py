@@ -28,9 +28,9 @@ __all__ = [
     "FrameOption",
     "KeepOption",
     "LayersOption",
+    "LevelsOption",
     "ModelOption",
     "PerturbOption",
-    "LevelsOption",
     "PrecisionOption",
     "PresetOption",
     "RankOption",
@@ -62,9 +62,9 @@ _FIT = (
     "dims",
     "size",
     "frame",
+    "levels",
     "seed",
     "budget",
-    "levels",
     "keep_statistics",
 )
 """Options that decide a fit, or what comes with it."""
@@ -215,6 +215,16 @@ FrameOption = Annotated[
     ),
 ]
 
+LevelsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MIN:MAX",
+        help="Range of the camera's values in images of more than 8 bits a channel, such as 0:1023 for 10 bits. By "
+        "default, the good images tell.",
+        rich_help_panel=METHOD,
+    ),
+]
+
 
 ClassesOption = Annotated[
     str | None,
@@ -237,16 +247,6 @@ RankOption = Annotated[
         min=1, help="Make the model smaller: keep the N main directions of each Gaussian.", rich_help_panel=METHOD
     ),
 ]
-LevelsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MIN:MAX",
-        help="Range of the camera's values in images of more than 8 bits a channel, such as 0:1023 for 10 bits. By "
-        "default, the good images tell.",
-        rich_help_panel=METHOD,
-    ),
-]
-
 
 DiagonalOption = Annotated[
     bool, typer.Option("--diagonal", help="Keep only the variances of each Gaussian.", rich_help_panel=METHOD)
