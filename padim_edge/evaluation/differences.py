@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -107,11 +107,14 @@ def compare_detectors(a: Detector, b: Detector, dataset: Dataset, advance: Advan
         )
     apart = _apart(a.metadata, b.metadata)
     unreadable: list[str] = []
+    bad_masks: list[str] = []
     judged: list[_Judged] = []
-    maps = _judge((a, b), _decoded((a, b), items, unreadable, advance), judged, aligned=apart is None)
+    images = _decoded((a, b), items, advance, unreadable, bad_masks)
+    maps = _judge((a, b), images, judged, aligned=apart is None)
     evaluations: tuple[Evaluation, Evaluation] | None = None
     if dataset.test:
-        evaluations = _evaluate((a, b), dataset.class_name, maps, unreadable, judged)
+        of_a, of_b = _evaluate((a, b), dataset.class_name, maps, unreadable, judged)
+        evaluations = replace(of_a, bad_masks=tuple(bad_masks)), replace(of_b, bad_masks=tuple(bad_masks))
     else:
         deque(maps, maxlen=0)  # the maps are not needed
     return _conclude((a.metadata, b.metadata), dataset.class_name, judged, unreadable, evaluations)
@@ -153,12 +156,17 @@ def _conclude(
 
 
 def _decoded(
-    detectors: tuple[Detector, Detector], items: Sequence[Item], unreadable: list[str], advance: Advance
+    detectors: tuple[Detector, Detector],
+    items: Sequence[Item],
+    advance: Advance,
+    unreadable: list[str],
+    bad_masks: list[str],
 ) -> Iterator[Labelled]:
     """Decode each image once, and bring it into one frame only where both models have the same preprocessing."""
     preprocessings = [each.metadata.preprocessing for each in detectors]
     shared = preprocessings[0] == preprocessings[1]
-    return labelled_images(items, preprocessings[:1] if shared else preprocessings, unreadable, advance)
+    wanted = preprocessings[:1] if shared else preprocessings
+    return labelled_images(items, wanted, unreadable, advance, bad_masks=bad_masks)
 
 
 def _judge(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge.datasets import GOOD, Dataset, Source, from_source
-from padim_edge.evaluation.labelled import Advance, Truth, labelled_images
+from padim_edge.evaluation.labelled import Advance, Labelled, Truth, labelled_images
 from padim_edge.evaluation.metrics import PixelMetrics, image_metrics, pixel_metrics, rate
 from padim_edge.evaluation.result import Evaluation, Scored
 from padim_edge.model import Model
@@ -93,9 +93,11 @@ def evaluate_detector(detector: Detector, dataset: Dataset, advance: Advance = l
         )
     scored: list[Scored] = []
     unreadable: list[str] = []
-    pixel = pixel_metrics(_maps(detector, dataset, scored, unreadable, advance))
+    bad_masks: list[str] = []
+    images = labelled_images(dataset.test, (detector.metadata.preprocessing,), unreadable, advance, bad_masks=bad_masks)
+    pixel = pixel_metrics(_maps(detector, images, scored))
     found = conclude(dataset.class_name, detector.metadata.threshold, scored, pixel, unreadable)
-    return replace(found, detector=detector)
+    return replace(found, detector=detector, bad_masks=tuple(bad_masks))
 
 
 def conclude(
@@ -127,11 +129,11 @@ def conclude(
 
 
 def _maps(
-    detector: Detector, dataset: Dataset, scored: list[Scored], unreadable: list[str], advance: Advance
+    detector: Detector, images: Iterator[Labelled], scored: list[Scored]
 ) -> Iterator[tuple[npt.NDArray[np.float32], Truth | None]]:
-    """Yield map and truth of each test image; `scored` and `unreadable` are filled on the way."""
+    """Yield map and truth of each test image; `scored` is filled on the way."""
     preprocessing, inspected = detector.metadata.preprocessing, detector.metadata.inspected
-    for each in labelled_images(dataset.test, (preprocessing,), unreadable, advance):
+    for each in images:
         result = detector(each.frames[0])
         scored.append(Scored(each.item, float(result.score[0])))
         yield to_image(result.anomaly_map[0], preprocessing, *each.size, inspected=inspected), each.truth

@@ -41,6 +41,8 @@ def labelled_images(
     preprocessings: Sequence[Preprocessing],
     unreadable: list[str],
     advance: Advance = lambda _: None,
+    *,
+    bad_masks: list[str] | None = None,
 ) -> Iterator[Labelled]:
     """Yield the readable images in order, each decoded once.
 
@@ -49,6 +51,7 @@ def labelled_images(
         preprocessings: Preprocessing of each model that will judge them.
         unreadable: Gains one sentence for each image that is left out.
         advance: Called with 1 for each image.
+        bad_masks: Gains one sentence for each image whose mask cannot be used; its truth is unknown.
 
     Raises:
         PadimEdgeError: None of the images can be read.
@@ -62,42 +65,43 @@ def labelled_images(
     readable = False
     for item, prepared in decoded(items, prepare):
         advance(1)
-        try:
-            if isinstance(prepared, ImageError):
-                raise prepared
-            size, frames = prepared
-            image = Labelled(item, size, frames, read_truth(item, size))
-        except ImageError as error:
-            unreadable.append(str(error))
+        if isinstance(prepared, ImageError):
+            unreadable.append(str(prepared))
             continue
         readable = True
-        yield image
+        size, frames = prepared
+        yield Labelled(item, size, frames, read_truth(item, size, bad_masks))
     if not readable:
         raise PadimEdgeError(f"none of the {len(items)} images can be read; the first: {unreadable[0]}")
 
 
-def read_truth(item: Item, size: tuple[int, int]) -> Truth | None:
+def read_truth(item: Item, size: tuple[int, int], bad_masks: list[str] | None = None) -> Truth | None:
     """Read the ground truth of an image: `(height, width)`, True where the defect is.
 
     Args:
         item: The image.
         size: (width, height) of the image in pixels.
+        bad_masks: Gains a sentence where the mask cannot be used.
 
     Returns:
-        All False for a good image, `None` where the truth is unknown.
-
-    Raises:
-        ImageError: The mask cannot be read, or has another size.
+        All False for a good image, `None` where the truth is unknown: there is no mask, it cannot be read, or it has
+        another size. The score of such an image still counts.
     """
     width, height = size
     if item.kind == GOOD:
         return np.zeros((height, width), np.bool_)
     if item.mask is None:
         return None
-    truth = item.mask()
+    told = [] if bad_masks is None else bad_masks
+    try:
+        truth = item.mask()
+    except ImageError as error:
+        told.append(str(error))
+        return None
     if truth.shape != (height, width):
-        raise ImageError(
+        told.append(
             f"the mask of {item.name} has {truth.shape[1]}x{truth.shape[0]} pixels, expected those of the image, "
             f"{width}x{height}; correct the mask or remove it"
         )
+        return None
     return truth

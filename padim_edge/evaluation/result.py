@@ -59,6 +59,8 @@ class Evaluation:
     """Number of anomalous images without a mask; they count in the image metrics only."""
     unreadable: tuple[str, ...]
     """One sentence for each image that could not be judged."""
+    bad_masks: tuple[str, ...] = ()
+    """One sentence for each image whose mask cannot be used; it counts in the image metrics only."""
     detector: Detector | None = field(default=None, compare=False)
     """Detector that judged the images; `None` where something else did, so that there is no report."""
     model: str = field(default="", compare=False)
@@ -126,7 +128,10 @@ class Evaluation:
     def warnings(self) -> tuple[str, ...]:
         """Sentences about images that were left out or count in part, without a full stop; mostly empty."""
         found = [f"left out: {sentence}" for sentence in self.unreadable]
-        if self.without_mask:
+        found += [f"left out of the pixel metrics: {sentence}" for sentence in self.bad_masks]
+        if self.without_mask == 1:
+            found.append("1 anomalous image has no mask; it counts in the image metrics only")
+        elif self.without_mask:
             found.append(f"{self.without_mask} anomalous images have no mask; they count in the image metrics only")
         return tuple(found)
 
@@ -144,6 +149,7 @@ class Evaluation:
             "regions": self.pixel.regions,
             "without_mask": self.without_mask,
             "unreadable": len(self.unreadable),
+            "bad_masks": len(self.bad_masks),
             "kinds": {
                 kind: {"images": each.total, "alarms": each.count, "rate": each.value, "interval": _interval(each)}
                 for kind, each in self.kinds.items()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import golden
 import numpy as np
+import numpy.typing as npt
 import pytest
 from commands import run
 from PIL import Image
@@ -17,6 +19,7 @@ from PIL import Image
 import padim_edge
 from padim_edge import sample
 from padim_edge.datasets import GOOD, Dataset, Item, from_folder, from_source
+from padim_edge.evaluation.differences import compare_detectors
 from padim_edge.evaluation.evaluate import evaluate_detector
 from padim_edge.evaluation.result import mean, summary
 from padim_edge.model import Model
@@ -113,9 +116,36 @@ def test_one_bad_image_or_mask_does_not_stop_the_others(detector: Detector, root
     )
     torn = Item("torn.png", GOOD, unreadable, None)
     evaluation = evaluate_detector(detector, dataclasses.replace(dataset, test=(torn, odd, *dataset.test)))
-    assert len(evaluation.unreadable) == 2
-    assert "5x5 pixels, expected those of the image, 96x96" in evaluation.unreadable[1]
-    assert evaluation.image.auroc == evaluate_detector(detector, dataset).image.auroc
+    assert evaluation.unreadable == ("torn.png cannot be decoded",)
+    (sentence,) = evaluation.bad_masks
+    assert "5x5 pixels, expected those of the image, 96x96" in sentence
+    assert f"left out of the pixel metrics: {sentence}" in evaluation.warnings
+
+
+def test_a_bad_mask_costs_the_pixel_metrics_only(detector: Detector, root: Path) -> None:
+    """The image is judged as if it had no mask, in an evaluation and in a comparison, and that is said."""
+    dataset = from_folder(root, "weave")
+    first = next(item for item in dataset.test if item.mask is not None)
+
+    def damaged() -> npt.NDArray[np.bool_]:
+        raise ImageError("the mask m.png cannot be decoded")
+
+    def with_mask(mask: Callable[[], npt.NDArray[np.bool_]] | None) -> Dataset:
+        test = tuple(dataclasses.replace(item, mask=mask) if item is first else item for item in dataset.test)
+        return dataclasses.replace(dataset, test=test)
+
+    without = evaluate_detector(detector, with_mask(None))
+    for mask in (damaged, lambda: np.ones((5, 5), np.bool_)):
+        found = evaluate_detector(detector, with_mask(mask))
+        assert (found.image, found.unreadable, len(found.bad_masks)) == (without.image, (), 1)
+        assert (found.pixel.auroc, found.pixel.pro) == (without.pixel.auroc, without.pixel.pro)
+        assert found.kinds == evaluate_detector(detector, dataset).kinds
+        assert found.to_json()["bad_masks"] == 1
+        compared = compare_detectors(detector, detector, with_mask(mask))
+        assert compared.images == len(dataset.test)
+        assert compared.a is not None
+        assert compared.a.bad_masks == found.bad_masks
+        assert compared.a.pixel.auroc == without.pixel.auroc
 
 
 def test_no_test_images_is_an_error_that_says_what_was_expected(detector: Detector) -> None:
