@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, local
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from padim_edge.datasets.display_matrix import matrix_of, on_its_side, upright
 from padim_edge_artifact import ImageError, PadimEdgeError
 from padim_edge_runtime import image_files
 
@@ -105,7 +106,7 @@ def scan(path: Path) -> Clip:
             "copy or record it again"
         )
     exact = not timeless and len(known) == len(times) and first.pts == known[0]
-    matrix = _matrix(first)
+    matrix = matrix_of(first)
     return Clip(
         path=path,
         count=len(times),
@@ -114,7 +115,7 @@ def scan(path: Path) -> Clip:
         cut=cut,
         matrix=matrix,
         rate=rate,
-        size=(first.height, first.width) if _on_its_side(matrix) else (first.width, first.height),
+        size=(first.height, first.width) if on_its_side(matrix) else (first.width, first.height),
     )
 
 
@@ -145,7 +146,7 @@ class Reader:
             raise ImageError(
                 f"{name} has {frame.width}x{frame.height} pixels, expected at least {image_files.SMALLEST_SIDE} a side"
             )
-        return image_files.Decoded(Image.fromarray(_upright(self._rgb(frame, name), clip.matrix)), ())
+        return image_files.Decoded(Image.fromarray(upright(self._rgb(frame, name), clip.matrix)), ())
 
     def _decoder(self, clip: Clip) -> _Decoder:
         """Return the decoder of a video. Where too many are open, close the one that was used longest ago."""
@@ -378,26 +379,3 @@ def _rate(stream: VideoStream, times: npt.NDArray[np.int64]) -> float | None:
     if len(times) > 1 and stream.time_base:
         return float((len(times) - 1) / (int(times[-1] - times[0]) * stream.time_base))
     return float(stream.average_rate) if stream.average_rate else None
-
-
-def _on_its_side(matrix: tuple[int, int, int, int]) -> bool:
-    """Tell whether a display matrix swaps width and height."""
-    a, b, c, d = matrix
-    return abs(a) + abs(d) < abs(b) + abs(c)
-
-
-def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """Read the display matrix of a frame. Only one frame per video is asked: its side data keeps a frame in memory."""
-    found: Any = frame.side_data.get("DISPLAYMATRIX")
-    if found is None:
-        return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(found, np.int32)[:5].tolist()
-    return a, b, c, d
-
-
-def _upright(pixels: npt.NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
-    """Mirror and turn a frame by right angles, as near as they come to its display matrix."""
-    a, b, c, d = matrix
-    if _on_its_side(matrix):
-        pixels, a, d = pixels.swapaxes(0, 1), c, b
-    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

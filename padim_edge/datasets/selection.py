@@ -1,4 +1,4 @@
-"""What a user wants of a data set beside its class: which frames of a video, and which images belong together."""
+"""Wishes of a user about a data set: which frames of a video to take, and which images show the same part."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_a_name_of_good_images_means_the_same_in_every_place(tmp_path: Path, nam
 
 
 def test_good_images_lie_in_sub_folders_too(tmp_path: Path) -> None:
-    """Of any depth and name, in natural order; all of them, or beside others."""
+    """Folders of any depth and name, in natural order."""
     names = ["0.png", "day 2/1.png", "day 10/1.png", "Müller/x/y/z.png"]
     for name in names:
         draw(tmp_path / "a/train/good" / name)
