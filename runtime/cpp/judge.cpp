@@ -1,6 +1,8 @@
 // Judges one raw RGB frame with a model made by `padim-edge export`. README.md beside it says how to build it.
 #include <onnxruntime_cxx_api.h>
 
+#include "comparable.hpp"
+
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -70,6 +72,8 @@ static void judge(const path& model, const path& frame, const char* map) {
   require(number(metadata.get(), "format_version", model) == 2, model.string() + " is not of format version 2, which " +
           "this program reads; export it again with the padim-edge of this program");
   const double threshold = number(metadata.get(), "threshold", model);
+  require(threshold >= 0 && std::isfinite(threshold),
+          model.string() + " has a threshold that is no distance; export it again");
   auto shape = session.GetInputTypeInfo(0).GetTensorTypeAndShapeInfo().GetShape();  // N, H, W, 3
   shape.at(0) = 1;
   const std::size_t pixels = static_cast<std::size_t>(shape.at(1) * shape.at(2));
@@ -79,11 +83,18 @@ static void judge(const path& model, const path& frame, const char* map) {
   const auto image = Ort::Value::CreateTensor(
       Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeCPU), reinterpret_cast<std::uint8_t*>(bytes.data()),
       bytes.size(), shape.data(), shape.size());
-  const char *input = "image", *outputs[] = {"score", "anomaly_map"};
-  const auto results = session.Run(Ort::RunOptions(), &input, &image, 1, outputs, 2);
+  const char *input = "image", *outputs[] = {"score", "anomaly_map", "patch_distance"};
+  const auto results = session.Run(Ort::RunOptions(), &input, &image, 1, outputs, 3);
   const float score = *results[0].GetTensorData<float>();
+  require(std::isfinite(score), "the score is no finite number; run padim-edge verify");
   if (map) write(map, results[1].GetTensorData<float>(), results[1].GetTensorTypeAndShapeInfo().GetElementCount());
-  std::printf("%s  score %.9g  threshold %.9g\n", score > threshold ? "ANOMALOUS" : "good     ", score, threshold);
+  const auto grid = results[2].GetTensorTypeAndShapeInfo().GetShape();  // N, h, w
+  const string reasons = comparable::reasons(
+      metadata.get(), reinterpret_cast<const std::uint8_t*>(bytes.data()), shape[1], shape[2],
+      results[2].GetTensorData<float>(), {static_cast<int>(grid.at(1)), static_cast<int>(grid.at(2))});
+  const char* verdict = !reasons.empty() ? "NOT COMPARABLE" : score > threshold ? "ANOMALOUS     " : "good          ";
+  std::printf("%s  score %.9g  threshold %.9g%s%s\n", verdict, score, threshold, reasons.empty() ? "" : " ",
+              reasons.c_str());
   require(std::fflush(stdout) == 0, "the decision could not be printed; check where the output goes");
 }
 

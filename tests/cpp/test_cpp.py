@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import re
@@ -17,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from padim_edge_artifact.reference import Seen
+from padim_edge_model.comparable import WARNINGS, Observed, check_frame, reference_of
 from padim_edge_runtime import Detector
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -26,7 +29,7 @@ HEADER = "onnxruntime_cxx_api.h"
 SUITE = "trixie"
 """The oldest Debian that has the headers; they are of 1.21, and older headers fit every newer library."""
 
-PRINTED = re.compile(r"(ANOMALOUS|good) +score (\S+)  threshold (\S+)\n")
+PRINTED = re.compile(r"(NOT COMPARABLE|ANOMALOUS|good) +score (\S+)  threshold (\S+)(?:  ([a-z ]+))?\n")
 
 
 def readme(name: str) -> str:
@@ -169,7 +172,7 @@ def refused(program: Path, *arguments: object, cwd: Path) -> str:
 
 
 def compare(program: Path, model: Path, frames: list[npt.NDArray[np.uint8]], folder: Path) -> list[bool]:
-    """Decisions on some frames, after score, decision, threshold and map were found equal to the Python runtime's."""
+    """Decisions by the score on some frames, after all that is printed and the map were found equal to Python's."""
     detector = Detector.load(model, "cpu")
     for frame in frames:
         frame.tofile(folder / "frame.rgb")
@@ -180,15 +183,20 @@ def compare(program: Path, model: Path, frames: list[npt.NDArray[np.uint8]], fol
         expected = detector(frame)
         assert np.float32(found[2]) == expected.score[0]  # nine digits name one float32
         assert float(found[3]) == pytest.approx(expected.threshold, rel=1e-8)
-        assert (found[1] == "ANOMALOUS") == expected.anomalous[0]
+        reference, grid = detector.metadata.reference, detector.metadata.grid
+        reasons = check_frame(frame, reference, grid, expected.patch_distance[0]).warnings
+        assert tuple((found[4] or "").split()) == reasons
+        verdict = "NOT COMPARABLE" if reasons else "ANOMALOUS" if expected.anomalous[0] else "good"
+        assert found[1] == verdict
         np.testing.assert_array_equal(np.fromfile(folder / "map.f32", "f4"), expected.anomaly_map.ravel())
     return detector(np.stack(frames)).anomalous.tolist()
 
 
-def test_the_program_has_under_a_hundred_lines() -> None:
-    lines = (SOURCE / "judge.cpp").read_text().splitlines()
-    assert len(lines) < 100
-    assert max(map(len, lines)) <= 120
+def test_the_program_is_short() -> None:
+    for name, most in (("judge.cpp", 115), ("comparable.hpp", 260)):
+        lines = (SOURCE / name).read_text().splitlines()
+        assert len(lines) < most
+        assert max(map(len, lines)) <= 120
 
 
 @pytest.mark.parametrize("model", [files.WHOLE, files.CROPPED], ids=["one file", "data file"])
@@ -212,10 +220,58 @@ def test_exported_models_decide_as_in_python(program: Path, precision: str, tmp_
     assert set(decisions) == {False, True}
 
 
+def odd_frames(frame: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
+    """A frame turned, moved, lit otherwise, covered in part and replaced: more and less of each."""
+    height, width = frame.shape[:2]
+    frames = [frame, np.zeros_like(frame), np.full_like(frame, 255), drawn_images.noise(3, (height, width))]
+    turns = (1, 2, 3) if height == width else (2,)
+    frames += [np.ascontiguousarray(np.rot90(frame, turn)) for turn in turns]
+    frames += [np.roll(frame, by, axis=(0, 1)) for by in ((5, 0), (0, -9), (13, 7), (-20, 20))]
+    frames += [(frame * gain).clip(0, 255).astype(np.uint8) for gain in (0.4, 0.8, 0.9, 1.2, 1.6)]
+    for side in (4, 10, 20, 40):
+        covered = frame.copy()
+        covered[10 : 10 + side, 12 : 12 + side] = 250
+        frames.append(covered)
+    return frames
+
+
+def lit(number: int, *, moved: int = 0) -> npt.NDArray[np.uint8]:
+    """A good part that lies still under light from the upper left, or `moved` to the side."""
+    rows, columns = np.mgrid[:96, :96] / 96
+    image = np.asarray(drawn_images.good(number)) * (0.4 + 0.4 * rows + 0.3 * columns)[..., None]
+    return np.roll(image.astype(np.uint8), moved, axis=1)
+
+
+@pytest.mark.parametrize("still", [True, False])
+@pytest.mark.parametrize("golden", [files.WHOLE, files.CROPPED], ids=["square", "oblong"])
+def test_reasons_are_those_of_python(program: Path, golden: Path, still: bool, tmp_path: Path) -> None:
+    """For parts that lie still, each reason occurs. For parts that lie anywhere, a shift never does."""
+    files.copy(golden, tmp_path)
+    detector = Detector.load(golden, "cpu")
+    frames = [detector.prepare(lit(i, moved=0 if still else 11 * i)) for i in range(24)]
+    observed = Observed(Seen.nothing(detector.metadata.grid))
+    for look in (observed.add, observed.compare):
+        for frame in frames:
+            look(frame)
+    observed.add_distances(detector(np.stack(frames)).patch_distance)
+    reference = dataclasses.asdict(reference_of(observed.seen))
+    model = files.rewrite(golden, tmp_path / golden.name, lambda metadata: metadata.update(reference=reference))
+    odd = [each for i in (50, 51) for each in odd_frames(detector.prepare(lit(i)))]
+    compare(program, model, odd, tmp_path)
+    judge = Detector.load(model, "cpu")
+    found = {
+        warning
+        for each in odd
+        for warning in check_frame(
+            each, judge.metadata.reference, judge.metadata.grid, judge(each).patch_distance[0]
+        ).warnings
+    }
+    assert found == set(WARNINGS) if still else found >= {"unlike", "exposure"}
+    assert still or "shift" not in found
+
+
 def test_raw_camera_frames_are_judged_as_in_python(program: Path, tmp_path: Path) -> None:
     """The map has another size than the frame then."""
-    import dataclasses
-
     import small_models
 
     method, camera = small_models.small("edge"), (120, 100)
@@ -336,6 +392,13 @@ def test_other_metadata_is_refused(program: Path, tmp_path: Path) -> None:
     for key in ("format_version", "threshold"):
         model = files.rewrite(files.WHOLE, tmp_path / "without.onnx", forget(key))
         assert f"names no {key}; export it again" in refused(program, model, "frame.rgb", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), -1.0])
+def test_a_threshold_that_is_no_distance_is_refused(program: Path, threshold: float, tmp_path: Path) -> None:
+    (tmp_path / "frame.rgb").write_bytes(bytes(64 * 64 * 3))
+    model = files.rewrite(files.WHOLE, tmp_path / "nan.onnx", lambda metadata: metadata.update(threshold=threshold))
+    assert "has a threshold that is no distance; export it again" in refused(program, model, "frame.rgb", cwd=tmp_path)
 
 
 def test_text_in_the_metadata_is_not_taken_for_the_threshold(program: Path, tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import drawn_images
 import golden as files
 import pytest
 
+from padim_edge_model.comparable import lower_quartile
 from padim_edge_runtime import Detector
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -79,6 +81,7 @@ def test_the_pages_commands_run(workplace: Path) -> None:
     detector = Detector.load(files.WHOLE, "cpu")
     expected = detector(detector.prepare(workplace / "image.png"))
     assert json.loads(done.stdout) == {
+        "verdict": "anomalous",
         "score": pytest.approx(float(expected.score[0]), rel=ROUNDING),
         "threshold": expected.threshold,
         "anomalous": True,
@@ -96,6 +99,43 @@ def test_a_model_with_a_data_file_judges(workplace: Path) -> None:
         found = json.loads(done.stdout)
         assert found["score"] == pytest.approx(float(detector(frame).score[0]), rel=ROUNDING)
         assert found["anomalous"] is anomalous
+
+
+def unlike_above(limit: float) -> Callable[[dict[str, Any]], object]:
+    return lambda metadata: metadata["reference"].update(unlike=limit)
+
+
+def with_threshold(threshold: float) -> Callable[[dict[str, Any]], object]:
+    return lambda metadata: metadata.update(threshold=threshold)
+
+
+def test_a_frame_that_is_unlike_nearly_everywhere_is_not_comparable(workplace: Path) -> None:
+    """The limit lies between a good image and noise; a defect does not reach it, and a limit of 0 is none."""
+    detector = Detector.load(files.WHOLE, "cpu")
+    frames = {
+        "good": detector.prepare(drawn_images.good(70)),
+        "anomalous": detector.prepare(drawn_images.defective(71)[0]),
+        "not comparable": drawn_images.noise(3, (64, 64)),
+    }
+    good, _, noise = (lower_quartile(detector(frame).patch_distance)[0] for frame in frames.values())
+    assert noise > 2 * good
+    for limit in (float(noise + good) / 2, 0.0):
+        files.rewrite(files.WHOLE, workplace / "unlike.onnx", unlike_above(limit))
+        for verdict, frame in frames.items():
+            frame.tofile(workplace / "frame.rgb")
+            done = shell("node judge.mjs unlike.onnx frame.rgb", workplace)
+            assert done.returncode == 0, done.stderr
+            found = json.loads(done.stdout)
+            assert found["verdict"] == (verdict if limit else "good" if verdict == "good" else "anomalous")
+
+
+def test_a_threshold_that_is_no_distance_is_refused(workplace: Path) -> None:
+    Detector.load(files.WHOLE, "cpu").prepare(drawn_images.good(70)).tofile(workplace / "good.rgb")
+    for threshold in (float("nan"), -1.0):
+        files.rewrite(files.WHOLE, workplace / "nan.onnx", with_threshold(threshold))
+        done = shell("node judge.mjs nan.onnx good.rgb", workplace)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "expected distances; run padim-edge verify" in done.stderr
 
 
 def test_a_frame_of_the_wrong_size_is_refused(workplace: Path) -> None:
