@@ -94,14 +94,17 @@ def check(image: Image.Image, file: BinaryIO) -> None:
 def _flat(image: Image.Image) -> bool:
     """Tell whether the last pixels are all alike, as they are where the last block is missing."""
     width, height = image.size
-    corner = image.crop((max(0, width - _corner(width)), max(0, height - _corner(height)), width, height))
-    pixels = np.asarray(corner).reshape(-1, len(corner.getbands()))
+    across, down = _corner(width), _corner(height)
+    if not across or not down:
+        return True  # nobody can tell
+    corner = image.crop((width - across, height - down, width, height))
+    pixels = np.asarray(corner).reshape(across * down, -1)
     return bool((pixels == pixels[0]).all())
 
 
 def _corner(side: int) -> int:
-    """Return the part of a side that surely lies in the last block."""
-    return min(_CORNER, (side - 1) % 8 + 1)
+    """Return the part of a side that lies in the last block, and does not take its colour from the block before."""
+    return min(_CORNER, (side - 1) % 8)
 
 
 def _decoded(content: bytes, part: int) -> bytes:

@@ -9,7 +9,9 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
+import deep_files
 import drawn_images
 import numpy as np
 import pytest
@@ -47,8 +49,40 @@ def encoded(kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def deep() -> Image.Image:
+    return Image.fromarray(np.asarray(drawn_images.good(1, (48, 64)).convert("L")).astype(np.uint16) * 250)
+
+
+def black_below() -> Image.Image:
+    """Draw an image whose lower half is black, as what was never decoded is."""
+    image = np.asarray(drawn_images.good(1, (48, 64))).copy()
+    image[24:] = 0
+    return Image.fromarray(image)
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
 FILES = {
     "a.png": encoded("PNG"),
+    "black.png": saved(black_below(), "PNG"),
+    "palette.png": saved(drawn_images.good(1, (48, 64)).quantize(32), "PNG"),
+    "deep.png": saved(deep(), "PNG"),
+    "deep-colour.png": deep_files.png(np.asarray(drawn_images.good(1, (48, 64))).astype(np.uint16) * 257),
+    "deep.tif": saved(deep(), "TIFF"),
+    "deep-lzw.tif": saved(deep(), "TIFF", compression="tiff_lzw"),
+    "deflate.tif": encoded("TIFF", compression="tiff_adobe_deflate"),
+    "packbits.tif": encoded("TIFF", compression="packbits"),
+    "black.jpg": saved(black_below(), "JPEG"),
+    "grey.jpg": saved(drawn_images.good(1, (48, 64)).convert("L"), "JPEG"),
+    "lossless.webp": encoded("WEBP", lossless=True),
+    "a.ppm": encoded("PPM"),
+    "a.jp2": encoded("JPEG2000"),
+    "a.tga": encoded("TGA", compression="tga_rle"),
+    "a.gif": saved(drawn_images.good(1, (48, 64)).quantize(32), "GIF"),
     "a.jpg": encoded("JPEG"),
     "progressive.jpg": encoded("JPEG", progressive=True),
     "a.bmp": encoded("BMP"),
@@ -75,6 +109,124 @@ def test_an_image_cut_anywhere_is_refused_or_whole(tmp_path: Path, name: str) ->
         else:
             assert np.array_equal(pixels, whole), f"{end} of {len(content)} bytes are taken for an image"
     assert lost >= POSITIONS * 0.9
+
+
+def test_what_follows_the_last_pixel_may_be_missing(tmp_path: Path) -> None:
+    """The pixels are all there, and nothing else is judged."""
+    path = tmp_path / "a.png"
+    for name in ("a.png", "deep.png", "deep-colour.png"):
+        path.write_bytes(FILES[name])
+        whole = np.asarray(image_files.read(path).image)
+        path.write_bytes(FILES[name][:-12])  # the end mark of 12 bytes
+        assert np.array_equal(np.asarray(image_files.read(path).image), whole)
+
+
+def interlaced(passes: int) -> bytes:
+    """Encode a grey PNG of 8x8 pixels in as many of the seven passes."""
+    shapes = ((1, 1), (1, 1), (1, 2), (2, 2), (2, 4), (4, 4), (4, 8))  # rows and columns
+    rows = b"".join(rows * (b"\0" + columns * b"\xc8") for rows, columns in shapes[:passes])
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 1)), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    framed = (struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+class TestEndsEarly:
+    """A stream that ends early, in a file that is formally whole. Pillow fills the rest with black or grey."""
+
+    @pytest.mark.parametrize("rows", [1, 20, 47])
+    @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+    @pytest.mark.parametrize("colour", [False, True])
+    @pytest.mark.parametrize("opened", [False, True])
+    def test_png(
+        self, tmp_path: Path, rows: int, kind: type[np.unsignedinteger[Any]], colour: bool, opened: bool
+    ) -> None:
+        image = np.asarray(drawn_images.good(1, (48, 64))).astype(kind) * kind(257 if kind is np.uint16 else 1)
+        content = deep_files.png(image if colour else image[..., 0], rows=rows)
+        (path := tmp_path / "early.png").write_bytes(content)
+        assert f"its pixels end early, after {100 * rows // 48} %" in refusal(path)
+        if opened:
+            with Image.open(path) as there, pytest.raises(ImageError, match="its pixels end early"):
+                image_files.decode(there)
+
+    def test_interlaced_png(self, tmp_path: Path) -> None:
+        """Its last row may come with an early pass, so it says nothing."""
+        (path := tmp_path / "interlaced.png").write_bytes(interlaced(7))
+        assert (np.asarray(image_files.read(path).image) == 200).all()
+        for passes in range(1, 7):
+            path.write_bytes(interlaced(passes))
+            assert "its pixels end early" in refusal(path)
+
+    def test_a_black_png_is_whole(self, tmp_path: Path) -> None:
+        for mode in ("1", "L", "P", "RGB", "RGBA", "LA", "I;16"):
+            Image.new(mode, (64, 48)).save(tmp_path / "black.png")
+            assert not np.asarray(image_files.read(tmp_path / "black.png", levels=(0, 255)).image).any()
+
+    def test_a_tiff_without_its_last_strips(self, tmp_path: Path) -> None:
+        content = deep_files.tiff(np.asarray(drawn_images.good(1, (48, 64))), tags={278: (24,)})
+        (tmp_path / "a.tif").write_bytes(content)
+        assert "it holds 50 % of its pixels" in refusal(tmp_path / "a.tif")
+
+    def test_a_jpeg_2000_without_its_tiles(self, tmp_path: Path) -> None:
+        (path := tmp_path / "a.jp2").write_bytes(encoded("JPEG2000", tile_size=(32, 32)))
+        assert image_files.read(path).image.size == (64, 48)
+        content = FILES["a.jp2"]
+        path.write_bytes(content[: content.index(b"\xff\x90\x00\x0a") + 2])  # only this is accepted by the decoder
+        assert "it holds 0 of its 1 tiles" in refusal(path)
+
+    @pytest.mark.parametrize("image", [drawn_images.good(1, (48, 64)), drawn_images.good(1, (33, 70)), black_below()])
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"subsampling": 0},
+            {"subsampling": 2},
+            {"progressive": True},
+            {"restart_marker_rows": 1},
+            {"restart_marker_blocks": 1},
+            {"restart_marker_blocks": 2, "progressive": True},
+        ],
+        ids=str,
+    )
+    def test_jpeg(self, tmp_path: Path, image: Image.Image, options: dict[str, Any]) -> None:
+        """Cut behind any code and closed with an end mark, as some programs repair files."""
+        content, path = saved(image, "JPEG", quality=90, **options), tmp_path / "early.jpg"
+        path.write_bytes(content)
+        whole = np.asarray(image_files.read(path).image).astype(int)
+        start = content.index(b"\xff\xda") + 14
+        for end in range(start, len(content) - 2, 7):
+            path.write_bytes(content[:end].rstrip(b"\xff") + b"\xff\xd9")
+            try:
+                found = np.asarray(image_files.read(path).image).astype(int)
+            except ImageError:
+                continue
+            wrong = np.abs(found - whole).max(axis=-1) > 0
+            lower, right = (-(-side // 16) * 16 - 16 for side in whole.shape[:2])  # where the last blocks begin
+            assert not wrong[: lower - 1].any(), end
+            assert not wrong[:, : right - 1].any(), end
+
+    @pytest.mark.parametrize("scans", range(1, 9))
+    def test_a_progressive_jpeg_without_its_last_scans(self, tmp_path: Path, scans: int) -> None:
+        """It is whole from a distance, and its defects are blurred."""
+        content = FILES["progressive.jpg"]
+        starts = [place for place in range(len(content)) if content[place : place + 2] == b"\xff\xda"]
+        (path := tmp_path / "blurred.jpg").write_bytes(content[: starts[scans]] + b"\xff\xd9")
+        assert "its last scans are missing" in refusal(path)
+
+    @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+    @pytest.mark.parametrize("size", [(8, 8), (9, 17), (33, 31), (100, 257)])
+    @pytest.mark.parametrize("level", [0, 128, 255, None])
+    def test_whole_jpegs_are_read(self, tmp_path: Path, mode: str, size: tuple[int, int], level: int | None) -> None:
+        """Also flat ones, whose last block looks like a missing one."""
+        pixels = drawn_images.noise(1, size) if level is None else np.full((*size, 3), level, np.uint8)
+        for number in range(16):
+            options: dict[str, Any] = {
+                "progressive": bool(number & 1),
+                "subsampling": number & 2,
+                "restart_marker_blocks": number & 4 and 3,
+                "quality": 95 if number & 8 else 30,
+            }
+            Image.fromarray(pixels).convert(mode).save(tmp_path / "a.jpg", **options)
+            assert image_files.read(tmp_path / "a.jpg").image.size == size[::-1]
 
 
 @pytest.mark.parametrize("name", FILES)
