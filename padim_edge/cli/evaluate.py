@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,7 @@ def evaluate(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how well a model judges labelled test images; several models also give the mean over their classes."""
+    """Measure how well a model judges labelled test images, and say which threshold to choose and what to try next."""
     if class_name is not None and len(models) > 1:
         raise PadimEdgeError("--class is given with several models; leave it out, each model knows its own class")
     given = o.given_options(context)
@@ -43,6 +44,7 @@ def evaluate(
     if report is not None:
         require_folder(report)
     from padim_edge.evaluation.evaluate import evaluate as run
+    from padim_edge.evaluation.operating import Origin
     from padim_edge.evaluation.result import mean, summary
     from padim_edge_artifact import read_metadata
     from padim_edge_runtime.progress import Feedback, bar
@@ -51,6 +53,9 @@ def evaluate(
     for model in models:
         dataset = o.open_dataset(data, class_name or read_metadata(model).class_name, perturb, seed)
         evaluation = run(model, dataset, device=device, progress=Feedback(bar, warn))
+        if data is not None and perturb is None:
+            chosen = ("--class", class_name) if class_name else ()
+            evaluation = replace(evaluation, origin=Origin(str(model), (str(data), *chosen)))
         for sentence in evaluation.warnings:
             warn(sentence)
         evaluations.append(evaluation)

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge.datasets import Dataset, Item
+from padim_edge.evaluation.cases import Scored, defect_share
 from padim_edge.evaluation.evaluate import conclude
 from padim_edge.evaluation.labelled import Advance, Labelled, Truth, labelled_images, read_truth
 from padim_edge.evaluation.metrics import pixel_metrics
-from padim_edge.evaluation.result import Evaluation, Scored
+from padim_edge.evaluation.result import Evaluation
 from padim_edge.evaluation.tables import METRICS
 from padim_edge_artifact import Metadata, PadimEdgeError
 from padim_edge_artifact.preprocessing import Box
@@ -83,6 +84,8 @@ class _Judged:
     """Decision of each model, by its own threshold."""
     map_difference: float
     """Relative difference of the maps; NaN where they show different pixels."""
+    defect: float | None
+    """Share of the image that is defective; `None` where it is unknown."""
 
 
 def compare_detectors(a: Detector, b: Detector, dataset: Dataset, advance: Advance = lambda _: None) -> Differences:
@@ -186,6 +189,7 @@ def _judge(
                 (float(a.score[0]), float(b.score[0])),
                 (bool(a.anomalous[0]), bool(b.anomalous[0])),
                 difference,
+                defect_share(image.item, image.truth),
             )
         )
         yield image, map_a, map_b
@@ -230,12 +234,15 @@ def _evaluate(
 
     pixels = [pixel_metrics(maps_of_a()), pixel_metrics(maps_of_b())]
     a, b = (
-        conclude(
-            class_name,
-            detector.metadata.threshold,
-            [Scored(each.item, each.scores[i]) for each in judged],
-            pixels[i],
-            unreadable,
+        replace(
+            conclude(
+                class_name,
+                detector.metadata.threshold,
+                [Scored(each.item, each.scores[i], each.defect) for each in judged],
+                pixels[i],
+                unreadable,
+            ),
+            detector=detector,
         )
         for i, detector in enumerate(detectors)
     )

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge.datasets import GOOD, Dataset, Source, from_source
+from padim_edge.evaluation.cases import Scored, defect_share
 from padim_edge.evaluation.labelled import Advance, Labelled, Truth, labelled_images
 from padim_edge.evaluation.metrics import PixelMetrics, image_metrics, pixel_metrics, rate
-from padim_edge.evaluation.result import Evaluation, Scored
+from padim_edge.evaluation.operating import Origin
+from padim_edge.evaluation.result import Evaluation
 from padim_edge.model import Model
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_runtime.detector import Detector
@@ -55,7 +57,9 @@ def evaluate(
     dataset = open_data(data, class_name or detector.metadata.class_name, feedback)
     with feedback.report(f"evaluating {dataset.class_name}", len(dataset.test)) as advance:
         evaluation = evaluate_detector(detector, dataset, advance)
-    return evaluation if isinstance(model, Detector) else replace(evaluation, model=path_of(model).name)
+    path = "" if isinstance(model, Detector) else str(path_of(model))
+    words = (os.fspath(data), *(("--class", class_name) if class_name else ())) if isinstance(data, str | Path) else ()
+    return replace(evaluation, model=Path(path).name, origin=Origin(path, words))
 
 
 def path_of(model: ModelFile) -> Path:
@@ -135,5 +139,5 @@ def _maps(
     preprocessing, inspected = detector.metadata.preprocessing, detector.metadata.inspected
     for each in images:
         result = detector(each.frames[0])
-        scored.append(Scored(each.item, float(result.score[0])))
+        scored.append(Scored(each.item, float(result.score[0]), defect_share(each.item, each.truth)))
         yield to_image(result.anomaly_map[0], preprocessing, *each.size, inspected=inspected), each.truth

@@ -258,8 +258,11 @@ def _best_f1(labels: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) ->
     both = np.maximum(precision + recall, np.finfo(np.float64).tiny)[:-1]
     f1 = 2 * precision[:-1] * recall[:-1] / both
     best = int(np.argmax(f1))
-    # scikit-learn counts a score equal to the threshold as an alarm, this project does not.
-    return float(f1[best]), float(np.nextafter(np.float64(thresholds[best]), -np.inf))
+    # scikit-learn counts a score equal to the threshold as an alarm, this project does not. The middle of the gap below
+    # that score leaves room on both sides, so that another device's rounding does not change a decision.
+    score, below = float(thresholds[best]), float(thresholds[best - 1]) if best else -np.inf
+    middle = (score + below) / 2
+    return float(f1[best]), middle if below < middle < score else float(np.nextafter(score, -np.inf))
 
 
 def rate(events: npt.NDArray[np.bool_]) -> Rate | None:

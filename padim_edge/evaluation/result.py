@@ -10,30 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from padim_edge.datasets import GOOD, Item
+from padim_edge.datasets import GOOD
+from padim_edge.evaluation.advice import Advice, Found, advice
+from padim_edge.evaluation.cases import Scored, drawn, shown
 from padim_edge.evaluation.metrics import ImageMetrics, PixelMetrics, Rate
-from padim_edge.evaluation.report import Case, ClassReport, Curve, KindRow, headline, write_report
-from padim_edge.evaluation.tables import LABELS, METRICS, Row, metric_row, notebook, percent, text_table
+from padim_edge.evaluation.operating import OperatingPoint, Origin, operating_points
+from padim_edge.evaluation.report import ClassReport, Curve, KindRow, headline, write_report
+from padim_edge.evaluation.rows import kind_rows, point_notes, point_rows
+from padim_edge.evaluation.tables import LABELS, METRICS, Row, metric_row, notebook, text_table
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_runtime.detector import Detector
 
 __all__ = ["Evaluation", "Scored", "mean", "summary"]
 
-_WORST = 6
-"""Number of misses and of false alarms that a report shows with their images."""
-
 _REPORTED = ("false_alarm_rate", "miss_rate", *METRICS[:-2])
 """Metrics in the order of the report: first what a user of the threshold meets."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One judged image and its score."""
-
-    item: Item
-    """Item of the data set."""
-    score: float
-    """Score of the image."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,6 +56,8 @@ class Evaluation:
     """Detector that judged the images; `None` where something else did, so that there is no report."""
     model: str = field(default="", compare=False)
     """Name of the model file; empty where it is unknown."""
+    origin: Origin = field(default=Origin(), compare=False)
+    """Names of model and images for the commands of `operating_points` and `advice`."""
 
     @property
     def image_auroc(self) -> float | None:
@@ -135,6 +128,32 @@ class Evaluation:
             found.append(f"{self.without_mask} anomalous images have no mask; they count in the image metrics only")
         return tuple(found)
 
+    @property
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        """Thresholds to choose from: the stored one, those of usual false-alarm rates, and the one with the best F1.
+
+        Each has its false alarms, its misses and the command that stores it. Empty where no detector is known.
+        """
+        if self.detector is None:
+            return ()
+        labels = np.array([each.item.kind != GOOD for each in self.scored])
+        scores = np.array([each.score for each in self.scored])
+        return operating_points(self.detector.metadata, labels, scores, self.image.best_f1_threshold, self.origin)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences to know when reading `operating_points`; empty where there are none."""
+        return tuple(point_notes(self.operating_points, None if self.detector is None else self.detector.metadata))
+
+    @property
+    def advice(self) -> tuple[Advice, ...]:
+        """Steps against many misses or false alarms, the most promising first; mostly empty."""
+        if self.detector is None:
+            return ()
+        missed = [each.defect for each in self.scored if each.item.kind != GOOD and not each.score > self.threshold]
+        known = tuple(each for each in missed if each is not None)
+        return advice(Found(self.detector.metadata, self.image, self.operating_points, known, self.origin))
+
     def to_json(self) -> dict[str, Any]:
         """Return the object that `evaluate --json` prints for a class."""
         return {
@@ -154,13 +173,28 @@ class Evaluation:
                 kind: {"images": each.total, "alarms": each.count, "rate": each.value, "interval": _interval(each)}
                 for kind, each in self.kinds.items()
             },
+            "operating_points": [
+                {
+                    "name": each.name,
+                    "false_alarm_rate_asked": each.asked,
+                    "threshold": each.threshold,
+                    "extrapolated": each.extrapolated,
+                    "false_alarms": None if each.false_alarm is None else each.false_alarm.count,
+                    "false_alarm_interval": _interval(each.false_alarm),
+                    "misses": None if each.miss is None else each.miss.count,
+                    "miss_interval": _interval(each.miss),
+                    "command": each.command,
+                }
+                for each in self.operating_points
+            ],
+            "advice": [{"sentence": each.sentence, "command": each.command} for each in self.advice],
         }
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write the report page: one HTML file that opens without a network.
 
-        It shows the metrics, the scores, the curves, and the worst misses and false alarms, whose images are read and
-        judged again.
+        It shows the metrics, thresholds to choose from, the scores, the curves, and images: the worst misses and false
+        alarms, and borderline, typical and best ones of both sides. These are read and judged again.
 
         Args:
             path: The `.html` file. It is replaced only when all has succeeded.
@@ -171,7 +205,7 @@ class Evaluation:
         write_report(Path(path), [self.page()])
 
     def page(self) -> ClassReport:
-        """Gather what the report shows of this class. The worst images are read and judged again.
+        """Gather what the report shows of this class. The images shown are read and judged again.
 
         Raises:
             PadimEdgeError: No detector judged the images, or an image cannot be read any more.
@@ -182,8 +216,7 @@ class Evaluation:
                 "evaluate the model file"
             )
         metadata = self.detector.metadata
-        misses = [each for each in self.scored if each.item.kind != GOOD and not each.score > self.threshold]
-        alarms = [each for each in self.scored if each.item.kind == GOOD and each.score > self.threshold]
+        chosen = shown(self.scored, self.threshold)
         curve = self.pixel.curve
         return ClassReport(
             class_name=self.class_name,
@@ -200,8 +233,13 @@ class Evaluation:
             image_roc=_roc(self.scored),
             pixel_roc=None if curve is None else Curve(curve.fpr, curve.tpr),
             pro_curve=None if curve is None else Curve(curve.fpr, curve.pro),
-            misses=_cases(sorted(misses, key=lambda each: each.score), self.detector),
-            false_alarms=_cases(sorted(alarms, key=lambda each: -each.score), self.detector),
+            misses=drawn(chosen.misses, self.detector),
+            false_alarms=drawn(chosen.false_alarms, self.detector),
+            anomalous=drawn(chosen.anomalous, self.detector),
+            good=drawn(chosen.good, self.detector),
+            points=self.operating_points,
+            notes=self.notes,
+            advice=self.advice,
             model=_facts(self.detector, self.model),
         )
 
@@ -214,8 +252,13 @@ class Evaluation:
     def _repr_html_(self) -> str:
         """Show the tables in a notebook."""
         about = f"{self.class_name}. {headline(self._kind_rows())}"
-        metrics = [("metric", "value"), *zip(LABELS.values(), metric_row(self.metrics), strict=True)]
-        return notebook(about, [metrics, _kind_table([self])], [*_undefined(self), *self.warnings])
+        metrics: list[Row] = [("metric", "value"), *zip(LABELS.values(), metric_row(self.metrics), strict=True)]
+        tables: list[Sequence[Row]] = [metrics, _kind_table([self])]
+        if points := point_rows(self.operating_points, self.origin):
+            tables.append(points)
+        notes = [*_undefined(self), *self.warnings, *self.notes]
+        steps = [f"{number}. {each.sentence} {each.command}" for number, each in enumerate(self.advice, 1)]
+        return notebook(about, tables, [*notes, *steps])
 
     def _kind_rows(self) -> tuple[KindRow, ...]:
         return tuple(KindRow(kind, each.total, each.count, (each.low, each.high)) for kind, each in self.kinds.items())
@@ -232,7 +275,7 @@ def mean(evaluations: Sequence[Evaluation]) -> dict[str, float | None]:
 
 
 def summary(evaluations: Sequence[Evaluation]) -> str:
-    """Write a table of the metrics with one row per class and their mean, and below it one row per kind of image."""
+    """Write the metrics with one row per class and their mean, one row per kind of image, thresholds and advice."""
     rows: list[Row] = [("class", *LABELS.values())]
     rows += [(each.class_name, *metric_row(each.metrics)) for each in evaluations]
     if len(evaluations) > 1:
@@ -240,7 +283,13 @@ def summary(evaluations: Sequence[Evaluation]) -> str:
     lines = text_table(rows)
     for each in evaluations:
         lines += [f"{each.class_name}: {sentence}" for sentence in _undefined(each)]
-    return "\n".join([*lines, "", *text_table(_kind_table(evaluations))])
+    lines += ["", *text_table(_kind_table(evaluations))]
+    for each in evaluations:
+        if rows := point_rows(each.operating_points, each.origin):
+            title = [] if len(evaluations) == 1 else [f"{each.class_name}:"]
+            lines += ["", *title, *text_table(rows, last_left=True), *each.notes]
+    lines += _advice(evaluations)
+    return "\n".join(lines)
 
 
 def _undefined(evaluation: Evaluation) -> list[str]:
@@ -250,26 +299,24 @@ def _undefined(evaluation: Evaluation) -> list[str]:
 def _kind_table(evaluations: Sequence[Evaluation]) -> list[Row]:
     """Write one row per kind of image; the class is named where there are several."""
     rows: list[Row] = [("class", "kind", "images", "above the threshold", "95 % interval")]
-    for each in evaluations:
-        for kind, found in each.kinds.items():
-            interval = f"{100 * found.low:.1f} to {percent(found.high)}"
-            rows.append((each.class_name, kind, str(found.total), f"{found.count} ({percent(found.value)})", interval))
+    rows += [(each.class_name, *row) for each in evaluations for row in kind_rows(each.kinds)]
     return rows if len(evaluations) > 1 else [row[1:] for row in rows]
+
+
+def _advice(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Write the advice for each class as numbered lines."""
+    lines = []
+    for each in evaluations:
+        if each.advice:
+            start = "What to try next" if len(evaluations) == 1 else f"{each.class_name}: what to try next"
+            lines += ["", f"{start}, in this order:"]
+        for i, step in enumerate(each.advice, 1):
+            lines += [f"{i}. {step.sentence}", *([f"   {step.command}"] if step.command else [])]
+    return lines
 
 
 def _interval(found: Rate | None) -> list[float] | None:
     return None if found is None else [found.low, found.high]
-
-
-def _cases(scored: Sequence[Scored], detector: Detector) -> tuple[Case, ...]:
-    """Read and inspect the first of these images again, and draw their anomaly maps over them."""
-    cases = []
-    for each in scored[:_WORST]:
-        image = each.item.read().image
-        mask = None if each.item.mask is None else each.item.mask()
-        drawn = detector.inspect(image).overlay()
-        cases.append(Case(each.item.name, each.item.kind, each.score, image, drawn, mask))
-    return tuple(cases)
 
 
 def _roc(scored: Sequence[Scored]) -> Curve | None:

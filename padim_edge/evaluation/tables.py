@@ -41,14 +41,19 @@ _STYLE = "text-align: {}; white-space: nowrap; padding: 2px 8px"
 """Style of a cell, by the side that it is aligned to."""
 
 
-def text_table(rows: Sequence[Row]) -> list[str]:
-    """Align rows of cells as lines of text, the first column to the left and the others to the right."""
+def text_table(rows: Sequence[Row], *, last_left: bool = False) -> list[str]:
+    """Align rows of cells as lines of text, the first column to the left and the others to the right.
+
+    Args:
+        rows: The rows, one or more.
+        last_left: Whether the last column stands to the left as well.
+    """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    left = {0, len(widths) - 1} if last_left else {0}
     aligned = [
-        [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        for row in rows
+        [cell.ljust(widths[i]) if i in left else cell.rjust(widths[i]) for i, cell in enumerate(row)] for row in rows
     ]
-    return ["  ".join(cells) for cells in aligned]
+    return ["  ".join(cells).rstrip() for cells in aligned]
 
 
 def html_table(rows: Sequence[Row]) -> str:

@@ -1,4 +1,4 @@
-"""Contents of the report, and the page made of them."""
+"""The page that is made of the contents of the report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import io
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -17,12 +17,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from padim_edge.datasets import GOOD
+from padim_edge.evaluation.report.contents import Case, ClassReport, KindRow
 from padim_edge_artifact.files import replacing
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["TITLE", "Case", "ClassReport", "Curve", "KindRow", "headline", "write_report"]
+__all__ = ["TITLE", "headline", "write_report"]
 
 TITLE = "Anomaly detection on test images"
 """Usual heading of the page."""
@@ -31,91 +32,11 @@ _SIDE = 320
 """Longest side of an embedded image in pixels."""
 _JPEG_QUALITY = 85
 """Quality of the embedded images, 1 to 95."""
+_REASONS = "Borderline is nearest to the threshold, typical is nearest to the median score."
+_MOST_KINDS = 12
+"""Largest number of kinds that are shown at once; the others are folded away."""
 _OUTLINE = (255, 176, 0)
 """Colour of the outline of the ground truth. All kinds of colour vision tell amber from grey."""
-
-
-@dataclass(frozen=True)
-class KindRow:
-    """Number of images of one kind above the threshold."""
-
-    kind: str
-    """`padim_edge.datasets.GOOD` or the kind of defect."""
-    images: int
-    """Number of images, 1 or more."""
-    alarms: int
-    """Number of images above the threshold: false alarms for the good images, hits for all others."""
-    interval: tuple[float, float]
-    """95 % confidence interval of the share, 0 to 1."""
-
-    @property
-    def rate(self) -> float:
-        """Share of the images above the threshold, 0 to 1."""
-        return self.alarms / self.images
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """Points of a curve over the false-positive rate; a few hundred are enough."""
-
-    x: npt.NDArray[np.float64]
-    """`(K,)`, 0 to 1, rising: false-positive rate."""
-    y: npt.NDArray[np.float64]
-    """`(K,)`, 0 to 1, rising."""
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One image that the model judges wrongly."""
-
-    name: str
-    """File name or path."""
-    kind: str
-    """Kind of the image, as in `KindRow`."""
-    score: float
-    """Score of the image."""
-    image: Image.Image
-    """Image of any size; the report shrinks it."""
-    overlay: Image.Image
-    """The same image with the anomaly map over it, as `Inspection.overlay` draws it."""
-    mask: npt.NDArray[np.bool_] | None
-    """`(H, W)` of the image, True where the defect is; `None` where there is no defect or it is unknown."""
-
-
-@dataclass(frozen=True, eq=False)
-class ClassReport:
-    """Contents of the report for one class."""
-
-    class_name: str
-    """Name of the class."""
-    metrics: Mapping[str, float | None]
-    """Metrics by the names of `evaluate --json`, in the order of the report; `None` where one is undefined."""
-    kinds: tuple[KindRow, ...]
-    """The good images and each kind of defect, in the order of the report."""
-    calibration: npt.NDArray[np.floating]
-    """`(n,)` scores of the good images that set the threshold, outside the fit; may be empty."""
-    scores: Mapping[str, npt.NDArray[np.floating]]
-    """`(N,)` scores of the test images, by kind."""
-    threshold: float
-    """Threshold of the model."""
-    false_alarm_rate: float
-    """Share of good images that the threshold was set for, in (0, 1)."""
-    extrapolated: bool
-    """Whether that rate is below what the calibration scores resolve."""
-    image_roc: Curve | None
-    """ROC curve over images; `None` where it is undefined."""
-    pixel_roc: Curve | None
-    """ROC curve over pixels; `None` where it is undefined."""
-    pro_curve: Curve | None
-    """Curve of the per-region overlap; `None` where it is undefined."""
-    misses: tuple[Case, ...] = ()
-    """Anomalous images without an alarm, the worst first; about six are enough."""
-    false_alarms: tuple[Case, ...] = ()
-    """Good images with an alarm, the worst first; about six are enough."""
-    model: Mapping[str, str] = field(default_factory=dict)
-    """Facts about the model by their names, such as file, backbone and preset."""
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    """Reason for each undefined metric, by the metric's name."""
 
 
 def write_report(
@@ -246,6 +167,8 @@ def _section(number: int, report: ClassReport, names: Sequence[str]) -> dict[str
     """Gather what the template needs for one class."""
     good = any(row.kind == GOOD for row in report.kinds)
     defective = any(row.kind != GOOD for row in report.kinds)
+    few = len(report.kinds) <= _MOST_KINDS + 2  # a list of one or two more kinds is not worth folding
+    ordered = sorted(report.kinds, key=lambda row: (row.kind != GOOD, row.rate))
     return {
         "id": f"class-{number}",
         "report": report,
@@ -261,6 +184,8 @@ def _section(number: int, report: ClassReport, names: Sequence[str]) -> dict[str
             for name, value in report.metrics.items()
         ],
         "good": GOOD,
+        "rows": report.kinds if few else ordered[:_MOST_KINDS],
+        "more": () if few else ordered[_MOST_KINDS:],
         "histogram": _histogram(number, report),
         "curves": _curves(number, report),
         "galleries": [
@@ -286,6 +211,20 @@ def _section(number: int, report: ClassReport, names: Sequence[str]) -> dict[str
                     good and not any(row.alarms for row in report.kinds if row.kind == GOOD),
                     report.false_alarms,
                 ),
+                (
+                    "Other anomalous images" if report.misses else "Anomalous images",
+                    f"{_REASONS} Lowest score first.",
+                    "",
+                    False,
+                    report.anomalous,
+                ),
+                (
+                    "Other good images" if report.false_alarms else "Good images",
+                    f"{_REASONS} Highest score first.",
+                    "",
+                    False,
+                    report.good,
+                ),
             )
         ],
     }
@@ -299,11 +238,16 @@ def _histogram(number: int, report: ClassReport) -> Markup | None:
         return plots.Strip(_short(label), f"{above} of {len(scores)} above", role, scores)
 
     strips = [strip("good, calibration", "calibration", report.calibration)] if len(report.calibration) else []
-    strips += [
-        strip("good, test" if kind == GOOD else kind, "good" if kind == GOOD else "defect", scores)
-        for kind, scores in report.scores.items()
-        if len(scores)
-    ]
+    scores = {kind: each for kind, each in report.scores.items() if len(each)}
+    defects = sorted((kind for kind in scores if kind != GOOD), key=lambda kind: float(np.median(scores[kind])))
+    if GOOD in scores:
+        strips.append(strip("good, test", "good", scores[GOOD]))
+    if len(defects) <= _MOST_KINDS:
+        strips += [strip(kind, "defect", scores[kind]) for kind in scores if kind != GOOD]
+    else:
+        strips += [strip(kind, "defect", scores[kind]) for kind in defects[: _MOST_KINDS - 1]]
+        others = defects[_MOST_KINDS - 1 :]
+        strips.append(strip(f"{len(others)} other kinds", "defect", np.concatenate([scores[each] for each in others])))
     if not any(np.isfinite(each.scores).any() for each in strips):
         return None
     return plots.histogram(
