@@ -201,7 +201,7 @@ def _unused(folder: Path) -> Iterator[str]:
         named = ", ".join(f"{place} ({len(paths)})" for place, paths in found.items() if paths)
         yield (
             f"not used: {counted(lost)} in {named}; good ones to fit on belong into train/good, labelled ones into "
-            "test/good and test/<kind of defect>"
+            "test/good and test/<kind of defect>, masks into ground_truth/<kind of defect>"
         )
 
 

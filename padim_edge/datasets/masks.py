@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TypeAlias
@@ -28,6 +29,10 @@ UNDECODABLE = (
     MemoryError,
     OverflowError,
     Image.DecompressionBombError,
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    struct.error,
 )
 """Exceptions that Pillow raises for damaged images."""
 

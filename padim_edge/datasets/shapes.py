@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +20,6 @@ _ORIENTATION = 0x0112
 """EXIF tag of the orientation."""
 _ON_THEIR_SIDE = range(5, 9)
 """Orientations that swap width and height."""
-_WORSE = (*UNDECODABLE, struct.error, RuntimeError, NotImplementedError, LookupError, AttributeError)
-"""Exceptions that Pillow raises for damaged heads."""
 
 
 def size_of(path: Path) -> tuple[int, int] | None:
@@ -31,7 +28,7 @@ def size_of(path: Path) -> tuple[int, int] | None:
         with path.open("rb") as file, open_image(file) as image:
             width, height = image.size
             turned = image.getexif().get(_ORIENTATION, 1) in _ON_THEIR_SIDE
-    except _WORSE:  # reading the image gives the error
+    except UNDECODABLE:  # reading the image gives the error
         return None
     return (height, width) if turned else (width, height)
 

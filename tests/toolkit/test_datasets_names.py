@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from rights import closed, enterable
 
 from padim_edge import datasets
 from padim_edge.datasets.labels import is_defective, is_good, is_of_time_or_place
-from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact import ImageError, PadimEdgeError
 
 GOOD = ["good", "Good", "GOOD", "OK", "ok_2", "normal", "Normal", "normal images", "good parts", "defect-free", "i.O."]
 DEFECTIVE = ["NG", "ng", "n.i.O.", "bad", "Defect", "defective", "KO", "not_good", "No Good", "Anomaly"]
@@ -243,6 +244,39 @@ def test_good_images_of_another_shape_are_named(tmp_path: Path) -> None:
     assert "9.png (64x20)" in note
     (note,) = datasets.from_source([tmp_path / "1.png", tmp_path / "3.png", tmp_path / "8.png"]).notes
     assert "1 of 3 good images" in note
+
+
+@pytest.mark.parametrize("ending", [".pgm", ".ppm", ".jfif", ".jp2", ".tga", ".gif", ".JPG"])
+def test_good_images_of_every_kind_are_found(tmp_path: Path, ending: str) -> None:
+    draw(tmp_path / "0.png")
+    Image.new("RGB", (12, 10)).save(tmp_path / f"1{ending}")
+    for found in (
+        datasets.from_folder(tmp_path, None),
+        datasets.from_source([tmp_path / "0.png", tmp_path / f"1{ending}"]),
+    ):
+        assert [item.read().image.size for item in found.good] == [(12, 10)] * 2
+        assert found.notes == ()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_damaged_orientation_is_one_sentence_in_a_mask_too(tmp_path: Path) -> None:
+    """And looking at the shapes does not stumble over it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    draw(tmp_path / "train/good/0.png")
+    draw(tmp_path / "test/chip/0.png")
+    (tmp_path / "ground_truth/chip").mkdir(parents=True)
+    Image.new("L", (12, 10)).save(tmp_path / "whole.jpg", exif=exif)
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    start = whole.index(b"Exif")
+    for cut in range(start, start + 40):
+        damaged = whole[:cut] + b"\xff" * 6 + whole[cut + 6 :]
+        (tmp_path / "ground_truth/chip/0.jpg").write_bytes(damaged)
+        (tmp_path / "train/good/0.jpg").write_bytes(damaged)
+        mask = datasets.from_folder(tmp_path, None).test[0].mask
+        assert mask is not None
+        with contextlib.suppress(ImageError):
+            mask()
 
 
 class TestGroups:
