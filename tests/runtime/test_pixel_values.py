@@ -171,7 +171,7 @@ class TestWhiteIsZero:
 
 
 class TestNotes:
-    """What a user should know is said; what is as usual is not."""
+    """Notes on what a user should know, and none on what is as usual."""
 
     def test_nothing_is_said_of_the_usual_range(self) -> None:
         assert image_files.decode(grey(DEEP), levels=TEN_BITS).notes == ()
