@@ -161,10 +161,11 @@ def _read_start(path: Path) -> Kept:
 def fit(start: Path, count: int) -> Fit:
     """Fit on `count` images, make a model of them, and report on this process."""
     from benchmarks.images import frames, stretched
-    from padim_edge.frames import readable_frames
+    from padim_edge.frames import numbered_frames
     from padim_edge.gather import gather
     from padim_edge.sample import draw_good
-    from padim_edge_learn.assemble import GoodImages, ModelOptions, assemble
+    from padim_edge_learn.assemble import ModelOptions, assemble
+    from padim_edge_learn.held_out import GoodImages
     from padim_edge_runtime.devices.providers import import_onnxruntime
 
     import_onnxruntime()
@@ -184,7 +185,7 @@ def fit(start: Path, count: int) -> Fit:
         model = assemble(
             found,
             Path(folder) / "model.onnx",
-            GoodImages(readable_frames(some, method.preprocessing, {}), len(some)),
+            GoodImages(numbered_frames(some, method.preprocessing, {}), len(some)),
             ModelOptions(method.precision, "a benchmark", false_alarm_rate=0.1),
         )
     assert "torch" not in sys.modules

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from padim_edge import plan
 from padim_edge.datasets import Dataset, Source, from_source
-from padim_edge.frames import readable_frames
+from padim_edge.frames import numbered_frames
 from padim_edge.gather import gather, require_enough
 from padim_edge.model import Model, check_output
 from padim_edge.presets import preset as preset_of
@@ -19,7 +19,8 @@ from padim_edge.start import begin
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import Kept, read_kept, write_kept
 from padim_edge_artifact.method import Method, Precision
-from padim_edge_learn.assemble import GoodImages, ModelOptions, assemble
+from padim_edge_learn.assemble import ModelOptions, assemble
+from padim_edge_learn.held_out import GoodImages
 from padim_edge_model.calibration import check_rate
 from padim_edge_runtime.progress import Feedback, feedback_of
 
@@ -124,14 +125,22 @@ class Fitted:
         found = assemble(
             self.kept,
             output,
-            GoodImages(readable_frames(readable, preprocessing, unreadable), len(readable)),
+            GoodImages(numbered_frames(readable, preprocessing, unreadable), len(readable)),
             ModelOptions(precision, self.kept.recipe.created_by, options.false_alarm_rate, inspected),
             device=options.device,
             report=feedback.report,
         )
         kept = replace(self.kept, seen=found.seen, progress=None)
         seconds = self.seconds + time.perf_counter() - start
-        return Model(output, found.bytes, found.metadata, kept, found.scores, tuple(unreadable.values()), seconds)
+        return Model(
+            output,
+            found.bytes,
+            found.metadata,
+            kept,
+            tuple(found.held.scores.tolist()),
+            tuple(unreadable.values()),
+            seconds,
+        )
 
     def _refitted(self, precision: Precision, device: str, feedback: Feedback) -> Fitted:
         if self.weights is None:

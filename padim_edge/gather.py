@@ -19,6 +19,7 @@ from padim_edge_artifact.kept import Kept, Progress, read_kept, write_kept
 from padim_edge_learn.accumulate import accumulate
 from padim_edge_model.comparable import Observed
 from padim_edge_model.graph import joined, of_kept
+from padim_edge_model.repeats import Recorder
 
 __all__ = ["FEWEST", "Checkpoint", "checkpoint_of", "digest_of", "gather", "require_enough"]
 
@@ -83,7 +84,7 @@ def gather(
         looked = start.progress.done
         unreadable.update(start.progress.unreadable)
         advance(looked)
-    observed = Observed(start.seen)
+    observed, recorder = Observed(start.seen), Recorder(start.evidence)
     written = _Writes(time.monotonic(), 0.0)
 
     def passing() -> Iterator[npt.NDArray[np.uint8]]:
@@ -94,7 +95,11 @@ def gather(
                 unreadable[item.name] = str(frame)
                 continue
             observed.add(frame)
+            recorder.add(frame, item.group)
             yield frame
+
+    def grown(statistics: Statistics) -> Kept:
+        return replace(start, statistics=statistics, seen=observed.seen, evidence=recorder.evidence)
 
     def after(statistics: Statistics, count: int) -> None:
         """Report a batch; write a checkpoint, since no image has passed that is not in the statistics."""
@@ -104,12 +109,12 @@ def gather(
         if checkpoint is None or now - written.at < max(checkpoint.seconds, 20 * written.took):
             return
         progress = Progress(looked, digest, tuple(unreadable.items()))
-        write_kept(checkpoint.path, replace(start, statistics=statistics, seen=observed.seen, progress=progress))
+        write_kept(checkpoint.path, replace(grown(statistics), progress=progress))
         written = _Writes(time.monotonic(), time.monotonic() - now)
 
     graph = joined(of_kept(start)).SerializeToString()
     statistics = accumulate(graph, passing(), start.statistics, device=device, threads=threads, after=after)
-    return replace(start, statistics=statistics, seen=observed.seen, progress=None), unreadable
+    return replace(grown(statistics), progress=None), unreadable
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 
 from padim_edge_artifact import PadimEdgeError, Statistics
+from padim_edge_artifact.evidence import Evidence
 from padim_edge_artifact.kept import Kept
 from padim_edge_artifact.reference import Seen
 from padim_edge_model.comparable import merge_seen
@@ -81,7 +82,10 @@ class Ranks:
         seen = Seen.nothing(own.statistics.grid)
         for each in self.gathered(own.seen):
             seen = merge_seen(seen, each)
-        return replace(own, statistics=statistics, seen=seen)
+        evidence = Evidence.nothing()
+        for some in self.gathered(own.evidence):
+            evidence = evidence.merged(some)
+        return replace(own, statistics=statistics, seen=seen, evidence=evidence)
 
 
 @contextmanager

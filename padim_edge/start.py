@@ -11,6 +11,7 @@ from padim_edge.network import Exported, all_channels, exported
 from padim_edge.principal import principal_components
 from padim_edge.quantisation import OBSERVED, in_precision
 from padim_edge_artifact import Statistics
+from padim_edge_artifact.evidence import Evidence
 from padim_edge_artifact.kept import Kept, Recipe
 from padim_edge_artifact.method import Method
 from padim_edge_artifact.reference import Seen
@@ -91,5 +92,6 @@ def begin_like(found: Kept, class_name: str) -> Kept:
         recipe=replace(found.recipe, class_name=class_name),
         statistics=Statistics.empty(grid, dims),
         seen=Seen.nothing(grid),
+        evidence=Evidence.nothing(),
         progress=None,
     )

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from padim_edge_artifact import Preprocessing, Statistics
+from padim_edge_artifact.evidence import Evidence
 from padim_edge_artifact.kept import CodesRecord, Kept, PartRecord, Progress, Recipe
 from padim_edge_artifact.metadata import Backbone, Reduction
 from padim_edge_artifact.method import Method, Precision
@@ -62,6 +63,7 @@ SOME = Kept(
         _RANDOM.random((2, 3)),
         Likeness(5, (0.25, 0.5, 0.125), 6, 7.5, 4.25),
     ),
+    Evidence(_RANDOM.integers(0, 65280, (7, 64)).astype(np.uint16), np.array([0, 0, 5, 5, -7, 0, 0])),
     Progress(9, "of these", (("b.png", "b.png is torn"),)),
 )
 

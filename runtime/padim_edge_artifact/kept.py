@@ -22,6 +22,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
+from padim_edge_artifact.evidence import CELLS, Evidence
 from padim_edge_artifact.files import replacing
 from padim_edge_artifact.metadata import Backbone, Reduction, decode
 from padim_edge_artifact.method import Method
@@ -95,6 +96,8 @@ class Kept:
     """The embedding graph as ONNX: `image` -> the parts."""
     statistics: Statistics
     seen: Seen
+    evidence: Evidence = field(default_factory=Evidence.nothing)
+    """Fingerprints and groups of the images."""
     progress: Progress | None = None
     """Progress of the fit in a checkpoint; `None` after a finished fit."""
 
@@ -130,6 +133,8 @@ def write_kept(path: Path, kept: Kept) -> None:
         "seen": numbers,
         "thumbnails": seen.total,
         "thumbnail_squares": seen.squares,
+        "fingerprints": kept.evidence.fingerprints,
+        "named": kept.evidence.named,
         "mean": statistics.mean,
     }
     rows, columns = np.tril_indices(statistics.dims)
@@ -190,6 +195,11 @@ def _read(archive: zipfile.ZipFile, header: dict[str, Any]) -> Kept:
         raise ValueError("its arrays have other shapes than its header says")
     if squares.shape != total.shape:
         raise ValueError("its thumbnails and their squares have different shapes")
+    evidence = Evidence(_array(archive, "fingerprints"), _array(archive, "named"))
+    if evidence.fingerprints.dtype != np.uint16 or evidence.named.dtype != np.int64:
+        raise ValueError("its evidence is not made of whole numbers")
+    if evidence.fingerprints.shape != (len(evidence.named), CELLS) or evidence.named.ndim != 1:
+        raise ValueError("its evidence has other shapes than its header says")
     statistics = Statistics(int(header["count"]), mean, _scatter(archive, *mean.shape), (rows, columns))
     seen = Seen(
         int(numbers[0]),
@@ -208,6 +218,7 @@ def _read(archive: zipfile.ZipFile, header: dict[str, Any]) -> Kept:
         graph.tobytes(),
         statistics,
         seen,
+        evidence,
         None if progress is None else decode(Progress, progress, "progress"),
     )
 

@@ -86,19 +86,22 @@ class SelfTest:
 
 @dataclass(frozen=True)
 class PastThreshold:
-    """A threshold that the model had before, so that it can be had back."""
+    """A threshold that the model had before, so that it can be had back.
 
-    threshold: float
+    No field has the name of one in `Metadata`: small programs look for those in the text, without reading JSON.
+    """
+
+    score: float
     """Score above which an image was anomalous."""
     rule: str
     """`Metadata.threshold_rule` of that time."""
-    false_alarm_rate: float
+    rate: float
     """Share of good images that it let raise alarms, in (0, 1)."""
     until: str
     """Date of its replacement, `YYYY-MM-DD`."""
     reason: str
     """Reason of its replacement, in words."""
-    calibration: Calibration
+    evidence: Calibration
     """Scores that it was set with."""
 
 

@@ -30,7 +30,13 @@ def merge_kept(first: Kept, second: Kept, *, in_place: bool = False) -> Kept:
             "fit both with the same options, weights and versions, best the second with --like FIRST"
         )
     statistics = merge(first.statistics, second.statistics, in_place=in_place)
-    return Kept(first.recipe, first.graph, statistics, merge_seen(first.seen, second.seen))
+    return Kept(
+        first.recipe,
+        first.graph,
+        statistics,
+        merge_seen(first.seen, second.seen),
+        first.evidence.merged(second.evidence),
+    )
 
 
 def _words(recipe: Recipe) -> str:

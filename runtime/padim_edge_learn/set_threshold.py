@@ -99,11 +99,11 @@ def previous(metadata: Metadata) -> Metadata:
     past = history[-1 - 2 * back]
     return with_threshold(
         metadata,
-        past.threshold,
+        past.score,
         rule=past.rule,
         reason=RESTORED,
-        false_alarm_rate=past.false_alarm_rate,
-        calibration=past.calibration,
+        false_alarm_rate=past.rate,
+        calibration=past.evidence,
     )
 
 
@@ -159,7 +159,7 @@ def shown(metadata: Metadata) -> list[str]:
         evidence(metadata),
     ]
     lines += [
-        f"until {past.until}: {number(past.threshold)}, {_origin(past.rule, past.false_alarm_rate)} ({past.reason})"
+        f"until {past.until}: {number(past.score)}, {_origin(past.rule, past.rate)} ({past.reason})"
         for past in reversed(metadata.history)
     ]
     return lines
@@ -181,9 +181,9 @@ def to_json(metadata: Metadata) -> dict[str, Any]:
         "evidence": evidence(metadata),
         "history": [
             {
-                "threshold": past.threshold,
+                "threshold": past.score,
                 "rule": past.rule,
-                "false_alarm_rate": past.false_alarm_rate,
+                "false_alarm_rate": past.rate,
                 "until": past.until,
                 "reason": past.reason,
             }
@@ -195,7 +195,7 @@ def to_json(metadata: Metadata) -> dict[str, Any]:
 def _rule_of_scores(metadata: Metadata) -> str:
     """Find the words for the calibration scores, which a threshold given as a number has pushed aside."""
     rules = [metadata.threshold_rule, *(past.rule for past in reversed(metadata.history))]
-    calibrations = [metadata.calibration, *(past.calibration for past in reversed(metadata.history))]
+    calibrations = [metadata.calibration, *(past.evidence for past in reversed(metadata.history))]
     for rule, calibration in zip(rules, calibrations, strict=True):
         if calibration == metadata.calibration and rule != BY_HAND and not rule.startswith(BEST_F1):
             return rule

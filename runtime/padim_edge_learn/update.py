@@ -16,10 +16,12 @@ from padim_edge_artifact import ArtifactError, ImageError, Metadata, PadimEdgeEr
 from padim_edge_artifact.files import require_folder
 from padim_edge_artifact.kept import Kept, read_kept, write_kept
 from padim_edge_learn.accumulate import BATCH, accumulate
-from padim_edge_learn.assemble import Assembled, GoodImages, ModelOptions, assemble, looked_at
+from padim_edge_learn.assemble import Assembled, ModelOptions, assemble
+from padim_edge_learn.held_out import Frames, GoodImages
 from padim_edge_model.calibration import check_rate
 from padim_edge_model.comparable import Observed
 from padim_edge_model.graph import joined, of_kept
+from padim_edge_model.repeats import Recorder
 from padim_edge_runtime import image_files
 from padim_edge_runtime.prefetch import decoded
 from padim_edge_runtime.progress import Report, none
@@ -134,16 +136,22 @@ def update(
         require_folder(path)
     with report("reading the statistics", None):
         old = _statistics_of(files, before)
-    unreadable: list[str] = []
-    observed = Observed(old.seen)
+    unreadable: dict[Path, str] = {}
+    observed, recorder = Observed(old.seen), Recorder(old.evidence)
+
+    def passing() -> Iterator[npt.NDArray[np.uint8]]:
+        for _, frame in _frames_of(images, old, unreadable)(range(len(images))):
+            observed.add(frame)
+            recorder.add(frame)
+            yield frame
+
     with report("fitting", len(images)) as advance:
         graph = joined(of_kept(old)).SerializeToString()
-        passing = looked_at(_frames(images, old, unreadable), observed.add)
-        added = accumulate(graph, passing, old.statistics, device=device, after=lambda _, count: advance(count))
+        added = accumulate(graph, passing(), old.statistics, device=device, after=lambda _, count: advance(count))
     if added.count == old.statistics.count:
-        first = f"; the first of them: {unreadable[0]}" if unreadable else ""
+        first = f"; the first of them: {next(iter(unreadable.values()))}" if unreadable else ""
         raise ImageError(f"there is no readable image to learn from, expected one or more{first}")
-    grown = replace(old, statistics=added, seen=observed.seen, progress=None)
+    grown = replace(old, statistics=added, seen=observed.seen, evidence=recorder.evidence, progress=None)
     options = ModelOptions(
         before.precision,
         f"padim-edge-runtime {version('padim-edge-runtime')}",
@@ -151,11 +159,14 @@ def update(
         None if before.roi is None else before.inspected,
         before,
     )
-    good = GoodImages(_frames(images, old, []), len(images) - len(unreadable))
+    readable = [path for path in images if path not in unreadable]
+    good = GoodImages(_frames_of(readable, old, {}), len(readable))
     made: Assembled = assemble(grown, files.output, good, options, device=device, report=report)
     with report("keeping the statistics", None):
         write_kept(files.output_statistics, replace(grown, seen=made.seen))
-    return Updated(files, made.metadata, before, made.bytes, made.scores, tuple(unreadable))
+    return Updated(
+        files, made.metadata, before, made.bytes, tuple(made.held.scores.tolist()), tuple(unreadable.values())
+    )
 
 
 def _statistics_of(files: UpdateFiles, before: Metadata) -> Kept:
@@ -174,15 +185,19 @@ def _statistics_of(files: UpdateFiles, before: Metadata) -> Kept:
     return kept
 
 
-def _frames(images: Sequence[Path], kept: Kept, unreadable: list[str]) -> Iterator[npt.NDArray[np.uint8]]:
-    """Decode the readable images into the model's frame; `unreadable` gains a sentence for each of the others."""
+def _frames_of(images: Sequence[Path], kept: Kept, unreadable: dict[Path, str]) -> Frames:
+    """Return a function that decodes some of the images; `unreadable` gains a sentence for each that it cannot read."""
     preprocessing = kept.recipe.method.preprocessing
 
     def decode(path: Path) -> npt.NDArray[np.uint8]:
         return image_files.prepare(image_files.read(path, levels=preprocessing.levels).image, preprocessing)
 
-    for _, found in decoded(images, decode, ahead=2 * BATCH):
-        if isinstance(found, ImageError):
-            unreadable.append(str(found))
-        else:
-            yield found
+    def read(numbers: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        found = decoded([images[number] for number in numbers], decode, ahead=2 * BATCH)
+        for number, (path, frame) in zip(numbers, found, strict=True):
+            if isinstance(frame, ImageError):
+                unreadable[path] = str(frame)
+            else:
+                yield number, frame
+
+    return read

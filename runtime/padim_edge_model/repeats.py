@@ -184,6 +184,8 @@ def unpacked(text: str) -> Codes:
     try:
         reader = zlib.decompressobj()
         content = reader.decompress(base64.b64decode(text, validate=True), 2 * CELLS * MOST_KEPT + 1)
+        if not reader.eof:
+            raise ValueError("they are cut short")
         planes = np.frombuffer(content, np.uint8).reshape(2, -1)
         steps = np.ascontiguousarray(planes.T).view("<u2").reshape(CELLS, -1).T
     except (ValueError, zlib.error) as error:

@@ -43,6 +43,8 @@ def assert_equal(found: Kept, expected: Kept) -> None:
     assert (found.statistics.count, found.statistics.grid) == (expected.statistics.count, expected.statistics.grid)
     assert np.array_equal(found.statistics.mean, expected.statistics.mean)
     assert np.array_equal(found.statistics.scatter, expected.statistics.scatter)
+    assert np.array_equal(found.evidence.fingerprints, expected.evidence.fingerprints)
+    assert np.array_equal(found.evidence.named, expected.evidence.named)
     assert np.array_equal(found.seen.total, expected.seen.total)
     assert np.array_equal(found.seen.squares, expected.seen.squares)
     assert found.seen.likeness == expected.seen.likeness
@@ -157,6 +159,8 @@ def whole_arrays(**header: object) -> dict[str, np.ndarray]:
         "seen": np.zeros(6),
         "thumbnails": np.zeros((2, 3)),
         "thumbnail_squares": np.zeros((2, 3)),
+        "fingerprints": SOME.evidence.fingerprints,
+        "named": SOME.evidence.named,
         "mean": SOME.statistics.mean,
         "scatter": np.ascontiguousarray(SOME.statistics.scatter[:, rows, columns]),
     }

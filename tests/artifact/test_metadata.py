@@ -64,10 +64,11 @@ SMALL_JSON = (
     '"history":[],"images":209,"independent":null,'
     '"method":{"backbone":"toy","dims":2,"layers":["a","b"],"pool_patches":true,"pooling":3,'
     '"precision":{"diagonal":false,"name":"fp16","rank":64,"target":"cpu"},'
-    '"preprocessing":{"camera":null,"crop":[224,240],"interpolation":"bilinear","resize":[256,320]},"preset":"edge",'
-    '"reduction":"random","ridge":0.01,"seed":7,"shares":[0.25,0.75],"sigma":4.0},"parent":"ef",'
+    '"preprocessing":{"camera":null,"crop":[224,240],"interpolation":"bilinear","levels":null,"resize":[256,320]},'
+    '"preset":"edge","reduction":"random","ridge":0.01,"seed":7,"shares":[0.25,0.75],"sigma":4.0},"parent":"ef",'
     '"reduction":{"channels":[1,5],"stage_dims":null},'
-    '"reference":{"brightness":[90.5,110.0],"contrast":[20.0,30.0],"mean":"AA==","shift":2},"revision":2,'
+    '"reference":{"brightness":[90.5,110.0],"contrast":[20.0,30.0],"deviation":"","mean":"AA==","shift":2,"turned":[],'
+    '"unlike":0.0},"revision":2,'
     '"roi":[1,2],"self_test":{"map_samples":[1.0,2.0],"score":3.25,"tolerance":0.001},"statistics":"fa",'
     '"threshold":12.5,"threshold_rule":"largest score"}'
 )
@@ -172,7 +173,8 @@ def changed(path: Path, value: Any) -> str:
 EVERY = list(paths(json.loads(SMALL_JSON)))
 FIELDS = [path for path in EVERY if isinstance(path[-1], str) and path != ("format_version",)]
 OPTIONAL = {
-    *(("method", "preprocessing", key) for key in ("crop", "interpolation", "camera")),
+    *(("method", "preprocessing", key) for key in ("crop", "interpolation", "camera", "levels")),
+    *(("reference", key) for key in ("deviation", "turned", "unlike")),
     ("method", "precision"),
     *(("method", "precision", key) for key in ("name", "target", "rank", "diagonal")),
     *((key,) for key in ("revision", "parent", "statistics", "independent", "fingerprints", "drift", "history")),

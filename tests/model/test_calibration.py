@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.calibration import MOST_SCORES, Calibration
-from padim_edge_model.calibration import calibrate, p_value, threshold
+from padim_edge_model.calibration import calibrate, false_alarm_interval, p_value, threshold
 
 SCORES = st.lists(st.floats(0.1, 100), min_size=1, max_size=60)
 RATES = st.floats(1e-6, 0.999)
@@ -36,8 +36,21 @@ def test_p_values_are_in_range_and_fall_with_the_score(scores: list[float], aske
 def test_the_threshold_is_the_score_whose_p_value_is_the_rate(scores: list[float], rate: float) -> None:
     calibration = calibrate(scores)
     n = len(scores)
-    if rate <= n / (n + 1):  # below the lowest score every p-value is 1
+    if 1 / (n + 1) <= rate <= n / (n + 1):  # below the lowest score every p-value is 1
         assert p_value(calibration, threshold(calibration, rate)) == pytest.approx(rate, rel=1e-3, abs=1e-9)
+
+
+@given(scores=SCORES, rate=RATES)
+def test_a_rate_that_the_scores_cannot_resolve_never_takes_the_threshold_far(scores: list[float], rate: float) -> None:
+    calibration = calibrate(scores)
+    assert threshold(calibration, rate) <= 1.1 * max(calibration.scores) + 1e-9
+    assert p_value(calibration, threshold(calibration, rate)) >= min(rate, 0.1 * calibration.resolution) * (1 - 1e-6)
+
+
+@given(scores=SCORES, score=st.floats(0, 1000))
+def test_no_p_value_claims_more_than_a_tenth_of_what_the_images_resolve(scores: list[float], score: float) -> None:
+    calibration = calibrate(scores)
+    assert p_value(calibration, score) >= 0.1 * calibration.resolution * (1 - 1e-9)
 
 
 @cache
@@ -57,10 +70,48 @@ def test_the_next_good_image_is_an_alarm_at_the_named_rate(n: int, rate: float) 
 
 
 def test_the_tail_is_right_where_it_is_known() -> None:
-    """Exponential scores: the threshold at 1e-4 from 1000 of them, on average over 200 draws."""
+    """Exponential scores far from 0: the threshold at a quarter of what 1000 of them resolve, over 200 draws."""
     generator = np.random.default_rng(0)
-    thresholds = [threshold(calibrate(generator.exponential(1, 1000)), 1e-4) for _ in range(200)]
-    assert np.median(thresholds) == pytest.approx(np.log(1e4), rel=0.1)
+    thresholds = [threshold(calibrate(50 + generator.exponential(1, 1000)), 0.25 / 1001) for _ in range(200)]
+    assert np.median(thresholds) == pytest.approx(50 + np.log(4004), rel=0.01)
+
+
+def test_the_interval_holds_the_true_rate_as_often_as_it_says() -> None:
+    """Uniform scores: the true rate of a threshold t is 1 - t. A one-sided interval errs on the safe side only."""
+    generator = np.random.default_rng(0)
+    for n, rate in ((20, 0.05), (20, 0.01), (100, 0.05), (400, 0.05)):
+        hits = []
+        for _ in range(300):
+            calibration = calibrate(generator.uniform(0, 1, n))
+            t = threshold(calibration, rate)
+            low, high = false_alarm_interval(calibration, t)
+            assert 0 <= low < high <= 1
+            hits.append(low <= 1 - min(t, 1) <= high)
+        assert np.mean(hits) >= 0.85
+
+
+def test_the_interval_narrows_with_more_images() -> None:
+    wide, narrow = (false_alarm_interval(calibrate(np.arange(1.0, n)), 0.95 * n) for n in (41, 401))
+    assert wide[0] <= narrow[0]
+    assert narrow[1] < wide[1]
+
+
+def test_images_of_a_group_count_as_one() -> None:
+    scores = np.random.default_rng(2).gamma(4, 2, 30)
+    once = calibrate(scores)
+    thrice = calibrate(np.repeat(scores, 3), np.repeat(np.arange(30), 3))
+    assert thrice == once
+    assert calibrate(scores, np.arange(30)) == once
+
+
+@given(scores=SCORES, data=st.data())
+def test_a_group_gives_one_of_its_neighbourhood_and_never_a_new_extreme(
+    scores: list[float], data: st.DataObject
+) -> None:
+    groups = np.array(data.draw(st.lists(st.integers(0, 5), min_size=len(scores), max_size=len(scores))))
+    found = calibrate(scores, groups)
+    assert found.images == len(set(groups.tolist()))
+    assert min(scores) - 1e-6 <= found.scores[0] <= found.scores[-1] <= max(scores) + 1e-6
 
 
 def test_many_scores_are_summed_up_without_moving_the_threshold() -> None:

@@ -1,0 +1,304 @@
+"""Scores that the good images would have outside the fit, from the graph that ships; repeats are left out together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from padim_edge_artifact import PadimEdgeError, names
+from padim_edge_artifact.kept import Kept
+from padim_edge_artifact.method import Precision
+from padim_edge_learn.accumulate import batches, side_by_side
+from padim_edge_model.comparable import Observed
+from padim_edge_model.fused import MapStage
+from padim_edge_model.graph import joined, of_kept
+from padim_edge_model.leave_one_out import distance_of, growth, leave_group_out, leave_one_out, ridge_without
+from padim_edge_model.repeats import distances, fingerprint, groups_of, limit
+from padim_edge_model.whitening import Form, form_of, whiten
+from padim_edge_runtime.devices.providers import open_session
+from padim_edge_runtime.progress import Report, none
+
+__all__ = ["LARGEST_GROUP", "Frames", "GoodImages", "HeldOut", "Shipped", "judged"]
+
+LARGEST_GROUP = 128
+"""Largest number of images that are left out together; larger groups are left out in parts of as many."""
+
+_BYTES = 1 << 29
+"""Memory for the embeddings of a group; wide embeddings make the largest group smaller."""
+
+_RIDGES = 0.02
+"""Relative difference of two groups' ridges up to which they share a form; it moves distances by at most 1 %."""
+
+_NEIGHBOURS = 10
+"""Number of neighbours in time that are left out together where the images are few."""
+_FEWEST_BLOCKS, _MOST_BLOCKS = 3, 10
+"""Least and usual largest number of such blocks."""
+_ROOM = 1.15
+"""Factor by which the scores without neighbours are followed in any case."""
+_DRIFTING = 1.3
+"""Factor of a block's scores from which the images count as drifting. Draws of 20 and 30 images of bottle and screw
+reach 1.18 by chance."""
+
+Frame = npt.NDArray[np.uint8]
+Float64 = npt.NDArray[np.float64]
+
+Frames = Callable[[Sequence[int]], Iterator[tuple[int, Frame]]]
+"""Function that reads the images with these numbers, in this order, and yields (number, frame) of each readable one."""
+
+
+@dataclass(frozen=True, eq=False)
+class GoodImages:
+    """Good images for the calibration, all or some of those that were fitted on, in capture order."""
+
+    read: Frames
+    """Function that reads some of them into the model's frame, `(H, W, 3)` uint8. It is called several times."""
+    count: int
+    """Number of images; they are numbered from 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Scores of good images outside the fit."""
+
+    numbers: npt.NDArray[np.int64]
+    """`(n,)` numbers of the images that could be read."""
+    scores: Float64
+    """`(n,)` score of each image in a fit without its group."""
+    groups: npt.NDArray[np.int64]
+    """`(n,)` group of each image: repeats, or images that the user named as one group."""
+    drift: float
+    """Factor by which scores rise when an image's neighbours in time are left out as well, 1 or more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shipped:
+    """A model that is about to be written, and the statistics that it was made of."""
+
+    kept: Kept
+    """Statistics and their origin."""
+    session: Any
+    """Session of the fused graph."""
+    form: Form
+    """Constants of the distance."""
+    precision: Precision
+    """Precision that ships."""
+    to_map: MapStage
+    """Map stage."""
+    device: str
+    """Device that judges the images."""
+
+    @property
+    def count(self) -> int:
+        """n, number of images in the fit."""
+        return self.kept.statistics.count
+
+    @property
+    def largest(self) -> int:
+        """Largest number of images that are left out together."""
+        patches, dims = self.kept.statistics.mean.shape
+        return int(max(2, min(LARGEST_GROUP, _BYTES // (4 * patches * dims), self.count - 1)))
+
+
+def judged(shipped: Shipped, images: GoodImages, observed: Observed, report: Report = none) -> HeldOut:
+    """Compute the scores that good images would have had outside the fit.
+
+    Args:
+        shipped: The model and its statistics.
+        images: Good images that are in the fit.
+        observed: Gains the look and the distances of the images.
+        report: Progress bar for each stage.
+
+    Raises:
+        PadimEdgeError: None of the images can be read, or one of them was not fitted on.
+    """
+    outside = _Outside(shipped)
+    with report("calibrating", images.count) as advance:
+        alone = _AlonePass(outside, observed, advance)
+        alone.run(images)
+    if not alone.groups:
+        raise PadimEdgeError("none of the good images can be read; expected some of those that were fitted on")
+    _refuse_strangers(alone, images.count)
+    scores = dict(alone.scores)
+    repeated = _repeated(alone)
+    if repeated:
+        with report("leaving out repeats", sum(map(len, repeated.values()))) as advance:
+            for group, numbers in repeated.items():
+                size = int(outside.sizes[group])
+                for part in _parts(numbers, shipped.largest):
+                    without = outside.group(images.read, part, size)
+                    observed.add_distances(np.stack(list(without.values())))
+                    scores |= outside.scores(without)
+                    advance(len(part))
+    order = sorted(scores)
+    lone = np.array([scores[number] for number in order])
+    lifted, drift = _with_neighbours(outside, images, order, lone, report)
+    return HeldOut(np.array(order, np.int64), lifted, np.array([alone.groups[number] for number in order]), drift)
+
+
+class _Outside:
+    """Patch distances that images would have outside the fit, from the graph that ships."""
+
+    def __init__(self, shipped: Shipped) -> None:
+        self.shipped = shipped
+        kept = shipped.kept
+        self.parts = of_kept(kept).parts
+        self.groups = groups_of(kept.evidence)
+        """Group of each fitted image, in the order of the fit."""
+        self.sizes = np.bincount(self.groups)
+        """Number of images in each group."""
+        self._embedding: Any = None
+        self._forms: dict[int, Form] = {}
+
+    def alone(self, frames: Frame) -> Float64:
+        """Compute the distances `(N, h, w)` of frames `(N, H, W, 3)` in fits without each of them."""
+        distance = self._distance(frames)
+        if self.shipped.precision.exact and self.shipped.precision.name == "fp32":
+            return leave_one_out(distance, self.shipped.count)
+        return np.asarray(distance * growth(self.shipped.form, self.embedding(frames), self.shipped.count))
+
+    def group(self, read: Frames, numbers: Sequence[int], size: int) -> dict[int, Float64]:
+        """Compute the distance `(h, w)` of each of these images in a fit without all of them.
+
+        Where the fit holds more repeats of them, `size` in all, these are taken to be the same images once more.
+        """
+        together = side_by_side(self.shipped.kept.recipe.method.preprocessing.input_size)
+        found, distance, embedding = [], [], []
+        for batch in batches(read(numbers), together):
+            frames = np.stack([frame for _, frame in batch])
+            found += [number for number, _ in batch]
+            distance.append(self._distance(frames))
+            embedding.append(self.embedding(frames))
+        if not found:
+            return {}
+        vectors = np.concatenate(embedding)
+        missing = min(size, self.shipped.largest) - len(found)
+        copies = np.concatenate([vectors, vectors[np.arange(max(missing, 0)) % len(found)]])
+        without = leave_group_out(self._form(len(copies)), copies, self.shipped.count)[: len(found)]
+        own = np.maximum(distance_of(self.shipped.form, vectors), 1e-6)
+        return dict(zip(found, np.concatenate(distance) * (without / own), strict=True))
+
+    def scores(self, distances: dict[int, Float64]) -> dict[int, float]:
+        """Compute the score of each image from its distances `(h, w)`."""
+        return {number: float(self.shipped.to_map(each[None]).max()) for number, each in distances.items()}
+
+    def embedding(self, frames: Frame) -> npt.NDArray[np.float32]:
+        """Compute the embeddings `(N, D, h, w)` of frames `(N, H, W, 3)`."""
+        if self._embedding is None:
+            graph = joined(of_kept(self.shipped.kept)).SerializeToString()
+            self._embedding = open_session(graph, self.shipped.device).session
+        return np.asarray(self._embedding.run([names.EMBEDDING], {names.IMAGE: frames})[0])
+
+    def _distance(self, frames: Frame) -> npt.NDArray[np.float32]:
+        return np.asarray(self.shipped.session.run([names.PATCH_DISTANCE], {names.IMAGE: frames})[0])
+
+    def _form(self, left_out: int) -> Form:
+        """Return the form for a group of this size; groups of nearly the same size share one."""
+        shipped, kept = self.shipped, self.shipped.kept
+        ridge = ridge_without(kept.recipe.method.ridge, shipped.count, left_out)
+        step = round(math.log(ridge) / _RIDGES)
+        if step not in self._forms:
+            self._forms.clear()  # they are large, and groups come in order of their size
+            if shipped.precision.exact:
+                self._forms[step] = whiten(kept.statistics, ridge, self.parts)
+            else:
+                self._forms[step] = form_of(kept.statistics, ridge, self.parts, shipped.precision)
+        return self._forms[step]
+
+
+class _AlonePass:
+    """The pass over all images: looks, groups, and scores of the images that have no repeats."""
+
+    def __init__(self, outside: _Outside, observed: Observed, advance: Callable[[int], object]) -> None:
+        self.outside, self.observed, self.advance = outside, observed, advance
+        self.scores: dict[int, float] = {}
+        self.groups: dict[int, int] = {}
+        self.strangers: list[int] = []
+        self._fitted = outside.shipped.kept.evidence.fingerprints
+        self._within = limit(self._fitted)
+
+    def run(self, images: GoodImages) -> None:
+        """Judge the images."""
+        together = side_by_side(self.outside.shipped.kept.recipe.method.preprocessing.input_size)
+        for batch in batches(images.read(range(images.count)), together):
+            alone = [(number, frame) for number, frame in batch if self._look(number, frame) == 1]
+            if alone:
+                distances = self.outside.alone(np.stack([frame for _, frame in alone]))
+                self.observed.add_distances(distances)
+                by_number = dict(zip((number for number, _ in alone), distances, strict=True))
+                self.scores |= self.outside.scores(by_number)
+            self.advance(len(batch))
+
+    def _look(self, number: int, frame: Frame) -> int:
+        """Note the look and the group of an image, and return the size of its group."""
+        self.observed.compare(frame)
+        if not len(self._fitted):  # statistics that were made without evidence
+            self.groups[number] = number
+            return 1
+        apart = distances(fingerprint(frame)[None], self._fitted)[0]
+        nearest = int(apart.argmin())
+        if apart[nearest] > self._within:
+            self.strangers.append(number)
+        self.groups[number] = int(self.outside.groups[nearest])
+        return int(self.outside.sizes[self.groups[number]])
+
+
+def _refuse_strangers(alone: _AlonePass, count: int) -> None:
+    if alone.strangers:
+        raise PadimEdgeError(
+            f"{len(alone.strangers)} of the {count} good images were not fitted on (the first is number "
+            f"{alone.strangers[0] + 1}); expected images that are in the statistics, so name those, or fit again"
+        )
+
+
+def _repeated(alone: _AlonePass) -> dict[int, list[int]]:
+    """Return the numbers of the images of each group with repeats, the smallest groups first."""
+    found: dict[int, list[int]] = {}
+    for number, group in alone.groups.items():
+        if number not in alone.scores:
+            found.setdefault(group, []).append(number)
+    return dict(sorted(found.items(), key=lambda item: alone.outside.sizes[item[0]]))
+
+
+def _parts(numbers: Sequence[int], largest: int) -> list[Sequence[int]]:
+    return [numbers[start : start + largest] for start in range(0, len(numbers), largest)]
+
+
+def _with_neighbours(
+    outside: _Outside, images: GoodImages, numbers: Sequence[int], alone: Float64, report: Report
+) -> tuple[Float64, float]:
+    """Return the scores that images have without their neighbours in time, and the drift.
+
+    Neighbours are more alike than strangers. And a fit without a tenth of its images shows what the next few images
+    change. So the scores without a block of neighbours are closer to those of images yet to come. Up to `_ROOM` they
+    are followed always, and beyond it where the images drift.
+    """
+    count = len(numbers)
+    blocks = max(_FEWEST_BLOCKS, min(count // _NEIGHBOURS, _MOST_BLOCKS), -(-count // outside.shipped.largest))
+    if count < 2 * _FEWEST_BLOCKS:
+        return alone, 1.0
+
+    def without(split: npt.NDArray[np.int64], words: str) -> Float64:
+        scores: dict[int, float] = {}
+        with report(words, count) as advance:
+            for block in range(blocks):
+                own = [number for number, other in zip(numbers, split, strict=True) if other == block]
+                scores |= outside.scores(outside.group(images.read, own, 0))
+                advance(len(own))
+        return np.array([scores.get(number, score) for number, score in zip(numbers, alone, strict=True)])
+
+    contiguous = np.arange(count) * blocks // count
+    neighbours = without(contiguous, "leaving out neighbours")
+    lift = neighbours / np.maximum(alone, 1e-12)
+    steady = np.clip(neighbours, alone, _ROOM * alone)
+    if max(np.median(lift[contiguous == block]) for block in range(blocks)) < _DRIFTING:
+        return steady, 1.0
+    # Fewer images in the fit raise the scores as well. Blocks that are spread over the whole set tell how much.
+    spread = without(np.arange(count) % blocks, "leaving out others")
+    drift = neighbours / np.maximum(spread, 1e-12)
+    worst = float(max(np.median(drift[contiguous == block]) for block in range(blocks)))
+    return (np.maximum(neighbours, alone), worst) if worst >= _DRIFTING else (steady, 1.0)
