@@ -9,7 +9,7 @@ from pathlib import Path
 
 from padim_edge.datasets.labels import is_defective, is_good, is_of_time_or_place
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_runtime.image_search import Tree, in_order, listing, search
+from padim_edge_runtime.image_search import Tree, circles, in_order, listing, search
 
 __all__ = [
     "Images",
@@ -184,6 +184,8 @@ def _searched(folder: Path, *, deep: bool = True) -> Tree:
 def _passed_over(folder: Path, tree: Tree) -> Iterable[str]:
     if tree.passed_over:
         yield f"passed over: {listing(tree.passed_over)} in {folder}, which may hold images; convert them to PNG"
+    if tree.again:
+        yield circles(tree.again)
 
 
 def _places(paths: Iterable[Path], folder: Path) -> str:

@@ -6,14 +6,15 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from padim_edge_artifact import ImageError
 from padim_edge_runtime.image_formats import SUFFIXES
 
-__all__ = ["Found", "Problem", "Tree", "find", "good_files", "in_order", "listing", "search"]
+__all__ = ["Found", "Problem", "Tree", "circles", "find", "good_files", "in_order", "listing", "search"]
 
 Words = tuple[str | int, ...]
 
@@ -58,7 +59,7 @@ class Tree:
     problems: tuple[Problem, ...]
     """Folders that cannot be opened, links that lead nowhere, and devices."""
     again: tuple[Path, ...]
-    """Links to folders that were searched under another path already."""
+    """Links to folders that were searched under another path already, or that hold the folder itself."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,7 @@ class Found:
         if other:
             told.append(f"passed over: {listing(other)}, no images")
         if again:
-            many = (
-                f"{len(again)} links lead to folders that were"
-                if len(again) > 1
-                else "a link leads to a folder that was"
-            )
-            told.append(f"{many} searched already, first {again[0]}")
+            told.append(circles(again))
         return tuple(told)
 
 
@@ -152,8 +148,8 @@ def good_files(paths: Iterable[Path], tell: Callable[[str], object]) -> list[Pat
 def search(folder: Path, endings: Collection[str] = SUFFIXES, *, deep: bool = True) -> Tree:
     """Search a folder and its sub-folders for files with one of these endings.
 
-    Links are followed. A folder is searched once, however many links lead to it, so circles end. Folders come before
-    links to them, so that a file is found under its own path.
+    Links are followed. A folder is searched once, however many links lead to it, so circles end. A link to a folder
+    around this one is not followed. Folders come before links to them, so that a file is found under its own path.
 
     Args:
         folder: The folder. Where it is hidden, its content is not.
@@ -165,7 +161,7 @@ def search(folder: Path, endings: Collection[str] = SUFFIXES, *, deep: bool = Tr
     other: list[Path] = []
     problems: list[Problem] = []
     again: list[Path] = []
-    seen: set[tuple[int, int]] = set()
+    seen = set(_above(folder))
     folders: list[Path] = [folder]
     links: list[Path] = []
     while folders or links:
@@ -222,6 +218,12 @@ def in_order(path: Path) -> tuple[tuple[Words, ...], Words, str, str]:
     return tuple(_split(part) for part in path.parts[:-1]), _split(path.stem), path.suffix, str(path)
 
 
+def circles(links: Sequence[Path]) -> str:
+    """Say that links lead to folders that are known already."""
+    lead = f"{len(links)} links lead" if len(links) > 1 else "a link leads"
+    return f"{lead} back to folders that were searched already or hold this one, first {links[0]}"
+
+
 def listing(paths: Collection[Path]) -> str:
     """Count files by their endings: `3 files (2 .raw, 1 without an ending)`."""
     counts = Counter(_ending(path) for path in paths)
@@ -240,6 +242,14 @@ def _ending(path: Path) -> str:
 def _split(text: str) -> Words:
     """Split a name into text and numbers, in turns. Text is then compared with text, and numbers with numbers."""
     return tuple(int(part) if turn % 2 else part for turn, part in enumerate(re.split(r"([0-9]+)", text)))
+
+
+def _above(folder: Path) -> Iterator[tuple[int, int]]:
+    """Identify the folders around a folder. A link to one of them is a circle, which leads to much else on its way."""
+    for parent in folder.resolve().parents:
+        with suppress(OSError):
+            status = parent.stat()
+            yield status.st_dev, status.st_ino
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

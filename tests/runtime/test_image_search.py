@@ -141,13 +141,22 @@ def test_links_to_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
     assert len(found.sentences()) == 1
 
 
+def test_a_link_upwards_brings_nothing_from_beside_the_folder(tmp_path: Path) -> None:
+    """Otherwise a link in the folder of good images would lead to the defective ones."""
+    tree(tmp_path, "train/good/a.png", "test/crack/b.png")
+    for number, target in enumerate((tmp_path, tmp_path / "train", tmp_path.parent, Path("/"))):
+        (tmp_path / f"train/good/{number}").symlink_to(target, target_is_directory=True)
+    assert names(tmp_path / "train/good") == ["a.png"]
+    assert "4 links lead back to folders" in image_search.find([tmp_path / "train/good"]).sentences()[0]
+
+
 def test_an_image_is_found_once_under_its_own_path(tmp_path: Path) -> None:
     """Also where a link to its folder comes first by name, and where many links lead there."""
     tree(tmp_path, "z/a.png")
     for name in ("a", "b", "z/c"):
         (tmp_path / name).symlink_to(tmp_path / "z", target_is_directory=True)
     assert names(tmp_path) == ["z/a.png"]
-    assert "3 links lead to folders" in image_search.find([tmp_path]).sentences()[0]
+    assert "3 links lead back to folders" in image_search.find([tmp_path]).sentences()[0]
 
 
 def test_links_to_nowhere_are_errors(tmp_path: Path) -> None:

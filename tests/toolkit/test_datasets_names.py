@@ -161,6 +161,19 @@ def test_files_that_may_hold_images_are_named_and_texts_are_not(tmp_path: Path) 
     assert "passed over: 1 file (.heic)" in datasets.from_folder(tmp_path / "part", None).notes[0]
 
 
+def test_linked_folders_are_read_and_circles_are_named(tmp_path: Path) -> None:
+    draw(tmp_path / "store/1.png")
+    draw(tmp_path / "part/train/good/0.png")
+    draw(tmp_path / "part/test/crack/2.png")
+    good = tmp_path / "part/train/good"
+    (good / "friday").symlink_to(tmp_path / "store", target_is_directory=True)
+    (good / "up").symlink_to(tmp_path / "part", target_is_directory=True)
+    found = datasets.from_folder(tmp_path / "part", None)
+    assert keys(found.good) == ["train/good/0.png", "train/good/friday/1.png"]
+    (note,) = found.notes
+    assert note.startswith("a link leads back to folders that were searched already or hold this one, first ")
+
+
 @pytest.mark.parametrize("place", ["train/good/gone", "gone"])
 def test_a_folder_that_cannot_be_opened_stops_the_fit(tmp_path: Path, place: str) -> None:
     """A part of the evidence would be missing. A link to nowhere stands for a share that is not mounted."""
