@@ -3,193 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import drawn_images
 import golden as files
 import numpy as np
-import numpy.typing as npt
 import pytest
+from judge_program import SOURCE, compare, judge, readme, refused, shell
 
-from padim_edge_artifact.reference import Seen
-from padim_edge_model.comparable import WARNINGS, Observed, check_frame, reference_of
 from padim_edge_runtime import Detector
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-SOURCE = Path(__file__).parents[2] / "runtime" / "cpp"
-HEADER = "onnxruntime_cxx_api.h"
-SUITE = "trixie"
-"""The oldest Debian that has the headers; they are of 1.21, and older headers fit every newer library."""
-
-PRINTED = re.compile(r"(NOT COMPARABLE|ANOMALOUS|good) +score (\S+)  threshold (\S+)(?:  ([a-z ]+))?\n")
-
-
-def readme(name: str) -> str:
-    """The shell block behind the comment `<!-- name -->`."""
-    found = re.search(rf"<!-- {name} -->\n```sh\n(.*?)```", (SOURCE / "README.md").read_text(), re.DOTALL)
-    assert found, name
-    return found[1]
-
-
-def shell(script: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a block of the README with this Python in front."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.run(
-        ["bash", "-euc", script],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"PATH": path} | environment,
-        check=False,
-    )
-
-
-def debian_headers(folder: Path) -> Path:
-    """The headers out of Debian's package, fetched with an apt state of its own: the machine's stays as it is."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        pytest.skip(f"{HEADER} is not installed, and there is no apt-get to fetch it with")
-    listing = ["apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI)", "Created-By: Packages"]
-    mirrors = subprocess.run(listing, capture_output=True, text=True, check=False).stdout.split()
-    mirror = next((uri for uri in mirrors if uri.rstrip("/").endswith("/debian")), None)
-    if mirror is None:
-        pytest.skip(f"{HEADER} is not installed, and this machine's apt has no Debian mirror to fetch it from")
-    for name in ("state/lists/partial", "cache/archives/partial", "parts"):
-        (folder / name).mkdir(parents=True)
-    (folder / "state" / "status").touch()
-    (folder / "sources.list").write_text(f"deb {mirror} {SUITE} main\n")
-    configuration = folder / "apt.conf"
-    configuration.write_text(
-        f'Dir::State "{folder}/state"; Dir::State::status "{folder}/state/status"; Dir::Cache "{folder}/cache";\n'
-        f'Dir::Etc::SourceList "{folder}/sources.list"; Dir::Etc::SourceParts "{folder}/parts";\n'
-        'APT::Sandbox::User ""; Acquire::Languages "none";\n'
-    )
-    for command in (["update", "--error-on=any"], ["download", "libonnxruntime-dev"]):
-        done = subprocess.run(
-            ["apt-get", *command],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            env=os.environ | {"APT_CONFIG": str(configuration)},
-            check=False,
-        )
-        if done.returncode:
-            pytest.skip(f"{HEADER} cannot be had: apt-get {command[0]} {SUITE}: {' '.join(done.stderr.split())[-300:]}")
-    (package,) = folder.glob("*.deb")
-    subprocess.run(["dpkg-deb", "-x", package, folder / "root"], check=True)
-    return folder / "root" / "usr" / "include" / "onnxruntime"
-
-
-@pytest.fixture(scope="module")
-def headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the headers."""
-    for folder in (Path("/usr/include/onnxruntime"), Path("/usr/local/include/onnxruntime")):
-        if (folder / HEADER).exists():
-            return folder
-    return debian_headers(tmp_path_factory.mktemp("apt"))
-
-
-@pytest.fixture(scope="module")
-def cmake(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """PATH with cmake on it."""
-    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
-        pytest.skip("there is no C++ compiler")
-    if shutil.which("cmake"):
-        return os.environ["PATH"]
-    if shutil.which("uv") is None:
-        pytest.skip("neither cmake nor uv, which could fetch it, is installed")
-    folder = tmp_path_factory.mktemp("cmake")
-    (folder / "cmake").write_text('#!/bin/sh\nexec uv tool run cmake "$@"\n')
-    (folder / "cmake").chmod(0o755)
-    done = subprocess.run([folder / "cmake", "--version"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cmake is not installed, and uv cannot fetch it: {' '.join(done.stderr.split())[-300:]}")
-    return f"{folder}{os.pathsep}{os.environ['PATH']}"
-
-
-@pytest.fixture(scope="module")
-def workplace(headers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `runtime/cpp`, and `onnxruntime` with these headers and the library of this Python."""
-    folder = tmp_path_factory.mktemp("cpp")
-    (folder / "runtime").mkdir()
-    (folder / "runtime" / "cpp").symlink_to(SOURCE)
-    (folder / "onnxruntime").mkdir()
-    (folder / "onnxruntime" / "include").symlink_to(headers)
-    done = shell(readme("library"), folder)
-    assert done.returncode == 0, done.stderr
-    found = importlib.util.find_spec("onnxruntime")
-    assert found is not None
-    assert found.origin is not None
-    library = (folder / "onnxruntime" / "lib" / "libonnxruntime.so").resolve()
-    assert library.is_file()
-    assert library.parent == Path(found.origin).resolve().parent / "capi"
-    return folder
-
-
-@pytest.fixture(scope="module")
-def program(workplace: Path, cmake: str) -> Path:
-    """Built as the README says, with every warning an error."""
-    done = subprocess.run(
-        ["bash", "-euc", readme("build")],
-        capture_output=True,
-        text=True,
-        cwd=workplace,
-        env=os.environ | {"PATH": cmake, "CXXFLAGS": "-Wall -Wextra -Wpedantic -Werror"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return workplace / "build" / "padim-edge-judge"
-
-
-def judge(program: Path, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the program with nothing in the environment, a home folder of its own, and look that it leaves nothing there.
-
-    Without ORT_DISABLE_TELEMETRY, onnxruntime from 1.29 on leaves an identifier in the home folder.
-    """
-    (home := cwd / "home").mkdir(exist_ok=True)
-    command = [str(program), *map(str, arguments)]
-    environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
-    assert not list(home.rglob("*"))
-    return done
-
-
-def refused(program: Path, *arguments: object, cwd: Path) -> str:
-    """The one sentence of an error, in the program's own words."""
-    done = judge(program, *arguments, cwd=cwd)
-    assert done.returncode == 1, done.stdout
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("padim-edge-judge: ")
-    return line.removeprefix("padim-edge-judge: ")
-
-
-def compare(program: Path, model: Path, frames: list[npt.NDArray[np.uint8]], folder: Path) -> list[bool]:
-    """Decisions by the score on some frames, after all that is printed and the map were found equal to Python's."""
-    detector = Detector.load(model, "cpu")
-    for frame in frames:
-        frame.tofile(folder / "frame.rgb")
-        done = judge(program, model, "frame.rgb", "map.f32", cwd=folder)
-        assert (done.returncode, done.stderr) == (0, "")
-        found = PRINTED.fullmatch(done.stdout)
-        assert found, done.stdout
-        expected = detector(frame)
-        assert np.float32(found[2]) == expected.score[0]  # nine digits name one float32
-        assert float(found[3]) == pytest.approx(expected.threshold, rel=1e-8)
-        reference, grid = detector.metadata.reference, detector.metadata.grid
-        reasons = check_frame(frame, reference, grid, expected.patch_distance[0]).warnings
-        assert tuple((found[4] or "").split()) == reasons
-        verdict = "NOT COMPARABLE" if reasons else "ANOMALOUS" if expected.anomalous[0] else "good"
-        assert found[1] == verdict
-        np.testing.assert_array_equal(np.fromfile(folder / "map.f32", "f4"), expected.anomaly_map.ravel())
-    return detector(np.stack(frames)).anomalous.tolist()
 
 
 def test_the_program_is_short() -> None:
@@ -218,56 +47,6 @@ def test_exported_models_decide_as_in_python(program: Path, precision: str, tmp_
     prepare = Detector.load(model, "cpu").prepare
     decisions = compare(program, model, [prepare(each) for each in small_models.judged()], tmp_path)
     assert set(decisions) == {False, True}
-
-
-def odd_frames(frame: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
-    """A frame turned, moved, lit otherwise, covered in part and replaced: more and less of each."""
-    height, width = frame.shape[:2]
-    frames = [frame, np.zeros_like(frame), np.full_like(frame, 255), drawn_images.noise(3, (height, width))]
-    turns = (1, 2, 3) if height == width else (2,)
-    frames += [np.ascontiguousarray(np.rot90(frame, turn)) for turn in turns]
-    frames += [np.roll(frame, by, axis=(0, 1)) for by in ((5, 0), (0, -9), (13, 7), (-20, 20))]
-    frames += [(frame * gain).clip(0, 255).astype(np.uint8) for gain in (0.4, 0.8, 0.9, 1.2, 1.6)]
-    for side in (4, 10, 20, 40):
-        covered = frame.copy()
-        covered[10 : 10 + side, 12 : 12 + side] = 250
-        frames.append(covered)
-    return frames
-
-
-def lit(number: int, *, moved: int = 0) -> npt.NDArray[np.uint8]:
-    """A good part that lies still under light from the upper left, or `moved` to the side."""
-    rows, columns = np.mgrid[:96, :96] / 96
-    image = np.asarray(drawn_images.good(number)) * (0.4 + 0.4 * rows + 0.3 * columns)[..., None]
-    return np.roll(image.astype(np.uint8), moved, axis=1)
-
-
-@pytest.mark.parametrize("still", [True, False])
-@pytest.mark.parametrize("golden", [files.WHOLE, files.CROPPED], ids=["square", "oblong"])
-def test_reasons_are_those_of_python(program: Path, golden: Path, still: bool, tmp_path: Path) -> None:
-    """For parts that lie still, each reason occurs. For parts that lie anywhere, a shift never does."""
-    files.copy(golden, tmp_path)
-    detector = Detector.load(golden, "cpu")
-    frames = [detector.prepare(lit(i, moved=0 if still else 11 * i)) for i in range(24)]
-    observed = Observed(Seen.nothing(detector.metadata.grid))
-    for look in (observed.add, observed.compare):
-        for frame in frames:
-            look(frame)
-    observed.add_distances(detector(np.stack(frames)).patch_distance)
-    reference = dataclasses.asdict(reference_of(observed.seen))
-    model = files.rewrite(golden, tmp_path / golden.name, lambda metadata: metadata.update(reference=reference))
-    odd = [each for i in (50, 51) for each in odd_frames(detector.prepare(lit(i)))]
-    compare(program, model, odd, tmp_path)
-    judge = Detector.load(model, "cpu")
-    found = {
-        warning
-        for each in odd
-        for warning in check_frame(
-            each, judge.metadata.reference, judge.metadata.grid, judge(each).patch_distance[0]
-        ).warnings
-    }
-    assert found == set(WARNINGS) if still else found >= {"unlike", "exposure"}
-    assert still or "shift" not in found
 
 
 def test_raw_camera_frames_are_judged_as_in_python(program: Path, tmp_path: Path) -> None:
