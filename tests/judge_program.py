@@ -83,4 +83,4 @@ def compare(program: Path, model: Path, frames: list[npt.NDArray[np.uint8]], fol
         verdict = "NOT COMPARABLE" if reasons else "ANOMALOUS" if expected.anomalous[0] else "good"
         assert found[1] == verdict
         np.testing.assert_array_equal(np.fromfile(folder / "map.f32", "f4"), expected.anomaly_map.ravel())
-    return detector(np.stack(frames)).anomalous.tolist()
+    return [bool(each) for each in detector(np.stack(frames)).anomalous]

@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 
 from padim_edge_artifact import Metadata
-from padim_edge_artifact.calibration import Calibration
+from padim_edge_artifact.calibration import Calibration, check_threshold
 from padim_edge_artifact.metadata import PastThreshold
 
 __all__ = ["MOST_KEPT", "with_threshold"]
@@ -33,6 +33,9 @@ def with_threshold(
         reason: Reason of the change, in words, such as `recalibrate`.
         false_alarm_rate: Share of good images that the new threshold lets raise alarms, in (0, 1).
         calibration: Scores that it was set with; `None` keeps those of the model.
+
+    Raises:
+        PadimEdgeError: The threshold is no finite distance.
     """
     past = PastThreshold(
         metadata.threshold,
@@ -45,7 +48,7 @@ def with_threshold(
     scores = metadata.calibration if calibration is None else calibration
     return dataclasses.replace(
         metadata,
-        threshold=threshold,
+        threshold=check_threshold(threshold),
         threshold_rule=rule,
         false_alarm_rate=false_alarm_rate,
         extrapolated=false_alarm_rate < scores.resolution,

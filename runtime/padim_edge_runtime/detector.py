@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_artifact import ArtifactError, DeviceError, ImageError, Metadata, names, read_verified
+from padim_edge_artifact import ArtifactError, DeviceError, ImageError, Metadata, PadimEdgeError, names, read_verified
 from padim_edge_artifact.calibration import check_threshold
 from padim_edge_artifact.self_test import probe_image, sample_points
 from padim_edge_model.calibration import p_value
@@ -85,6 +85,10 @@ class Detector:
         """
         path = Path(path)
         metadata = read_verified(path)
+        try:
+            check_threshold(metadata.threshold)
+        except PadimEdgeError as error:
+            raise ArtifactError(f"{path} cannot be used: {error}; set one with padim-edge threshold") from error
         engine = partial(engines.engine, path, metadata, batches, tell)
         opened = providers.open_session(path, device, threads=threads, engines=engine)
         _check_contract(opened.session, metadata, path)
@@ -204,8 +208,6 @@ class Detector:
             DeviceError: The device failed while it ran, gave no finite numbers, or takes no batch of this size.
             PadimEdgeError: The threshold is no distance.
         """
-        if not isinstance(images, np.ndarray):
-            raise ImageError(not_frames(images, self.metadata.input_size))
         limit = self.metadata.threshold if threshold is None else check_threshold(threshold)
         score, anomaly_map, patch_distance = self._outputs(images)
         if not (np.isfinite(score).all() and np.isfinite(anomaly_map).all()):  # NaN above a threshold would be good
@@ -225,6 +227,8 @@ class Detector:
 
     def _outputs(self, images: npt.NDArray[np.uint8]) -> tuple[Float32, Float32, Float32]:
         """Return score, anomaly map and patch distances of images, after their dtype and shape were checked."""
+        if not isinstance(images, np.ndarray):
+            raise ImageError(not_frames(images, self.metadata.input_size))
         batch = images[None] if images.ndim == 3 else images
         if (
             batch.dtype != np.uint8

@@ -265,6 +265,13 @@ def test_a_threshold_that_is_no_distance_is_refused(detector: Detector, threshol
     assert detector(images, threshold=0).threshold == 0
 
 
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), -1.0])
+def test_a_model_whose_threshold_is_no_distance_is_refused(tmp_path: Path, device: str, threshold: float) -> None:
+    model = files.rewrite(files.WHOLE, tmp_path / "a.onnx", lambda metadata: metadata.update(threshold=threshold))
+    with pytest.raises(ArtifactError, match=r"a\.onnx cannot be used: .*threshold.*, expected"):
+        Detector.load(model, device)
+
+
 def test_a_device_that_fails_while_it_runs_is_named_in_one_line(detector: Detector) -> None:
     class Broken:
         def run(self, *_: Any) -> None:
