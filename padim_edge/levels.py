@@ -37,16 +37,18 @@ def settled(dataset: Dataset, method: Method, tell: Callable[[str], object] = la
     Args:
         dataset: Data set with good images.
         method: Method of the fit.
-        tell: Called with a sentence where the range was taken from the images.
+        tell: Called with a sentence where the range was taken from the images, or does not fit them.
 
     Raises:
         PadimEdgeError: The images do not tell their range.
     """
-    if method.preprocessing.levels is not None:
-        return method
     step = -(-len(dataset.good) // LOOKED_AT)
     found = _extents(dataset.good[::step] if step else ())
     if not found:
+        return method
+    if method.preprocessing.levels is not None:
+        if (sentence := _mismatch(found, method.preprocessing.levels)) is not None:
+            tell(f"{dataset.class_name}: {sentence}")
         return method
     levels = range_of(found, dataset.class_name)
     kind = "floating-point numbers" if found[0].ceiling is None else f"{found[0].ceiling.bit_length()} bits a channel"
@@ -64,6 +66,17 @@ def _extents(items: Sequence[Item]) -> list[Extent]:
         return None if item.stored is None else item.stored.extent()
 
     return [each for _, each in decoded(items, measured) if isinstance(each, Extent)]
+
+
+def _mismatch(extents: Sequence[Extent], levels: Levels) -> str | None:
+    """Return a sentence where images reach beyond the range, or fill little of it."""
+    lowest, highest = min(each.lowest for each in extents), max(each.highest for each in extents)
+    values = f"the good images hold values from {range_words((lowest, highest))}"
+    if lowest < levels[0] or highest > levels[1]:
+        return f"{values}; those outside of {range_words(levels)}, the range that was given, are clipped"
+    if (highest - levels[0]) * _UNLIKE <= levels[1] - levels[0]:
+        return f"{values}, so little of {range_words(levels)}, the range that was given, that few grey levels are left"
+    return None
 
 
 def range_of(extents: Sequence[Extent], name: str) -> Levels:

@@ -20,7 +20,7 @@ from padim_edge_artifact.preprocessing import Levels
 from padim_edge_runtime.deep_images import deep_pixels
 from padim_edge_runtime.image_formats import open_image
 from padim_edge_runtime.pixel_values import REMEDY, DeepPixels, Extent, eight_bits, of_array, range_words
-from padim_edge_runtime.whole_images import check_tiles, check_whole
+from padim_edge_runtime.whole_images import check_tiles, check_whole, strict
 from padim_edge_runtime.wrong_kinds import not_an_image
 
 __all__ = ["Decoded", "ImageLike", "check_color", "decode", "extent_of", "prepare", "read", "undecoded"]
@@ -236,12 +236,13 @@ def _extent(image: Image.Image, file: BinaryIO | None, name: str) -> Extent | No
 
 def _loaded(image: Image.Image, file: BinaryIO | None, name: str) -> DeepPixels | None:
     """Decode an opened image, which must be whole."""
-    if file is not None:
-        check_tiles(image)
-    deep = _deep(image, file, name)
-    image.load()
-    if file is not None:
-        check_whole(image, file)
+    with strict():
+        if file is not None:
+            check_tiles(image)
+        deep = _deep(image, file, name)
+        image.load()
+        if file is not None:
+            check_whole(image, file)
     return deep
 
 

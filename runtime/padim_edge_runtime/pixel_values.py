@@ -122,7 +122,7 @@ def eight_bits(pixels: DeepPixels, levels: Levels | None, name: str) -> tuple[Pi
         notes = _remarks(pixels, extent, levels)
     flipped_at = _flipped_at(pixels, levels)
     if pixels.values.dtype == np.uint16:
-        found = _table(levels, flipped_at)[pixels.values]
+        found = np.take(_table(levels, flipped_at), pixels.values)
     else:
         found = _scaled(pixels.values, levels, flipped_at)
     return found, notes

@@ -5,13 +5,15 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from padim_edge_runtime import jpeg_streams
 
-__all__ = ["check_tiles", "check_whole"]
+__all__ = ["check_tiles", "check_whole", "strict"]
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Number of channels by the colour type of a PNG."""
@@ -19,6 +21,34 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 """(left, top, step across, step down) of the passes of an interlaced PNG."""
 _AT_ONCE = 1 << 20
 """Number of bytes that are decompressed at a time."""
+
+
+class _Strict:
+    """Pillow's setting for images that are cut short, which all threads share."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._before = False
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Let Pillow refuse such images, even where a program has told it to fill them up with grey."""
+        with self._lock:
+            if not self._inside:
+                self._before = ImageFile.LOAD_TRUNCATED_IMAGES
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    ImageFile.LOAD_TRUNCATED_IMAGES = self._before
+
+
+strict = _Strict()
 
 
 def check_tiles(image: Image.Image) -> None:

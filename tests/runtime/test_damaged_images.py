@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import deep_files
 import drawn_images
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from padim_edge_artifact import ImageError
 from padim_edge_runtime import image_files, image_search
@@ -128,6 +129,18 @@ def interlaced(passes: int) -> bytes:
     chunks = ((b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 1)), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     framed = (struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_program_that_loads_truncated_images_does_not_make_them_whole(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training programs often set this in the process that a detector runs in. It stays as it is for them."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    (path := tmp_path / name).write_bytes(FILES[name][: len(FILES[name]) // 2])
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(refusal, [path] * 8))
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 class TestEndsEarly:

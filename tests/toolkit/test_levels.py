@@ -112,6 +112,21 @@ class TestSettled:
         method = preset(backbone="builtin", levels=(0, 4095))
         assert settled(datasets.from_source(tmp_path, None), method) == method
 
+    @pytest.mark.parametrize(
+        ("levels", "sentence"),
+        [
+            ((0, 255), "those outside of 0 to 255, the range that was given, are clipped"),
+            ((0, 65_535), "so little of 0 to 65535, the range that was given, that few grey levels are left"),
+            ((0, 4095), None),
+        ],
+    )
+    def test_a_range_that_does_not_fit_is_told(self, tmp_path: Path, levels: Levels, sentence: str | None) -> None:
+        (tmp_path / "a.png").write_bytes(deep_files.png(of_bits(0, 10)))
+        told: list[str] = []
+        settled(datasets.from_source(tmp_path, None), preset(backbone="builtin", levels=levels), told.append)
+        assert [sentence in each for each in told if sentence] == ([True] if sentence else [])
+        assert bool(told) == bool(sentence)
+
     def test_images_of_8_and_of_10_bits_may_be_mixed(self, tmp_path: Path) -> None:
         for number in range(2):
             (tmp_path / f"{number}.png").write_bytes(deep_files.png(of_bits(number, 10)))
