@@ -12,7 +12,7 @@ from padim_edge.datasets import GOOD, from_source
 from padim_edge.evaluation.labelled import labelled_images
 from padim_edge.evaluation.metrics import image_metrics
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_learn.set_threshold import BEST_F1
+from padim_edge_artifact.calibration import BEST_F1
 from padim_edge_runtime.detector import Detector
 from padim_edge_runtime.progress import bar
 

@@ -19,6 +19,7 @@ from padim_edge.evaluation.report import ClassReport, Curve, KindRow, headline, 
 from padim_edge.evaluation.rows import kind_rows, point_notes, point_rows
 from padim_edge.evaluation.tables import LABELS, METRICS, Row, metric_row, notebook, text_table
 from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact.calibration import behind
 from padim_edge_runtime.detector import Detector
 
 __all__ = ["Evaluation", "Scored", "mean", "summary"]
@@ -345,7 +346,7 @@ def _facts(detector: Detector, model: str) -> dict[str, str]:
         "Embedding": f"{method.dims} dimensions, {method.reduction}",
         "Input, height x width": f"{height} x {width} pixels",
         "Good images fitted on": str(metadata.images),
-        "Threshold set with": f"{metadata.calibration.images} {metadata.threshold_rule}",
+        "Threshold set with": behind(metadata.calibration, metadata.threshold_rule),
         "Device": detector.device,
     }
     return {name: value for name, value in facts.items() if value}

@@ -23,6 +23,13 @@ def check_threshold(threshold: float) -> float:
     return float(threshold)
 
 
+BY_HAND = "set by hand"
+"""Source of a threshold that a person gave as a number, in words."""
+
+BEST_F1 = "best F1 on "
+"""Beginning of the source of a threshold that labelled images gave, in words; the images follow."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Scores of good images outside the fit."""
@@ -43,3 +50,15 @@ class Calibration:
     def resolution(self) -> float:
         """Smallest false-alarm rate that the scores themselves resolve, 1 / (n + 1)."""
         return 1 / (self.images + 1)
+
+
+def behind(calibration: Calibration, rule: str) -> str:
+    """Name the images behind a threshold, and its source where that is not their scores.
+
+    Args:
+        calibration: Scores of good images.
+        rule: Source of the threshold, in words.
+    """
+    if rule.startswith((BY_HAND, BEST_F1)):
+        return f"{calibration.images} good images; but the threshold is another one: {rule}"
+    return f"{calibration.images} {rule}"

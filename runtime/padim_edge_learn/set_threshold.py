@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from padim_edge_artifact import Metadata, PadimEdgeError
+from padim_edge_artifact.calibration import BEST_F1, BY_HAND
 from padim_edge_artifact.container import read_metadata, replace_metadata
 from padim_edge_learn.thresholds import with_threshold
-from padim_edge_model.calibration import p_value, threshold
+from padim_edge_model.calibration import CONFIDENCE, false_alarm_interval, p_value, threshold
 
 __all__ = [
-    "BEST_F1",
-    "BY_HAND",
     "RESTORED",
     "at_rate",
     "by_hand",
@@ -25,19 +24,10 @@ __all__ = [
     "to_json",
 ]
 
-BY_HAND = "set by hand"
-"""Source of a threshold that a person gave as a number, in words."""
-
-BEST_F1 = "best F1 on "
-"""Beginning of the source of a threshold that labelled images gave, in words; the images follow."""
-
 RESTORED = "the one before was restored"
 """Reason that the history keeps when a threshold gives way to an older one."""
 
 _CHOSEN = "another one was chosen"  # the reason that the history keeps otherwise
-_SMALLEST = 1e-6
-"""Smallest false-alarm rate that is stored with a threshold given as a number."""
-_CONFIDENCE = 0.95
 _SCORES = "scores of good images"
 
 
@@ -73,8 +63,7 @@ def by_hand(metadata: Metadata, value: float, rule: str = BY_HAND) -> Metadata:
         raise PadimEdgeError(
             f"the threshold is {value:g}, expected a number above 0, as scores are; see the scores with infer"
         )
-    lowest, highest = _SMALLEST, 1 - metadata.calibration.resolution
-    rate = min(max(float(p_value(metadata.calibration, value)), lowest), highest)
+    rate = min(float(p_value(metadata.calibration, value)), 1 - metadata.calibration.resolution)
     return with_threshold(metadata, value, rule=rule, reason=_CHOSEN, false_alarm_rate=rate)
 
 
@@ -127,28 +116,22 @@ def store(model: Path, chosen: Metadata, output: Path | None = None) -> Metadata
 
 
 def evidence(metadata: Metadata) -> str:
-    """Say in one sentence what the calibration scores know about the threshold's false-alarm rate."""
+    """Say in a sentence or two what the calibration scores know about the threshold's false-alarm rate."""
     calibration, rate = metadata.calibration, metadata.false_alarm_rate
-    n, resolution = calibration.images, calibration.resolution
     if metadata.threshold <= calibration.scores[0]:
-        return f"All {n} good images of the calibration score higher, so nearly every good image will raise an alarm."
-    if metadata.threshold >= calibration.scores[-1]:
-        # Without any event in n trials, a rate above this one would have shown itself in 95 % of all cases.
-        most = 1 - (1 - _CONFIDENCE) ** (1 / n)
         return (
-            f"None of the {n} good images of the calibration scores higher. That bounds the rate of false alarms at "
-            f"{_percent(most)} ({100 * _CONFIDENCE:.0f} % confidence)"
-            + (f"; the {_percent(rate)} that it is stored with is an estimate." if metadata.extrapolated else ".")
+            f"All {calibration.images} good images of the calibration score higher, so nearly every good image will "
+            "raise an alarm."
         )
-    if rate < resolution:
-        return (
-            f"About {_percent(rate)} of good images are expected to raise an alarm. {n} good images measure rates "
-            f"down to {_percent(resolution)}, so this is an estimate."
-        )
-    return (
-        f"About {_percent(rate)} of good images are expected to raise an alarm, as the scores of {n} good images "
-        "outside the fit say."
+    low, high = false_alarm_interval(calibration, metadata.threshold)
+    span = f"at most {_percent(high)}" if low == 0 else f"between {_percent(low)} and {_percent(high)}"
+    sentence = (
+        f"About {_percent(rate)} of good images are expected to raise an alarm; as far as {calibration.images} "
+        f"good images can tell, {span} ({100 * CONFIDENCE:.0f} % confidence)."
     )
+    if metadata.extrapolated:
+        sentence += f" They measure rates down to {_percent(calibration.resolution)}, so this one is an estimate."
+    return sentence
 
 
 def shown(metadata: Metadata) -> list[str]:

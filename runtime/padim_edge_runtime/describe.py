@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from padim_edge_artifact import Metadata, Preprocessing
+from padim_edge_artifact.calibration import behind
 from padim_edge_runtime.devices.here import Here
 from padim_edge_runtime.pixel_values import range_words
 
@@ -43,7 +44,7 @@ def describe(model: Path, metadata: Metadata, here: Here) -> dict[str, str]:
         "inspected": "the whole frame" if metadata.roi is None else inspected,
         "threshold": f"{metadata.threshold:.4f}, for a false-alarm rate of {metadata.false_alarm_rate:g}"
         + (" (extrapolated)" if metadata.extrapolated else ""),
-        "calibrated on": f"{calibration.images} {metadata.threshold_rule}; they resolve rates down to "
+        "calibrated on": f"{behind(calibration, metadata.threshold_rule)}; they resolve rates down to "
         f"{calibration.resolution:.2g}{beyond}",
         "size": f"{stored / 1e6:.1f} MB" + (f", with {digests.data_file}" if digests.data_file else ""),
         "runs here on": here.words,

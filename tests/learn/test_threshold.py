@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from padim_edge_artifact import Metadata, PadimEdgeError, read_metadata, read_verified
+from padim_edge_artifact.calibration import BEST_F1, BY_HAND, behind
 from padim_edge_learn import set_threshold
 from padim_edge_learn.thresholds import MOST_KEPT
-from padim_edge_model.calibration import p_value, threshold
+from padim_edge_model.calibration import false_alarm_interval, p_value, threshold
 from padim_edge_runtime import Detector
 
 SOME = read_metadata(golden.WHOLE)
@@ -52,9 +53,9 @@ def test_a_rate_gives_the_threshold_of_the_models_own_scores(rate: float) -> Non
 @given(st.floats(1e-3, 1e6))
 def test_a_number_is_stored_with_the_rate_that_the_scores_give_it(value: float) -> None:
     after = set_threshold.by_hand(SOME, value)
-    assert (after.threshold, after.threshold_rule) == (value, set_threshold.BY_HAND)
+    assert (after.threshold, after.threshold_rule) == (value, BY_HAND)
     assert 0 < after.false_alarm_rate < 1
-    if 1e-6 < (stated := float(p_value(SOME.calibration, value))) < 1 - SOME.calibration.resolution:
+    if (stated := float(p_value(SOME.calibration, value))) < 1 - SOME.calibration.resolution:
         assert after.false_alarm_rate == stated
     assert after.extrapolated == (value > SOME.calibration.scores[-1])
 
@@ -67,19 +68,32 @@ def test_what_is_no_score_is_refused(value: float) -> None:
 
 def test_a_rate_after_a_number_names_the_scores_again() -> None:
     """The words for the calibration scores come back with them, also from behind several numbers."""
-    by_hand = set_threshold.by_hand(set_threshold.by_hand(SOME, 5.0), 6.0, f"{set_threshold.BEST_F1}x")
+    by_hand = set_threshold.by_hand(set_threshold.by_hand(SOME, 5.0), 6.0, f"{BEST_F1}x")
     assert set_threshold.at_rate(by_hand, 0.1).threshold_rule == SOME.threshold_rule
 
 
 def test_the_evidence_says_no_more_than_the_scores_know() -> None:
     n, scores = SOME.calibration.images, SOME.calibration.scores
-    beyond = set_threshold.evidence(set_threshold.by_hand(SOME, 10 * scores[-1]))
-    assert f"None of the {n} good images" in beyond
-    assert f"{100 * (1 - 0.05 ** (1 / n)):.2g} % (95 % confidence)" in beyond
-    below = set_threshold.evidence(set_threshold.by_hand(SOME, scores[0] / 2))
-    assert f"All {n} good images" in below
-    inside = set_threshold.evidence(set_threshold.by_hand(SOME, float(np.median(scores))))
-    assert inside.startswith("About 5")
+
+    def said(value: float) -> str:
+        return set_threshold.evidence(set_threshold.by_hand(SOME, value))
+
+    most = false_alarm_interval(SOME.calibration, 10 * scores[-1])[1]
+    assert f"at most {100 * most:.2g} % (90 % confidence)" in said(10 * scores[-1])
+    assert "is an estimate" in said(10 * scores[-1])
+    assert f"All {n} good images" in said(scores[0] / 2)
+    middle = float(np.median(scores))
+    low, high = false_alarm_interval(SOME.calibration, middle)
+    assert said(middle).startswith("About 5")
+    assert f"between {100 * low:.2g} % and {100 * high:.2g} %" in said(middle)
+    assert "estimate" not in said(middle)
+
+
+def test_inspect_does_not_call_a_number_the_outcome_of_the_scores(model: Path) -> None:
+    run("threshold", model, "17.5")
+    n = read_metadata(model).calibration.images
+    assert f"{n} good images; but the threshold is another one: set by hand" in run("inspect", model)[0]
+    assert behind(SOME.calibration, SOME.threshold_rule) == f"{SOME.calibration.images} {SOME.threshold_rule}"
 
 
 # The way back
