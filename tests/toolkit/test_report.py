@@ -20,6 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from padim_edge.evaluation.advice import Advice
+from padim_edge.evaluation.metrics import Rate
+from padim_edge.evaluation.operating import OperatingPoint
 from padim_edge.evaluation.report import Case, ClassReport, Curve, KindRow, headline, write_report
 from padim_edge.evaluation.report.page import _percent, _short, _shown, _truth
 from padim_edge.evaluation.report.plots import Strip, _counts, _edges, histogram
@@ -57,6 +60,13 @@ def made(class_name: str = "bottle", *, kind: str = "crack", spread: float = 0.3
         pro_curve=Curve(x, x**0.3),
         misses=(case(0, kind, masked=True), case(1, kind, masked=False)),
         false_alarms=(case(2, "good", masked=False),),
+        anomalous=(dataclasses.replace(case(3, kind, masked=True), reason="typical"),),
+        points=(
+            OperatingPoint("now", 0.01, 5.0, Rate(1, 20, 0.001, 0.25), Rate(2, 8, 0.03, 0.65), True, ""),
+            OperatingPoint("10 %", 0.1, 4.0, None, Rate(1, 8, 0.0, 0.5), False, f"padim-edge threshold {'m' * 90} 4"),
+        ),
+        notes=("* 60 good images measure rates down to 1.6 %.",),
+        advice=(Advice("Take more good images.", "padim-edge export --class bottle --data DATA"),),
         model={"file": "bottle.onnx", "device": "cpu"},
     )
 
@@ -111,7 +121,7 @@ def test_targets_within_the_page_exist_once(tmp_path: Path) -> None:
 def test_every_image_decodes_and_is_small(tmp_path: Path) -> None:
     found = page(tmp_path, made())
     images = DATA_URI.findall(found.source)
-    assert len(images) == 3 + 2 + 2  # the truth of one case is known
+    assert len(images) == 3 + 2 + 2 + 3  # the truth of two cases is known
     for encoded in images:
         image = Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)))
         image.load()
@@ -215,6 +225,39 @@ def test_importing_the_report_imports_neither_matplotlib_nor_jinja2() -> None:
 def test_the_headline_counts(good: tuple[int, int] | None, defective: tuple[int, int] | None, sentence: str) -> None:
     rows = [KindRow(kind, *each, (0, 1)) for kind, each in (("good", good), ("hole", defective)) if each]
     assert headline(rows) == f"At the model's threshold, {sentence}"
+
+
+def test_thresholds_and_advice_are_on_the_page(tmp_path: Path) -> None:
+    evil = Advice(EVIL, f"padim-edge export --class {EVIL}")
+    found = page(tmp_path, dataclasses.replace(made(), advice=(evil,)))
+    for text in (
+        "now, 1 % asked *",
+        "2 of 8 (25 %)",
+        "the stored one",
+        f"padim-edge threshold {'m' * 90} 4",
+        "typical:",
+    ):
+        assert text in found.text, text
+    assert found.text.count(EVIL) == 2
+    assert "script" not in found.tags
+    without = page(tmp_path, dataclasses.replace(made(), points=(), advice=(), notes=()))
+    assert "Choosing a threshold" not in without.text
+    assert "What to try next" not in without.text
+
+
+def test_hundreds_of_kinds_are_folded_and_none_is_lost(tmp_path: Path) -> None:
+    """Those that are missed most are seen at once. The histogram keeps every image in one of its rows."""
+    kinds = {f"kind {i:03d}": i % 9 for i in range(300)}
+    rows = [KindRow("good", 20, 1, (0.001, 0.25)), *(KindRow(kind, 8, n, (0, 1)) for kind, n in kinds.items())]
+    scores = {"good": np.ones(20)} | {kind: np.full(8, 4.0 + n) for kind, n in kinds.items()}
+    found = page(tmp_path, dataclasses.replace(made(), kinds=tuple(rows), scores=scores))
+    before, folded = found.source.split("<details", 1)
+    assert before.count('class="is-defect"') == 11
+    assert folded.count('class="is-defect"') == 300 - 11
+    assert all(f"{kind}<" in found.source for kind in kinds)
+    assert "289 more kinds" in found.text
+    assert "289 other kinds" in found.text
+    assert found.source.count(" above</text>") <= 14
 
 
 def test_no_figure_is_rounded_to_perfection() -> None:
