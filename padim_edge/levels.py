@@ -13,7 +13,7 @@ from padim_edge_artifact.preprocessing import Levels
 from padim_edge_runtime.pixel_values import NARROW, Extent, range_words
 from padim_edge_runtime.prefetch import decoded
 
-__all__ = ["LOOKED_AT", "range_of", "settled"]
+__all__ = ["LOOKED_AT", "range_of", "settled", "tell_misfit"]
 
 LOOKED_AT = 256
 """Number of images that are looked at, spread evenly over all. Of images of 8 bits, only the headers are read."""
@@ -42,13 +42,11 @@ def settled(dataset: Dataset, method: Method, tell: Callable[[str], object] = la
     Raises:
         PadimEdgeError: The images do not tell their range.
     """
-    step = -(-len(dataset.good) // LOOKED_AT)
-    found = _extents(dataset.good[::step] if step else ())
-    if not found:
-        return method
     if method.preprocessing.levels is not None:
-        if (sentence := _mismatch(found, method.preprocessing.levels)) is not None:
-            tell(f"{dataset.class_name}: {sentence}")
+        tell_misfit(dataset, method.preprocessing.levels, tell)
+        return method
+    found = _extents(dataset.good)
+    if not found:
         return method
     levels = range_of(found, dataset.class_name)
     kind = "floating-point numbers" if found[0].ceiling is None else f"{found[0].ceiling.bit_length()} bits a channel"
@@ -59,24 +57,28 @@ def settled(dataset: Dataset, method: Method, tell: Callable[[str], object] = la
     return replace(method, preprocessing=replace(method.preprocessing, levels=levels))
 
 
+def tell_misfit(dataset: Dataset, levels: Levels, tell: Callable[[str], object]) -> None:
+    """Tell a sentence where good images reach beyond a range, or fill little of it."""
+    found = _extents(dataset.good)
+    if not found:
+        return
+    lowest, highest = min(each.lowest for each in found), max(each.highest for each in found)
+    values = f"{dataset.class_name}: the good images hold values from {range_words((lowest, highest))}"
+    given = f"{range_words(levels)}, the range that was given"
+    if lowest < levels[0] or highest > levels[1]:
+        tell(f"{values}; those outside of {given}, are clipped")
+    elif (highest - levels[0]) * _UNLIKE <= levels[1] - levels[0]:
+        tell(f"{values}, so little of {given}, that few grey levels are left")
+
+
 def _extents(items: Sequence[Item]) -> list[Extent]:
     """Measure the images of more than 8 bits a channel; unreadable ones are the fit's to report."""
+    step = max(1, -(-len(items) // LOOKED_AT))
 
     def measured(item: Item) -> Extent | None:
         return None if item.stored is None else item.stored.extent()
 
-    return [each for _, each in decoded(items, measured) if isinstance(each, Extent)]
-
-
-def _mismatch(extents: Sequence[Extent], levels: Levels) -> str | None:
-    """Return a sentence where images reach beyond the range, or fill little of it."""
-    lowest, highest = min(each.lowest for each in extents), max(each.highest for each in extents)
-    values = f"the good images hold values from {range_words((lowest, highest))}"
-    if lowest < levels[0] or highest > levels[1]:
-        return f"{values}; those outside of {range_words(levels)}, the range that was given, are clipped"
-    if (highest - levels[0]) * _UNLIKE <= levels[1] - levels[0]:
-        return f"{values}, so little of {range_words(levels)}, the range that was given, that few grey levels are left"
-    return None
+    return [each for _, each in decoded(items[::step], measured) if isinstance(each, Extent)]
 
 
 def range_of(extents: Sequence[Extent], name: str) -> Levels:

@@ -66,7 +66,7 @@ def fit(
     o.tell_unused_seed(given, reduction)
     from padim_edge.exports import stretched
     from padim_edge.fit_job import FitJob, fit_to_file
-    from padim_edge.levels import settled
+    from padim_edge.levels import settled, tell_misfit
     from padim_edge.presets import Options
     from padim_edge.start import begin, begin_like
     from padim_edge_artifact.files import require_folder
@@ -81,7 +81,10 @@ def fit(
 
     def prepare() -> Kept:
         if like is not None:
-            return begin_like(read_kept(like), dataset.class_name)
+            found = read_kept(like)
+            if (same := found.recipe.method.preprocessing.levels) is not None:
+                tell_misfit(dataset, same, warn)
+            return begin_like(found, dataset.class_name)
         asked = Options(backbone=backbone, layers=layers, reduction=reduction, dims=dims, size=size, frame=frame)
         numbers = Options(levels=levels, seed=seed, precision=precision, target=target)
         method = settled(dataset, o.chosen_method(preset, data, asked | numbers), warn)

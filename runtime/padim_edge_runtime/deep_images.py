@@ -96,10 +96,12 @@ def _deep_colour(image: Image.Image, reopen: Reopen, raw: str) -> Any:
             pixels = np.asarray(again).astype(np.uint16)
         return pixels[..., 0] << 8 | pixels[..., 1]
     order = raw[-1] if raw[-1] in _SWAPPED else "L" if np.little_endian else "B"  # N is the machine's own
+    values = np.asarray(image)[..., :3].astype(np.uint16)
+    values <<= 8  # in place: camera images are large
     with reopen() as again:
         _set_raw_mode(again, f"{raw[: raw.index(';')]};16{_SWAPPED[order]}")
-        lower = np.asarray(again)[..., :3]
-    return np.asarray(image)[..., :3].astype(np.uint16) << 8 | lower
+        values |= np.asarray(again)[..., :3]
+    return values
 
 
 def _set_raw_mode(image: Image.Image, raw: str) -> None:

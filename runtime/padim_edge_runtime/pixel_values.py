@@ -121,11 +121,13 @@ def eight_bits(pixels: DeepPixels, levels: Levels | None, name: str) -> tuple[Pi
         _check_kind(extent, levels, name)
         notes = _remarks(pixels, extent, levels)
     flipped_at = _flipped_at(pixels, levels)
-    if pixels.values.dtype == np.uint16:
-        found = np.take(_table(levels, flipped_at), pixels.values)
-    else:
-        found = _scaled(pixels.values, levels, flipped_at)
-    return found, notes
+    scaled = np.empty(pixels.values.shape, np.uint8)
+    for part, out in zip(_bands(pixels.values), _bands(scaled), strict=True):
+        if part.dtype == np.uint16:
+            out[:] = np.take(_table(levels, flipped_at), part)
+        else:
+            out[:] = _scaled(part, levels, flipped_at)
+    return scaled, notes
 
 
 def _of_container(extent: Extent, name: str) -> tuple[Levels, int]:
@@ -171,10 +173,11 @@ def _remarks(pixels: DeepPixels, extent: Extent, levels: Levels) -> tuple[str, .
     """Return notes on values outside of the range, and on an image that fills little of it."""
     lowest, highest = levels
     if extent.lowest < lowest or extent.highest > highest:
-        values, flipped_at = pixels.values, _flipped_at(pixels, levels)
-        if flipped_at is not None:
-            values = flipped_at - values.astype(np.float64)
-        outside = 100 * float(np.mean((values < lowest) | (values > highest)))
+        flipped_at, count = _flipped_at(pixels, levels), 0
+        for part in _bands(pixels.values):
+            values = part if flipped_at is None else flipped_at - part.astype(np.float64)
+            count += int(np.count_nonzero((values < lowest) | (values > highest)))
+        outside = 100 * count / pixels.values.size
         return (f"{outside:.3g} % of the values lie outside of {range_words(levels)} and were clipped",)
     if (extent.highest - lowest) * DIM <= highest - lowest:
         low = f"the values end at {extent.highest:.6g}, far below {highest:.6g}, the end of the model's range"
@@ -197,3 +200,9 @@ def _scaled(values: npt.NDArray[Any], levels: Levels, flipped_at: float | None) 
         numbers = flipped_at - numbers
     numbers = (numbers - lowest) * 255 / (highest - lowest) + 0.5
     return np.clip(numbers, 0, 255).astype(np.uint8)
+
+
+def _bands(values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Cut an image into bands of rows, so that the numbers in between take little memory."""
+    step = max(1, _WORDS * len(values) // max(1, values.size))
+    return [values[start : start + step] for start in range(0, len(values), step)]
