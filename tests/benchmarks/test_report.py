@@ -28,6 +28,7 @@ COMMANDS = (
     "scale_out",
     "throughput",
     "timing",
+    "verdicts",
 )
 
 
