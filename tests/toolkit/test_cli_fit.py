@@ -98,6 +98,7 @@ FIXED: dict[str, tuple[object, ...]] = {
     "dims": (20,),
     "size": (64,),
     "frame": ("80x80",),
+    "levels": ("0:1023",),
     "seed": (0,),
     "budget": ("1GB",),
     "keep_statistics": ("kept.npz",),
