@@ -48,6 +48,8 @@ def deep_pixels(image: Image.Image, reopen: Reopen | None, name: str) -> DeepPix
         return of_array(_whole_numbers(image, tags), name, white_is_zero=white_is_zero)
     if mode == "F":
         return of_array(np.asarray(image), name, white_is_zero=white_is_zero)
+    if mode == "L" and tags.get(_SAMPLE_FORMAT) == (_SIGNED,):  # Pillow takes them for numbers without a sign
+        return of_array(np.asarray(image).view(np.int8), name)
     raw = _raw_mode(image)
     if ";16" not in raw and tags.get(_BITS, (8,))[0] <= 8:
         return None

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
 from padim_edge_artifact.preprocessing import Levels
+from padim_edge_runtime import plain_tiff
 from padim_edge_runtime.deep_images import deep_pixels
 from padim_edge_runtime.image_formats import open_image
 from padim_edge_runtime.pixel_values import REMEDY, DeepPixels, Extent, eight_bits, of_array, range_words
@@ -210,7 +211,14 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def _single(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     """Open a file of one image."""
-    with open_image(file) as image:
+    try:
+        found = open_image(file)
+    except UnidentifiedImageError:
+        plain = plain_tiff.opened(file)
+        if plain is None:
+            raise
+        found = plain
+    with found as image:
         frames = getattr(image, "n_frames", 1)
         _check_size(name, *image.size)
         if frames > 1 and image.format != "MPO":  # MPO: a photo with previews behind it, from phones

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,15 +105,27 @@ class TestForms:
         assert np.array_equal(np.asarray(found.image)[..., : channels - 1], EIGHT[..., : channels - 1])
         assert found.notes == ("transparency was dropped",)
 
-    @pytest.mark.parametrize("kind", [np.int16, np.int32, np.float32])
-    def test_signed_numbers_and_floats(self, kind: type[np.generic]) -> None:
+    @pytest.mark.parametrize("order", ["<", ">"])
+    @pytest.mark.parametrize("kind", [np.uint32, np.int16, np.int32, np.float16, np.float32, np.float64])
+    def test_signed_numbers_and_floats(self, kind: type[np.generic], order: Literal["<", ">"]) -> None:
+        """Some of them are no images to Pillow."""
         image = grey(DEEP).astype(kind)
-        assert np.array_equal(in_grey(deep_files.tiff(image)), grey(EIGHT))
+        assert np.array_equal(in_grey(deep_files.tiff(image, order=order)), grey(EIGHT))
         assert np.array_equal(in_grey(image), grey(EIGHT))
 
     def test_negative_numbers(self) -> None:
         image = grey(DEEP).astype(np.int16) - 500
         assert np.array_equal(in_grey(deep_files.tiff(image), (-500, 523)), grey(EIGHT))
+
+    def test_bytes_with_a_sign(self) -> None:
+        """Pillow would take -1 for 255."""
+        image = (grey(EIGHT).astype(np.int16) - 128).astype(np.int8)
+        assert np.array_equal(in_grey(deep_files.tiff(image), (-128, 127)), grey(EIGHT))
+
+    @pytest.mark.parametrize("orientation", [3, 6])
+    def test_tiffs_that_pillow_does_not_know_are_turned_upright(self, orientation: int) -> None:
+        content = deep_files.tiff(grey(DEEP).astype(np.float64), tags={274: (orientation,)})
+        assert np.array_equal(in_grey(content), np.rot90(grey(EIGHT), {3: 2, 6: -1}[orientation]))
 
     def test_floats_from_0_to_1(self) -> None:
         image = (grey(EIGHT) / 255).astype(np.float32)
@@ -150,11 +163,20 @@ class TestForms:
 class TestWhiteIsZero:
     """A negative form of an image is the same image (A9)."""
 
+    @pytest.mark.parametrize("order", ["<", ">"])
     @pytest.mark.parametrize("levels", [None, (0.0, 65_535.0)])
-    def test_16_bits(self, levels: Levels | None) -> None:
+    def test_16_bits(self, levels: Levels | None, order: Literal["<", ">"]) -> None:
         image = grey(EIGHT).astype(np.uint16) * 257
-        content = deep_files.tiff(65_535 - image, photometric=0)
+        content = deep_files.tiff(65_535 - image, photometric=0, order=order)
         assert np.array_equal(in_grey(content, levels), grey(EIGHT))
+
+    @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+    def test_compressed(self, compression: str) -> None:
+        image = Image.fromarray((1023 - grey(DEEP)).astype(np.uint16))
+        content = bytearray(saved(image, "TIFF", compression=compression))
+        entry = content.index(struct.pack("<HHI", 262, 3, 1))
+        content[entry + 8] = 0
+        assert np.array_equal(in_grey(bytes(content)), grey(EIGHT))
 
     @pytest.mark.parametrize("end", [1023, 65_535], ids=["of the signal", "of the container"])
     def test_10_bits_counted_from_either_end(self, end: int) -> None:
@@ -168,6 +190,35 @@ class TestWhiteIsZero:
     def test_8_bits(self) -> None:
         content = deep_files.tiff(255 - grey(EIGHT), photometric=0)
         assert np.array_equal(in_grey(content, None), grey(EIGHT))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # which the runtime silences outside of tests
+class TestDamagedTiffs:
+    """TIFFs that Pillow does not know are refused in one sentence where they are damaged."""
+
+    CONTENT = deep_files.tiff(65_535 - grey(DEEP), photometric=0, order=">")
+
+    def test_cut_anywhere(self) -> None:
+        whole = in_grey(self.CONTENT, (0, 1023))
+        for end in range(0, len(self.CONTENT), 13):
+            try:
+                found = in_grey(self.CONTENT[:end], (0, 1023))
+            except ImageError as error:
+                assert "\n" not in str(error)  # noqa: PT017  # both outcomes are right
+            else:
+                assert np.array_equal(found, whole)
+
+    def test_changed_anywhere(self) -> None:
+        draw = np.random.default_rng(0)
+        head = len(self.CONTENT) - 140
+        for _ in range(600):
+            damaged = bytearray(self.CONTENT)
+            for place in draw.integers(head, len(damaged), 3):
+                damaged[place] = draw.integers(0, 256)
+            try:
+                image_files.decode(bytes(damaged), levels=TEN_BITS)
+            except ImageError as error:
+                assert "\n" not in str(error)  # noqa: PT017  # both outcomes are right
 
 
 class TestNotes:
