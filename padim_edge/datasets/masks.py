@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from padim_edge_artifact import ImageError
 from padim_edge_runtime.image_formats import open_image
+from padim_edge_runtime.whole_images import check_tiles, check_whole, strict
 from padim_edge_runtime.image_search import search
 
 __all__ = ["UNDECODABLE", "Mask", "Masks", "contradictions", "read_mask"]
@@ -122,7 +123,10 @@ def read_mask(path: Path) -> Mask:
         ImageError: The file cannot be decoded.
     """
     try:
-        with path.open("rb") as file, open_image(file) as image:
+        with path.open("rb") as file, open_image(file) as image, strict():
+            check_tiles(image)
+            image.load()
+            check_whole(image, file)
             # Images are turned as EXIF says, so their masks must be turned too.
             upright = ImageOps.exif_transpose(image)
             mode = upright.mode

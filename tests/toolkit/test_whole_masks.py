@@ -1,0 +1,40 @@
+"""A mask that lacks a part of its pixels is no mask: what is missing would count as good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import deep_files
+import numpy as np
+import pytest
+from PIL import ImageFile
+
+from padim_edge.datasets.masks import read_mask
+from padim_edge_artifact import ImageError
+
+DEFECT = np.zeros((48, 64), np.uint8)
+DEFECT[8:40, 8:20] = 255
+
+
+def test_a_mask_that_ends_early_is_refused(tmp_path: Path) -> None:
+    (path := tmp_path / "mask.png").write_bytes(deep_files.png(DEFECT, rows=20))
+    with pytest.raises(
+        ImageError, match=r"the mask .*mask\.png cannot be decoded \(its pixels end early, after 41 %\)"
+    ):
+        read_mask(path)
+
+
+def test_a_mask_that_is_cut_off_is_refused_whatever_pillow_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    content = deep_files.tiff(DEFECT)
+    (path := tmp_path / "mask.tif").write_bytes(content[:8] + content[1000:])
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        read_mask(path)
+
+
+def test_a_whole_mask_is_read(tmp_path: Path) -> None:
+    """Its last row is black, as most are, so it gets the slow look."""
+    (path := tmp_path / "mask.png").write_bytes(deep_files.png(DEFECT, end=False))
+    assert np.array_equal(read_mask(path), DEFECT > 0)
