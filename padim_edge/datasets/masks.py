@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 
 from padim_edge_artifact import ImageError
 from padim_edge_runtime.image_formats import open_image
-from padim_edge_runtime.whole_images import check_tiles, check_whole, strict
 from padim_edge_runtime.image_search import search
+from padim_edge_runtime.whole_images import check_tiles, check_whole, strict
 
 __all__ = ["UNDECODABLE", "Mask", "Masks", "contradictions", "read_mask"]
 

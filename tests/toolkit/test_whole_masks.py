@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import deep_files
+import drawn_images
 import numpy as np
 import pytest
 from PIL import ImageFile
@@ -28,8 +29,8 @@ def test_a_mask_that_is_cut_off_is_refused_whatever_pillow_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    content = deep_files.tiff(DEFECT)
-    (path := tmp_path / "mask.tif").write_bytes(content[:8] + content[1000:])
+    content = deep_files.png(drawn_images.noise(1, (48, 64)))
+    (path := tmp_path / "mask.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(ImageError, match="cannot be decoded"):
         read_mask(path)
 
