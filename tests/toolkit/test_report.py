@@ -231,7 +231,7 @@ def test_thresholds_and_advice_are_on_the_page(tmp_path: Path) -> None:
     evil = Advice(EVIL, f"padim-edge export --class {EVIL}")
     found = page(tmp_path, dataclasses.replace(made(), advice=(evil,)))
     for text in (
-        "now, 1 % asked *",
+        "now (1 %) *",
         "2 of 8 (25 %)",
         "the stored one",
         f"padim-edge threshold {'m' * 90} 4",

@@ -157,7 +157,7 @@ def headline(kinds: Sequence[KindRow], *, thresholds: int = 1) -> str:
 
 def _threshold(report: ClassReport) -> str:
     rate = f"{100 * report.false_alarm_rate:.2g} %"
-    sentence = f"The threshold {_score(report.threshold)} is set to raise an alarm on about {rate} of good images."
+    sentence = f"The threshold {_score(report.threshold)} is expected to raise an alarm on about {rate} of good images."
     if not report.extrapolated:
         return sentence
     return f"{sentence} The model's good images are too few to measure {rate}, so the threshold is an estimate."
