@@ -9,11 +9,13 @@ from typing import Any
 
 from padim_edge import budget as budgets
 from padim_edge.datasets import Dataset
+from padim_edge.datasets.excluding import without
 from padim_edge.datasets.items import first_size
 from padim_edge.fitted import ExportOptions, Fitted, fit_dataset
 from padim_edge.levels import settled
-from padim_edge.model import Model, check_output
+from padim_edge.model import Model, Suspect, check_output
 from padim_edge.roi import read_roi
+from padim_edge.suspects import export_without
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import write_kept
 from padim_edge_artifact.method import Method, Precision
@@ -38,6 +40,8 @@ class Job:
     """Bytes that the model may take; `None` without a budget."""
     keep_statistics: Path | None = None
     """File that the statistics are written to, too."""
+    exclude_suspects: bool = False
+    """Whether good images that look unlike the others are left out."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,15 @@ class Exported:
     """Bytes that it was allowed to take."""
     cost: budgets.Cost | None = None
     """Loss against the exact model, where a budget chose a smaller form."""
+    left_out: tuple[Suspect, ...] = ()
+    """Good images that were left out because they look unlike the others."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `export --json` prints."""
         chosen = {} if self.budget is None else {"precision": str(self.model.metadata.precision), "budget": self.budget}
         lost = {} if self.cost is None else {"cost": self.cost.to_json()}
-        return {**self.model.to_json(), **chosen, **lost}
+        names = {"left_out": [each.item.name for each in self.left_out]} if self.left_out else {}
+        return {**self.model.to_json(), **names, **chosen, **lost}
 
 
 def output_paths(classes: Sequence[str], output: Path | None) -> list[Path]:
@@ -109,15 +116,24 @@ def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> 
     if job.budget is not None:
         chosen = budgets.choose(job.budget, method, job.weights, len(dataset.good))
         method = replace(method, precision=chosen)
-    fitted = fit_dataset(
-        dataset, method, weights=job.weights, device=job.options.device, room_for=path, feedback=feedback
-    )
-    model = fitted.export_with(path, job.options, feedback)
+
+    def export(some: Dataset) -> Model:
+        device = job.options.device
+        fitted = fit_dataset(some, method, weights=job.weights, device=device, room_for=path, feedback=feedback)
+        return fitted.export_with(path, job.options, feedback)
+
+    left_out: tuple[Suspect, ...] = ()
+    if job.exclude_suspects:
+        model, left_out = export_without(dataset, export, feedback)
+        dataset = without(dataset, {each.item.name for each in left_out})
+    else:
+        model = export(dataset)
     if job.keep_statistics is not None:
         write_kept(job.keep_statistics, model.kept)
     if job.budget is None:
-        return Exported(model)
-    return Exported(model, job.budget, budgets.exact_cost(model, dataset, job.weights, job.options, feedback))
+        return Exported(model, left_out=left_out)
+    cost = budgets.exact_cost(model, dataset, job.weights, job.options, feedback)
+    return Exported(model, job.budget, cost, left_out)
 
 
 def export_statistics(

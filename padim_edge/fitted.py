@@ -12,7 +12,8 @@ from padim_edge import plan
 from padim_edge.datasets import Dataset, Source, from_source
 from padim_edge.frames import numbered_frames
 from padim_edge.gather import gather, require_enough
-from padim_edge.model import Model, check_output
+from padim_edge.levels import settled
+from padim_edge.model import Good, Model, check_output
 from padim_edge.presets import preset as preset_of
 from padim_edge.roi import read_roi
 from padim_edge.start import begin
@@ -137,7 +138,7 @@ class Fitted:
             found.bytes,
             found.metadata,
             kept,
-            tuple(found.held.scores.tolist()),
+            Good(tuple(readable), found.held),
             tuple(unreadable.values()),
             seconds,
         )
@@ -208,6 +209,7 @@ def fit_dataset(
         PadimEdgeError: As from `fit`; or the disk is too full.
     """
     start = time.perf_counter()
+    method = settled(dataset, method, feedback.tell)
     empty = begin(dataset, method, weights, device=device, report=feedback.report)
     needed = plan.needs(empty, method.precision, len(dataset.good))
     feedback.tell(str(needed))

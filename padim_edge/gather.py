@@ -19,7 +19,7 @@ from padim_edge_artifact.kept import Kept, Progress, read_kept, write_kept
 from padim_edge_learn.accumulate import accumulate
 from padim_edge_model.comparable import Observed
 from padim_edge_model.graph import joined, of_kept
-from padim_edge_model.repeats import Recorder
+from padim_edge_model.repeats import Recorder, groups_of
 
 __all__ = ["FEWEST", "Checkpoint", "checkpoint_of", "digest_of", "gather", "require_enough"]
 
@@ -144,13 +144,19 @@ def _resumed(path: Path, start: Kept, digest: str) -> Kept:
 
 
 def require_enough(kept: Kept, unreadable: Mapping[str, str]) -> None:
-    """Refuse statistics of fewer than `FEWEST` images.
+    """Refuse statistics of fewer than `FEWEST` images, or of images without variation.
 
     Raises:
-        PadimEdgeError: There are too few.
+        PadimEdgeError: There are too few, or all of them show the same.
     """
     count = kept.statistics.count
     if count >= FEWEST:
+        if len(kept.evidence.named) and not groups_of(kept.evidence).any():
+            why = "all are in the same group" if kept.evidence.named.any() else "all show the same scene"
+            raise PadimEdgeError(
+                f"the {count} good images hold no variation ({why}), expected images of different parts, 20 or more; "
+                "add such images, because nothing can be learned from copies"
+            )
         return
     first = next(iter(unreadable.values()), "")
     raise PadimEdgeError(

@@ -2,18 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from padim_edge.datasets import Item
 from padim_edge_artifact import Metadata, PadimEdgeError
 from padim_edge_artifact.files import require_folder
 from padim_edge_artifact.kept import Kept
+from padim_edge_learn.held_out import HeldOut
+from padim_edge_learn.suspects import suspects
+from padim_edge_model.calibration import calibrate, threshold
 
-__all__ = ["Model", "check_output"]
+__all__ = ["Good", "Model", "Suspect", "check_output"]
+
+_FEW_SHOWN = 5
+"""Number of suspects that a sentence names."""
 
 _FEW = 20
 """Number of good images below which a threshold cannot be trusted."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A good image that looks unlike the others."""
+
+    item: Item
+    """Item of the data set."""
+    score: float
+    """Score of the image in a fit without it."""
+    oddness: float
+    """Robust standard deviations of the score's logarithm from the median; see `padim_edge_learn.suspects`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Good:
+    """Good images behind a model, and how they look in fits without them."""
+
+    items: tuple[Item, ...]
+    """Images that were judged, in their order."""
+    held: HeldOut
+    """Their scores, groups and drift."""
+
+    @property
+    def suspects(self) -> tuple[Suspect, ...]:
+        """Images that look unlike the others, the oddest first; mostly empty."""
+        found = suspects(self.held.alone)
+        return tuple(
+            Suspect(self._item(index), float(self.held.alone[index]), float(found.oddness[index]))
+            for index in found.flagged
+        )
+
+    def threshold_without(self, left_out: Sequence[Suspect], false_alarm_rate: float) -> float | None:
+        """Return about the threshold that the model would have without these images; `None` if none would be left."""
+        names = {each.item.name for each in left_out}
+        kept = np.array([self._item(index).name not in names for index in range(len(self.held.scores))])
+        if not kept.any():
+            return None
+        return threshold(calibrate(self.held.scores[kept], self.held.groups[kept]), false_alarm_rate)
+
+    def _item(self, index: int) -> Item:
+        return self.items[int(self.held.numbers[index])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +80,8 @@ class Model:
     """Description inside the file."""
     kept: Kept = field(repr=False)
     """Statistics that the model was made from, for updates."""
-    scores: tuple[float, ...] = field(repr=False)
-    """Leave-one-out scores of the good images, in their order."""
+    good: Good = field(repr=False)
+    """Good images and their scores outside the fit."""
     unreadable: tuple[str, ...]
     """One sentence for each good image that could not be read and was left out."""
     seconds: float
@@ -41,7 +93,7 @@ class Model:
     def __str__(self) -> str:
         about, method = self.metadata, self.metadata.method
         return (
-            f"{self.path}: {method.backbone}, preset {method.preset}, {method.precision}, {about.images} good images, "
+            f"{self.path}: {method.backbone}, preset {method.preset}, {method.precision}, {_counted(about)}, "
             f"threshold {about.threshold:.2f}, {self.bytes / 1e6:.1f} MB, {self.seconds:.1f} s"
         )
 
@@ -51,10 +103,26 @@ class Model:
         return self.metadata.threshold
 
     @property
+    def scores(self) -> tuple[float, ...]:
+        """Scores of the good images outside the fit, in their order; the threshold rests on them."""
+        return tuple(self.good.held.scores.tolist())
+
+    @property
+    def suspects(self) -> tuple[Suspect, ...]:
+        """Good images that look unlike the others, the oddest first; mostly empty."""
+        return self.good.suspects
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences that a user of the threshold should know, without a full stop; mostly empty."""
-        images, dims = self.metadata.images, self.metadata.method.dims
+        about, dims = self.metadata, self.metadata.method.dims
+        images = about.images if about.independent is None else about.independent
         found = []
+        if images < about.images:
+            found.append(
+                f"{about.images} good images, {images} independent: the others repeat them, or are named as the same "
+                "group, and tell the threshold nothing new"
+            )
         if images < _FEW:
             found.append(
                 f"{images} good images are too few to trust the threshold; expected {_FEW} or more, better {2 * dims}"
@@ -66,7 +134,39 @@ class Model:
                 "--rank makes thresholds come out low, because the kept directions were chosen with each image in the "
                 "fit; set the threshold with padim-edge recalibrate and images that were not fitted on"
             )
+        found += self._drift()
+        found += self._suspects()
         return tuple(found)
+
+    def _drift(self) -> list[str]:
+        """Say that the images drift, and which others would help."""
+        drift = self.good.held.drift
+        if drift is None:
+            return []
+        first, last = (self.good.items[number].name for number in (drift.first, drift.last))
+        sentence = (
+            f"the good images drift: scores rise {drift.factor:.1f} times without an image's neighbours, so the "
+            f"threshold was raised; the least like the others are {first} to {last}, so add images from more such "
+            "times or places"
+        )
+        return [sentence]
+
+    def _suspects(self) -> list[str]:
+        """Name the good images that look unlike the others."""
+        suspects = self.suspects
+        if not suspects:
+            return []
+        named = ", ".join(f"{each.item.name} ({each.score:.1f})" for each in suspects[:_FEW_SHOWN])
+        more = f" and {len(suspects) - _FEW_SHOWN} more" if len(suspects) > _FEW_SHOWN else ""
+        without = self.good.threshold_without(suspects, self.metadata.false_alarm_rate)
+        usual = float(np.median(self.good.held.alone))
+        changed = "" if without is None else f" Without them, the threshold would be about {without:.2f}."
+        sentence = (
+            f"{len(suspects)} good image{' looks' if len(suspects) == 1 else 's look'} unlike the others (scores, "
+            f"usually {usual:.1f}): {named}{more}.{changed} Look at them with --suspects DIR, and leave the wrong ones "
+            "out with --exclude-suspects or --exclude FILE"
+        )
+        return [sentence]
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `export --json` prints."""
@@ -74,9 +174,20 @@ class Model:
             "model": str(self.path),
             "bytes": self.bytes,
             "images": self.metadata.images,
+            "independent": self.metadata.independent,
+            "drift": self.metadata.drift,
+            "suspects": [
+                {"path": each.item.name, "score": each.score, "oddness": each.oddness} for each in self.suspects
+            ],
             "threshold": self.metadata.threshold,
             "seconds": round(self.seconds, 3),
         }
+
+
+def _counted(about: Metadata) -> str:
+    """Count the good images, and the independent ones where there are fewer."""
+    independent = "" if about.independent in (None, about.images) else f", {about.independent} independent"
+    return f"{about.images} good images{independent}"
 
 
 def check_output(output: Path) -> None:

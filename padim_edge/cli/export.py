@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import typer
 
 from padim_edge.cli import options as o
@@ -11,9 +14,12 @@ from padim_edge_runtime.cli.options import (
     JsonOption,
     print_json,
     print_trtexec,
-    tell_extrapolated,
+    tell_worth,
     warn,
 )
+
+if TYPE_CHECKING:
+    from padim_edge.exports import Exported
 
 __all__ = ["export"]
 
@@ -24,6 +30,8 @@ def export(
     data: o.DataOption = None,
     every: o.EveryOption = None,
     group: o.GroupOption = None,
+    exclude: o.ExcludeOption = None,
+    exclude_suspects: o.ExcludeSuspectsOption = False,
     perturb: o.PerturbOption = None,
     statistics: o.StatisticsOption = None,
     backbone: o.BackboneOption = None,
@@ -45,6 +53,7 @@ def export(
     roi: o.RoiOption = None,
     output: o.ModelOption = None,
     keep_statistics: o.KeepOption = None,
+    suspects: o.SuspectsOption = None,
     trtexec: o.TrtexecOption = None,
     device: FitDeviceOption = "cpu",
     as_json: JsonOption = False,
@@ -69,7 +78,8 @@ def export(
     if trtexec is not None and statistics is None:
         check_trtexec(form, trtexec, may_be_int8=limit is not None)
     datasets = [
-        o.open_dataset(data, name, perturb, seed, every=every, group=group) for name in o.class_names(data, class_name)
+        o.open_dataset(data, name, perturb, seed, every=every, group=group, exclude=exclude)
+        for name in o.class_names(data, class_name)
     ]
     paths = output_paths([each.class_name for each in datasets], output)
     settings = ExportOptions(None, false_alarm_rate, roi, device)
@@ -77,7 +87,7 @@ def export(
     if statistics is None:
         asked = Options(backbone=backbone, layers=layers, reduction=reduction, dims=dims, size=size, frame=frame)
         method = o.chosen_method(preset, data, asked | Options(levels=levels, seed=seed, precision=form))
-        job = Job(method, weights, settings, limit, keep_statistics)
+        job = Job(method, weights, settings, limit, keep_statistics, exclude_suspects)
     told = []
     for dataset, path in zip(datasets, paths, strict=True):
         feedback = Feedback(bar, warn)
@@ -92,7 +102,9 @@ def export(
         o.report_unreadable(model.unreadable)
         for sentence in model.warnings:
             warn(sentence)
-        tell_extrapolated(model.metadata)
+        tell_worth(model.metadata)
+        if suspects is not None:
+            _draw(suspects / dataset.class_name if len(datasets) > 1 else suspects, made)
         if made.cost is not None:
             warn(made.cost.sentence(model.metadata.precision))
         commands = {} if trtexec is None else {"trtexec": calls(path, model.metadata, trtexec)}
@@ -107,11 +119,25 @@ def export(
         print_json(told[0] if len(told) == 1 else {"models": told})
 
 
+def _draw(folder: Path, made: Exported) -> None:
+    """Write the heat maps of the suspects, and say where they are."""
+    from padim_edge.suspects import draw
+
+    found = draw(folder, made.model, (*made.left_out, *made.model.suspects))
+    count = f"{len(found)} heat map{'' if len(found) == 1 else 's'} of good images that look unlike the others"
+    warn(f"{count}: {folder}" if found else "no good image looks unlike the others, so --suspects has nothing to draw")
+
+
 def _check(given: set[str], *, several: bool) -> None:
     """Refuse options that exclude each other."""
     if not given & {"data", "class_name"}:
         raise PadimEdgeError("neither --class nor --data is given; try padim-edge export --class bottle")
     o.refuse_fixed(given, "statistics")
+    for name in sorted(given & {"exclude", "exclude_suspects"}) if "statistics" in given else ():
+        raise PadimEdgeError(
+            f"--statistics were fitted already, so --{name.replace('_', '-')} comes too late; fit again without those "
+            "images"
+        )
     if "budget" in given and given & {"precision", "rank", "diagonal"}:
         raise PadimEdgeError("--budget chooses the form itself; leave --precision, --rank and --diagonal out")
     for name in sorted(given & {"statistics", "keep_statistics"}) if several else ():

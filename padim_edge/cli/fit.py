@@ -24,6 +24,7 @@ def fit(
     data: o.DataOption = None,
     every: o.EveryOption = None,
     group: o.GroupOption = None,
+    exclude: o.ExcludeOption = None,
     perturb: o.PerturbOption = None,
     like: Annotated[
         Path | None,
@@ -73,7 +74,7 @@ def fit(
     from padim_edge_artifact.kept import read_kept
     from padim_edge_runtime.progress import Feedback, bar
 
-    dataset = o.open_dataset(data, class_name, perturb, seed, every=every, group=group)
+    dataset = o.open_dataset(data, class_name, perturb, seed, every=every, group=group, exclude=exclude)
     job = FitJob(dataset, output or Path(f"{dataset.class_name}.npz"), resume, device)
     require_folder(job.output)
     if resume and os.environ.get("RANK", "0") == "0" and not _interrupted(job.output):  # torchrun: one says so

@@ -25,6 +25,8 @@ __all__ = [
     "DiagonalOption",
     "DimsOption",
     "EveryOption",
+    "ExcludeOption",
+    "ExcludeSuspectsOption",
     "FalseAlarmOption",
     "FrameOption",
     "GroupOption",
@@ -41,6 +43,7 @@ __all__ = [
     "SeedOption",
     "SizeOption",
     "StatisticsOption",
+    "SuspectsOption",
     "TargetOption",
     "TrtexecOption",
     "WeightsOption",
@@ -128,6 +131,29 @@ GroupOption = Annotated[
         help="Images that show the same part and count as one: those of a folder, of a video, or with the same value "
         "in a column of the CSV list. By default, the images tell.",
         rich_help_panel=INPUT,
+    ),
+]
+
+ExcludeOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Leave good images out of the fit: a text file with the name of one image a line.",
+        rich_help_panel=INPUT,
+    ),
+]
+
+ExcludeSuspectsOption = Annotated[
+    bool,
+    typer.Option(
+        "--exclude-suspects", help="Leave out good images that look unlike the others.", rich_help_panel=INPUT
+    ),
+]
+
+SuspectsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Write heat maps of the good images that look unlike the others.", rich_help_panel=OUTPUT
     ),
 ]
 
@@ -313,11 +339,16 @@ def open_dataset(
     *,
     every: int | None = None,
     group: str | None = None,
+    exclude: Path | None = None,
 ) -> Dataset:
-    """Open one class of the data, and print its notes on stderr."""
+    """Open one class of the data without the images that `exclude` lists, and print its notes on stderr."""
     from padim_edge import datasets
 
     dataset = datasets.from_source(data, name, every=every, group=group)
+    if exclude is not None:
+        from padim_edge.datasets.excluding import excluded
+
+        dataset = excluded(dataset, exclude)
     if perturb is not None:
         from padim_edge.datasets.perturb import parse, perturbed
 

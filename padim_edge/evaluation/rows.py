@@ -55,7 +55,7 @@ def point_notes(points: Sequence[OperatingPoint], metadata: Metadata | None) -> 
         calibration = metadata.calibration
         notes.append(
             f"* {calibration.images} good images measure rates down to {100 * calibration.resolution:.2g} %; "
-            "thresholds for smaller ones are estimates."
+            "the threshold for smaller ones is their highest score."
         )
     if points:
         notes.append("A threshold chosen on these images looks better on them than it will on others.")

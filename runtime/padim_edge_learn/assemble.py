@@ -17,6 +17,7 @@ from padim_edge_artifact.method import Precision
 from padim_edge_artifact.reference import Seen
 from padim_edge_artifact.roi import to_runs
 from padim_edge_learn.held_out import GoodImages, HeldOut, Shipped, judged
+from padim_edge_learn.thresholds import history_with
 from padim_edge_model import onnx_file, tensorrt_rules
 from padim_edge_model.calibration import calibrate, expanded, representatives, threshold
 from padim_edge_model.comparable import Observed, reference_of
@@ -133,8 +134,8 @@ def assemble(
                 statistics=statistics.digest(),
                 independent=len(np.unique(groups_of(kept.evidence))) or statistics.count,
                 fingerprints=packed(kept.evidence.fingerprints),
-                drift=round(held.drift, 3),
-                history=() if before is None else before.history,
+                drift=1.0 if held.drift is None else round(held.drift.factor, 3),
+                history=() if before is None else history_with(before, "update"),
             )
         )
         del session

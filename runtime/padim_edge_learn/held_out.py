@@ -23,7 +23,7 @@ from padim_edge_model.whitening import Form, form_of, whiten
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.progress import Report, none
 
-__all__ = ["LARGEST_GROUP", "Frames", "GoodImages", "HeldOut", "Shipped", "judged"]
+__all__ = ["LARGEST_GROUP", "Drift", "Frames", "GoodImages", "HeldOut", "Shipped", "judged"]
 
 LARGEST_GROUP = 128
 """Largest number of images that are left out together; larger groups are left out in parts of as many."""
@@ -61,18 +61,32 @@ class GoodImages:
     """Number of images; they are numbered from 0."""
 
 
+@dataclass(frozen=True)
+class Drift:
+    """Images that resemble their neighbours in time more than the others."""
+
+    factor: float
+    """Factor by which the scores of a block of neighbours rise without the block, against images from everywhere."""
+    first: int
+    """Number of the first image of the block that is least like the others."""
+    last: int
+    """Number of the last image of that block."""
+
+
 @dataclass(frozen=True, eq=False)
 class HeldOut:
     """Scores of good images outside the fit."""
 
     numbers: npt.NDArray[np.int64]
     """`(n,)` numbers of the images that could be read."""
-    scores: Float64
+    alone: Float64
     """`(n,)` score of each image in a fit without its group."""
+    scores: Float64
+    """`(n,)` scores that the threshold rests on: without the neighbours in time as well, as far as that is followed."""
     groups: npt.NDArray[np.int64]
     """`(n,)` group of each image: repeats, or images that the user named as one group."""
-    drift: float
-    """Factor by which scores rise when an image's neighbours in time are left out as well, 1 or more."""
+    drift: Drift | None
+    """Drift of the images in their order; `None` where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +151,7 @@ def judged(shipped: Shipped, images: GoodImages, observed: Observed, report: Rep
     order = sorted(scores)
     lone = np.array([scores[number] for number in order])
     lifted, drift = _with_neighbours(outside, images, order, lone, report)
-    return HeldOut(np.array(order, np.int64), lifted, np.array([alone.groups[number] for number in order]), drift)
+    return HeldOut(np.array(order, np.int64), lone, lifted, np.array([alone.groups[number] for number in order]), drift)
 
 
 class _Outside:
@@ -270,8 +284,8 @@ def _parts(numbers: Sequence[int], largest: int) -> list[Sequence[int]]:
 
 def _with_neighbours(
     outside: _Outside, images: GoodImages, numbers: Sequence[int], alone: Float64, report: Report
-) -> tuple[Float64, float]:
-    """Return the scores that images have without their neighbours in time, and the drift.
+) -> tuple[Float64, Drift | None]:
+    """Return the scores that images have without their neighbours in time, and their drift.
 
     Neighbours are more alike than strangers. And a fit without a tenth of its images shows what the next few images
     change. So the scores without a block of neighbours are closer to those of images yet to come. Up to `_ROOM` they
@@ -280,7 +294,7 @@ def _with_neighbours(
     count = len(numbers)
     blocks = max(_FEWEST_BLOCKS, min(count // _NEIGHBOURS, _MOST_BLOCKS), -(-count // outside.shipped.largest))
     if count < 2 * _FEWEST_BLOCKS:
-        return alone, 1.0
+        return alone, None
 
     def without(split: npt.NDArray[np.int64], words: str) -> Float64:
         scores: dict[int, float] = {}
@@ -296,9 +310,13 @@ def _with_neighbours(
     lift = neighbours / np.maximum(alone, 1e-12)
     steady = np.clip(neighbours, alone, _ROOM * alone)
     if max(np.median(lift[contiguous == block]) for block in range(blocks)) < _DRIFTING:
-        return steady, 1.0
+        return steady, None
     # Fewer images in the fit raise the scores as well. Blocks that are spread over the whole set tell how much.
     spread = without(np.arange(count) % blocks, "leaving out others")
     drift = neighbours / np.maximum(spread, 1e-12)
-    worst = float(max(np.median(drift[contiguous == block]) for block in range(blocks)))
-    return (np.maximum(neighbours, alone), worst) if worst >= _DRIFTING else (steady, 1.0)
+    factors = [float(np.median(drift[contiguous == block])) for block in range(blocks)]
+    worst = int(np.argmax(factors))
+    if factors[worst] < _DRIFTING:
+        return steady, None
+    own = [number for number, block in zip(numbers, contiguous, strict=True) if block == worst]
+    return np.maximum(neighbours, alone), Drift(factors[worst], own[0], own[-1])

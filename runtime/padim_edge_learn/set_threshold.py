@@ -10,13 +10,13 @@ from padim_edge_artifact import Metadata, PadimEdgeError
 from padim_edge_artifact.calibration import BEST_F1, BY_HAND
 from padim_edge_artifact.container import read_metadata, replace_metadata
 from padim_edge_learn.thresholds import with_threshold
-from padim_edge_model.calibration import CONFIDENCE, false_alarm_interval, p_value, threshold
+from padim_edge_model.calibration import p_value, threshold
+from padim_edge_runtime.worth import percent, worth
 
 __all__ = [
     "RESTORED",
     "at_rate",
     "by_hand",
-    "evidence",
     "number",
     "previous",
     "shown",
@@ -115,31 +115,12 @@ def store(model: Path, chosen: Metadata, output: Path | None = None) -> Metadata
     return replace_metadata(model, present if same else chosen, output)
 
 
-def evidence(metadata: Metadata) -> str:
-    """Say in a sentence or two what the calibration scores know about the threshold's false-alarm rate."""
-    calibration, rate = metadata.calibration, metadata.false_alarm_rate
-    if metadata.threshold <= calibration.scores[0]:
-        return (
-            f"All {calibration.images} good images of the calibration score higher, so nearly every good image will "
-            "raise an alarm."
-        )
-    low, high = false_alarm_interval(calibration, metadata.threshold)
-    span = f"at most {_percent(high)}" if low == 0 else f"between {_percent(low)} and {_percent(high)}"
-    sentence = (
-        f"About {_percent(rate)} of good images are expected to raise an alarm; as far as {calibration.images} "
-        f"good images can tell, {span} ({100 * CONFIDENCE:.0f} % confidence)."
-    )
-    if metadata.extrapolated:
-        sentence += f" They measure rates down to {_percent(calibration.resolution)}, so this one is an estimate."
-    return sentence
-
-
 def shown(metadata: Metadata) -> list[str]:
     """Describe the threshold, its origin and the ones before it, one line each."""
     lines = [
         f"threshold {number(metadata.threshold)}",
         f"origin: {_origin(metadata.threshold_rule, metadata.false_alarm_rate)}",
-        evidence(metadata),
+        worth(metadata),
     ]
     lines += [
         f"until {past.until}: {number(past.score)}, {_origin(past.rule, past.rate)} ({past.reason})"
@@ -161,7 +142,7 @@ def to_json(metadata: Metadata) -> dict[str, Any]:
         "false_alarm_rate": metadata.false_alarm_rate,
         "extrapolated": metadata.extrapolated,
         "calibration_images": metadata.calibration.images,
-        "evidence": evidence(metadata),
+        "evidence": worth(metadata),
         "history": [
             {
                 "threshold": past.score,
@@ -186,8 +167,4 @@ def _rule_of_scores(metadata: Metadata) -> str:
 
 
 def _origin(rule: str, rate: float) -> str:
-    return f"{rule}, for a false-alarm rate of {_percent(rate)}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{rule}, for a false-alarm rate of {percent(rate)}"

@@ -2,8 +2,9 @@
 
 The scores are those that good images have outside the fit: leave-one-out scores, or scores of held-out images. With n
 independent scores, the next good image is equally likely to fall into each of the n + 1 gaps between them, whatever
-their distribution. So rates down to 1 / (n + 1) are read off the scores. Smaller rates need a model of the tail, and n
-numbers say little about it: its shape is drawn towards an exponential tail, and it is not followed far.
+their distribution. So rates down to 1 / (n + 1) are read off the scores. Smaller rates cannot be measured; their
+threshold is the highest score. Only p-values above it come from a model of the tail. n numbers say little about its
+shape, so that is drawn towards an exponential tail, and the p-values end at a tenth of 1 / (n + 1).
 """
 
 from __future__ import annotations
@@ -36,8 +37,6 @@ _SHAPES = (-0.5, 0.5)
 """Range of the tail's shape: the moments used exist below 0.5, and a handful of scores cannot resolve more extremes."""
 _PRIOR = 20
 """Number of scores that the exponential tail, of shape 0, counts for."""
-_FARTHEST = 1.1
-"""Largest threshold in units of the highest score."""
 _TWO_SIDED = 3.0
 """Least number of gaps above a threshold for which its interval has a lower bound."""
 _FINEST = 0.1
@@ -65,7 +64,7 @@ def p_value(calibration: Calibration, score: npt.ArrayLike) -> Float64:
 def threshold(calibration: Calibration, false_alarm_rate: float) -> float:
     """Find the score that good images exceed at this rate; the inverse of `p_value`.
 
-    For rates below 1 / (n + 1), the tail is followed to 1.1 times the highest score and no further.
+    For rates below 1 / (n + 1), which n scores cannot measure, this is the highest score.
 
     Raises:
         PadimEdgeError: The rate is not in (0, 1).
@@ -74,12 +73,7 @@ def threshold(calibration: Calibration, false_alarm_rate: float) -> float:
     scores, levels = _steps(calibration)
     if false_alarm_rate >= levels[-1]:
         return float(np.interp(-false_alarm_rate, -levels, scores))
-    start, shape, scale = _tail(scores)
-    # Solves levels[-1] * _share_beyond(score) = rate for the score.
-    at_highest = 1 + shape * (scores[-1] - start) / scale
-    grown = at_highest * (levels[-1] / false_alarm_rate) ** shape
-    above = scale * np.log(levels[-1] / false_alarm_rate) if abs(shape) < 1e-9 else (grown - at_highest) * scale / shape
-    return float(min(scores[-1] + max(above, 0.0), _FARTHEST * scores[-1]))
+    return float(scores[-1])
 
 
 def false_alarm_interval(calibration: Calibration, threshold: float) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from padim_edge_artifact import Metadata, Preprocessing
 from padim_edge_artifact.calibration import behind
 from padim_edge_runtime.devices.here import Here
 from padim_edge_runtime.pixel_values import range_words
+from padim_edge_runtime.worth import worth
 
 __all__ = ["describe", "to_json"]
 
@@ -26,7 +27,8 @@ def describe(model: Path, metadata: Metadata, here: Here) -> dict[str, str]:
     (h, w), stages = metadata.grid, metadata.reduction.stage_dims
     per_stage = f" ({' + '.join(map(str, stages))} by stage)" if stages else ""
     stored = model.stat().st_size + digests.data_bytes
-    beyond = ", below it a Pareto tail is used" if metadata.extrapolated else ""
+    fewer = metadata.independent not in (None, metadata.images)
+    independent = f", {metadata.independent} independent" if fewer else ""
     inspected = f"a region of interest, {100 * metadata.inspected.mean():.1f} % of the frame"
     update = f", an update of the model with digest {metadata.parent[:12]}" if metadata.parent else ""
     return {
@@ -40,12 +42,13 @@ def describe(model: Path, metadata: Metadata, here: Here) -> dict[str, str]:
         "weights' licence": metadata.backbone.licence,
         "embedding": f"{method.dims} dimensions {method.reduction}{per_stage}, seed {method.seed}; "
         f"{method.pooling}x{method.pooling} pooling; grid {h}x{w}",
-        "Gaussians": f"{metadata.images} good images, ridge {method.ridge:g}, map sigma {method.sigma:g} px",
+        "Gaussians": f"{metadata.images} good images{independent}; ridge {method.ridge:g}; map sigma "
+        f"{method.sigma:g} px",
         "inspected": "the whole frame" if metadata.roi is None else inspected,
         "threshold": f"{metadata.threshold:.4f}, for a false-alarm rate of {metadata.false_alarm_rate:g}"
         + (" (extrapolated)" if metadata.extrapolated else ""),
-        "calibrated on": f"{behind(calibration, metadata.threshold_rule)}; they resolve rates down to "
-        f"{calibration.resolution:.2g}{beyond}",
+        "calibrated on": behind(calibration, metadata.threshold_rule),
+        "worth": worth(metadata),
         "size": f"{stored / 1e6:.1f} MB" + (f", with {digests.data_file}" if digests.data_file else ""),
         "runs here on": here.words,
     }

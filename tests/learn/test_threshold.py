@@ -23,6 +23,7 @@ from padim_edge_learn import set_threshold
 from padim_edge_learn.thresholds import MOST_KEPT
 from padim_edge_model.calibration import false_alarm_interval, p_value, threshold
 from padim_edge_runtime import Detector
+from padim_edge_runtime.worth import worth
 
 SOME = read_metadata(golden.WHOLE)
 
@@ -76,7 +77,7 @@ def test_the_evidence_says_no_more_than_the_scores_know() -> None:
     n, scores = SOME.calibration.images, SOME.calibration.scores
 
     def said(value: float) -> str:
-        return set_threshold.evidence(set_threshold.by_hand(SOME, value))
+        return worth(set_threshold.by_hand(SOME, value))
 
     most = false_alarm_interval(SOME.calibration, 10 * scores[-1])[1]
     assert f"at most {100 * most:.2g} % (90 % confidence)" in said(10 * scores[-1])

@@ -123,6 +123,7 @@ def _best_f1(model: Path, data: Path, class_name: str | None, device: str) -> tu
 def _tell(model: Path, output: Path | None, before: Metadata, after: Metadata, *, as_json: bool) -> None:
     """Print what was stored, and how to take it back."""
     from padim_edge_learn import set_threshold as choice
+    from padim_edge_runtime.worth import worth
 
     file = model if output is None else output
     if as_json:
@@ -133,6 +134,6 @@ def _tell(model: Path, output: Path | None, before: Metadata, after: Metadata, *
         return
     old, new = choice.number(before.threshold), choice.number(after.threshold)
     typer.echo(f"{file}: threshold {new}, before {old}; {after.threshold_rule}")
-    typer.echo(f"  {choice.evidence(after)}")
+    typer.echo(f"  {worth(after)}")
     if output is None and after.history:
         typer.echo(f"  The way back: padim-edge threshold {model} --previous")

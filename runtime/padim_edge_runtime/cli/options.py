@@ -33,7 +33,7 @@ __all__ = [
     "devices",
     "print_json",
     "print_trtexec",
-    "tell_extrapolated",
+    "tell_worth",
     "warn",
 ]
 
@@ -100,15 +100,11 @@ def print_trtexec(model: Path, metadata: Metadata, batch: int) -> None:
         typer.echo(f"# TensorRT {version}\n{call}")
 
 
-def tell_extrapolated(metadata: Metadata) -> None:
-    """Warn where the threshold rests on a model of the tail."""
-    if metadata.extrapolated:
-        calibration = metadata.calibration
-        warn(
-            f"{calibration.images} images cannot measure a false-alarm rate of {metadata.false_alarm_rate:g} "
-            f"({calibration.resolution:.2g} is the finest); the threshold is extrapolated, so check it on new good "
-            "images"
-        )
+def tell_worth(metadata: Metadata) -> None:
+    """Say how far the good images can tell the false-alarm rate of the threshold."""
+    from padim_edge_runtime.worth import worth
+
+    warn(worth(metadata))
 
 
 def batch_sizes(text: str) -> list[int]:
