@@ -24,8 +24,8 @@ def worth(metadata: Metadata) -> str:
     )
     if metadata.extrapolated:
         sentence += (
-            f" They measure rates down to {percent(calibration.resolution)}, so the threshold is their highest "
-            f"score. To measure {percent(rate)}, use {math.ceil(1 / rate) - 1} or more."
+            f" They measure rates down to {percent(calibration.resolution)}, so the {percent(rate)} is an estimate. To "
+            f"measure it, use {math.ceil(1 / rate) - 1} or more."
         )
     return sentence
 
