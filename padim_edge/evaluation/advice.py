@@ -14,6 +14,8 @@ import numpy as np
 from padim_edge.evaluation.metrics import ImageMetrics, Rate
 from padim_edge.evaluation.operating import BEST_F1, OperatingPoint, Origin
 from padim_edge_artifact import Metadata
+from padim_edge_learn.set_threshold import number
+from padim_edge_learn.suspects import suspects
 
 __all__ = ["Advice", "Found", "advice"]
 
@@ -25,8 +27,6 @@ _CLEAR = 0.95
 """Image AUROC from which the scores tell good from anomalous well enough, so that the threshold decides."""
 _FEW = 100
 """Number of good images below which more of them are named."""
-_OUTLIER = 1.3
-"""Ratio of the highest calibration score to the next from which that one image is named."""
 _SMALL = 10
 """Side of a defect in pixels of the model's frame below which a larger frame is named."""
 
@@ -119,10 +119,12 @@ def _export(found: Found) -> str:
 
 def _good_images(found: Found) -> Iterator[Advice]:
     metadata, scores = found.metadata, found.metadata.calibration.scores
-    if len(scores) > 2 and scores[-1] > _OUTLIER * scores[-2]:
+    if odd := [scores[index] for index in suspects(scores).flagged]:
+        what = "1 of the good images is" if len(odd) == 1 else f"{len(odd)} of the good images are"
+        span = number(odd[0]) if len(odd) == 1 else f"{number(min(odd))} to {number(max(odd))}"
         yield Advice(
-            f"One good image of the fit scores {scores[-1]:.2f}, the next one {scores[-2]:.2f}; that one image raises "
-            "the threshold. Look at the good images that are unlike the others, and leave out what is not good.",
+            f"{what} unlike the others: the score is {span}, the median {number(float(np.median(scores)))}. Such "
+            "scores raise the threshold. Look at these images, and leave out what is not good.",
             f"{_export(found)} --suspects FOLDER",
         )
     good = metadata.images if metadata.independent is None else metadata.independent

@@ -68,7 +68,7 @@ def test_one_odd_good_image_and_few_images_are_named() -> None:
     steps = told(model(odd, images=31), GOOD, NEAR)
     kinds = [each.command.split()[1] for each in steps]
     assert kinds == ["threshold", "export", "export"]
-    assert "25.00" in steps[1].sentence
+    assert "1 of the good images is unlike the others: the score is 25.00" in steps[1].sentence
     assert steps[1].command.endswith("--data 'data set' --suspects FOLDER")
     assert "31 good images" in steps[2].sentence
     independent = dataclasses.replace(model(images=300), independent=40)
