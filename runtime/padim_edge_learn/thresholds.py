@@ -9,7 +9,7 @@ from padim_edge_artifact import Metadata
 from padim_edge_artifact.calibration import Calibration, check_threshold
 from padim_edge_artifact.metadata import PastThreshold
 
-__all__ = ["MOST_KEPT", "with_threshold"]
+__all__ = ["MOST_KEPT", "history_with", "with_threshold"]
 
 MOST_KEPT = 8
 """Largest number of past thresholds that a model keeps; the oldest go first."""
@@ -37,14 +37,6 @@ def with_threshold(
     Raises:
         PadimEdgeError: The threshold is no finite distance.
     """
-    past = PastThreshold(
-        metadata.threshold,
-        metadata.threshold_rule,
-        metadata.false_alarm_rate,
-        dt.datetime.now(tz=dt.UTC).date().isoformat(),
-        reason,
-        metadata.calibration,
-    )
     scores = metadata.calibration if calibration is None else calibration
     return dataclasses.replace(
         metadata,
@@ -53,5 +45,23 @@ def with_threshold(
         false_alarm_rate=false_alarm_rate,
         extrapolated=false_alarm_rate < scores.resolution,
         calibration=scores,
-        history=(*metadata.history, past)[-MOST_KEPT:],
+        history=history_with(metadata, reason),
     )
+
+
+def history_with(metadata: Metadata, reason: str) -> tuple[PastThreshold, ...]:
+    """Return the history of the metadata and, as its last entry, their threshold, which is about to be replaced.
+
+    Args:
+        metadata: Metadata of the model.
+        reason: Reason of the change, in words.
+    """
+    past = PastThreshold(
+        metadata.threshold,
+        metadata.threshold_rule,
+        metadata.false_alarm_rate,
+        dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        reason,
+        metadata.calibration,
+    )
+    return (*metadata.history, past)[-MOST_KEPT:]
