@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,11 +18,14 @@ from padim_edge_artifact.kept import Kept, read_kept, write_kept
 from padim_edge_learn.accumulate import BATCH, accumulate
 from padim_edge_learn.assemble import Assembled, ModelOptions, assemble
 from padim_edge_learn.held_out import Frames, GoodImages
+from padim_edge_learn.intake import Intake, SetAside, counted, in_words, look, nothing_taken, reasons_of, sort_out
 from padim_edge_model.calibration import check_rate
 from padim_edge_model.comparable import Observed
 from padim_edge_model.graph import joined, of_kept
 from padim_edge_model.repeats import Recorder
 from padim_edge_runtime import image_files
+from padim_edge_runtime.detector import Detector
+from padim_edge_runtime.pipeline import threads_for
 from padim_edge_runtime.prefetch import decoded
 from padim_edge_runtime.progress import Report, none
 
@@ -59,12 +62,20 @@ class Updated:
     """Leave-one-out scores of the new images."""
     unreadable: tuple[str, ...]
     """One sentence for each image that could not be read and was left out."""
+    set_aside: tuple[SetAside, ...]
+    """Images that were not learned from, with their reasons."""
+
+    @property
+    def taken(self) -> int:
+        """Number of images that were learned from."""
+        return self.metadata.images - self.before.images
 
     def __str__(self) -> str:
         after, before = self.metadata, self.before
+        others = f", {len(self.set_aside)} set aside ({in_words(self.set_aside)})" if self.set_aside else ""
         return (
             f"{self.files.output}: revision {after.revision}, {after.images} good images, {before.images} before; "
-            f"threshold {after.threshold:.2f}, {before.threshold:.2f} before"
+            f"{self.taken} taken{others}; threshold {after.threshold:.2f}, {before.threshold:.2f} before"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -79,6 +90,10 @@ class Updated:
             "images": self.metadata.images,
             "threshold_before": self.before.threshold,
             "threshold": self.metadata.threshold,
+            "taken": self.taken,
+            "set_aside_by_reason": counted(self.set_aside),
+            "set_aside": [each.to_json() for each in self.set_aside],
+            "unreadable": self.unreadable,
         }
 
 
@@ -109,10 +124,14 @@ def update(
     images: Sequence[Path],
     *,
     false_alarm_rate: float | None = None,
+    take: Iterable[str] = (),
     device: str = "cpu",
     report: Report = none,
 ) -> Updated:
     """Add good images to a model whose statistics were kept, and write both anew.
+
+    The old model looks at them first. Images that it was fitted on, repeats, anomalous ones and those that are not
+    comparable are set aside, unless `take` says otherwise.
 
     The Gaussians are those of one fit on all images, old and new. The threshold rests on the leave-one-out scores of
     the new images, and on the scores that the old images had before. The latter are nearly what they are now, and
@@ -122,35 +141,38 @@ def update(
         files: Files to read and to write.
         images: Good images that the model was not fitted on.
         false_alarm_rate: Share of good images that may raise an alarm; `None` keeps the old model's.
+        take: Reasons for which no image is set aside: words of `intake.REASONS`, or `all`.
         device: Device that runs the backbone.
         report: Progress bar for each stage.
 
     Raises:
         ArtifactError: A file is missing, damaged or of another model.
+        NothingTakenError: All images were set aside.
         PadimEdgeError: No image can be read, or a file cannot be written.
     """
     before = read_verified(files.model)
     rate = before.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
     check_rate(rate)
+    reasons = reasons_of(take)
     for path in (files.output, files.output_statistics):
         require_folder(path)
     with report("reading the statistics", None):
         old = _statistics_of(files, before)
+    found, torn = _look(files.model, images, old, reasons, device=device, report=report)
     unreadable: dict[Path, str] = {}
     observed, recorder = Observed(old.seen), Recorder(old.evidence)
 
     def passing() -> Iterator[npt.NDArray[np.uint8]]:
-        for _, frame in _frames_of(images, old, unreadable)(range(len(images))):
+        for _, frame in _frames_of(found.taken, old, unreadable)(range(len(found.taken))):
             observed.add(frame)
             recorder.add(frame)
             yield frame
 
-    with report("fitting", len(images)) as advance:
+    with report("fitting", len(found.taken)) as advance:
         graph = joined(of_kept(old)).SerializeToString()
         added = accumulate(graph, passing(), old.statistics, device=device, after=lambda _, count: advance(count))
     if added.count == old.statistics.count:
-        first = f"; the first of them: {next(iter(unreadable.values()))}" if unreadable else ""
-        raise ImageError(f"there is no readable image to learn from, expected one or more{first}")
+        raise _nothing_readable(tuple(unreadable.values()))
     grown = replace(old, statistics=added, seen=observed.seen, evidence=recorder.evidence, progress=None)
     options = ModelOptions(
         before.precision,
@@ -159,14 +181,45 @@ def update(
         None if before.roi is None else before.inspected,
         before,
     )
-    readable = [path for path in images if path not in unreadable]
+    readable = [path for path in found.taken if path not in unreadable]
     good = GoodImages(_frames_of(readable, old, {}), len(readable))
     made: Assembled = assemble(grown, files.output, good, options, device=device, report=report)
     with report("keeping the statistics", None):
         write_kept(files.output_statistics, replace(grown, seen=made.seen))
     return Updated(
-        files, made.metadata, before, made.bytes, tuple(made.held.scores.tolist()), tuple(unreadable.values())
+        files,
+        made.metadata,
+        before,
+        made.bytes,
+        tuple(made.held.scores.tolist()),
+        (*torn, *unreadable.values()),
+        found.set_aside,
     )
+
+
+def _look(
+    model: Path, images: Sequence[Path], old: Kept, reasons: frozenset[str], *, device: str, report: Report
+) -> tuple[Intake, tuple[str, ...]]:
+    """Sort the images, and return with them a sentence for each that cannot be read."""
+    detector = Detector.load(model, device, threads=threads_for(len(images)))
+    with report("looking", len(images)) as advance:
+        looks = look(detector, images, advance)
+    if not looks.paths:
+        raise _nothing_readable(looks.unreadable)
+    limit = detector.metadata.threshold
+
+    def unusual(_: npt.NDArray[np.float64]) -> tuple[float, str]:
+        return limit, f"above the threshold of {limit:.2f}"
+
+    found = sort_out(looks, old.evidence.fingerprints, unusual, reasons)
+    if not found.taken:
+        raise nothing_taken(found, "some that are good and new to the model")
+    return found, looks.unreadable
+
+
+def _nothing_readable(unreadable: tuple[str, ...]) -> ImageError:
+    first = f"; the first of them: {unreadable[0]}" if unreadable else ""
+    return ImageError(f"there is no readable image to learn from, expected one or more{first}")
 
 
 def _statistics_of(files: UpdateFiles, before: Metadata) -> Kept:

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run
+from PIL import Image
 from small_models import dataset, export_model, judged, rounded_to_nearest, small, weave
 
 from padim_edge_artifact import ArtifactError, ImageError, PadimEdgeError, read_verified
 from padim_edge_artifact.kept import read_kept, write_kept
 from padim_edge_artifact.method import Precision
 from padim_edge_learn.assemble import RULE, RULE_UPDATED
-from padim_edge_learn.update import UpdateFiles, next_name, update
+from padim_edge_learn.intake import NothingTakenError
+from padim_edge_learn.update import Updated, UpdateFiles, next_name, update
 from padim_edge_model.comparable import reference_of
 from padim_edge_runtime import Detector
 
@@ -47,6 +49,19 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def files(model: Path, folder: Path) -> UpdateFiles:
     return UpdateFiles(model, model.with_suffix(".npz"), folder / "new.onnx", folder / "new.npz")
+
+
+def reasons(made: Updated | NothingTakenError) -> dict[str, str]:
+    """Reason of each image that was set aside, by its name."""
+    return {each.path.name: each.reason for each in made.set_aside}
+
+
+def marked(image: Image.Image) -> Image.Image:
+    """The same part with a small dark square on it."""
+    pixels = np.array(image)
+    side = pixels.shape[0] // 6
+    pixels[3 * side : 4 * side, 2 * side : 3 * side] = 40
+    return Image.fromarray(pixels)
 
 
 def updated(model: Path, images: list[Path], folder: Path) -> Path:
@@ -149,7 +164,7 @@ def test_the_command_finds_the_statistics_and_names_what_it_wrote(old: Path, goo
     run("verify", tmp_path / "part-r2.onnx", "--device", "cpu")
     stdout, _ = run("inspect", tmp_path / "part-r2.onnx")
     assert f"2, an update of the model with digest {told['parent'][:12]}" in stdout
-    stdout, _ = run("update", tmp_path / "part-r2.onnx", good[0])
+    stdout, _ = run("update", tmp_path / "part-r2.onnx", good[0], "--take", "fitted")
     assert "part-r3.onnx: revision 3" in stdout
 
 
@@ -215,3 +230,71 @@ def test_without_statistics_it_says_what_they_are_and_what_goes_without(
     _, stderr = run("update", tmp_path / "part.onnx", good[0], code=1)
     for words in (f"{tmp_path / 'part.npz'} does not exist", "--keep-statistics", "--statistics", "recalibrate"):
         assert words in stderr
+
+
+def test_the_same_folder_again_teaches_nothing(old: Path, good: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(NothingTakenError, match=rf"none of {FIRST} images can be taken \({FIRST} fitted\)") as found:
+        update(files(old, tmp_path), good[:FIRST])
+    assert set(reasons(found.value).values()) == {"fitted"}
+    assert not list(tmp_path.iterdir())
+    for name in ("part.onnx", "part.npz"):
+        (tmp_path / name).write_bytes((old.parent / name).read_bytes())
+    _, stderr = run("update", tmp_path / "part.onnx", *good[:FIRST], code=1)
+    assert f"set aside: {FIRST - 10} more that are fitted" in stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part.npz", "part.onnx"]
+
+
+def test_doubtful_images_among_others_change_nothing(old: Path, good: list[Path], tmp_path: Path) -> None:
+    """The model is that of the good and new images alone, to the byte in its statistics."""
+    (folder := tmp_path / "mixed").mkdir()
+    kinds = {
+        "fitted.png": good[2],
+        "later.png": good[30],
+        "marked.png": marked(IMAGES[31]),
+        "negative.png": Image.eval(IMAGES[32], lambda value: 255 - value),
+    }
+    for name, kind in kinds.items():
+        if isinstance(kind, Path):
+            (folder / name).write_bytes(kind.read_bytes())
+        else:
+            kind.save(folder / name)
+    images = [folder / "fitted.png", *good[FIRST:34], *(folder / name for name in list(kinds)[1:]), *good[34:]]
+    (tmp_path / "alone").mkdir()
+    made, alone = update(files(old, tmp_path), images), update(files(old, tmp_path / "alone"), good[FIRST:])
+    assert reasons(made) == {
+        "fitted.png": "fitted",
+        "later.png": "repeated",
+        "marked.png": "anomalous",
+        "negative.png": "not comparable",
+    }
+    assert (made.taken, alone.taken, alone.set_aside) == (ALL - FIRST, ALL - FIRST, ())
+    assert made.metadata.statistics == alone.metadata.statistics
+    assert made.metadata.threshold == alone.metadata.threshold
+    assert "14 taken, 4 set aside (1 fitted, 1 not comparable, 1 anomalous, 1 repeated)" in str(made)
+    told = made.to_json()
+    assert (told["taken"], sum(told["set_aside_by_reason"].values())) == (14, 4)
+
+
+def test_doubtful_images_are_taken_when_a_person_says_so(old: Path, good: list[Path], tmp_path: Path) -> None:
+    marked(IMAGES[31]).save(tmp_path / "marked.png")
+    images = [good[2], good[30], tmp_path / "marked.png"]
+    made = update(files(old, tmp_path), images, take=["anomalous"])
+    assert (made.taken, reasons(made)) == (2, {good[2].name: "fitted"})
+    made = update(files(old, tmp_path), images, take=["all"])
+    assert (made.taken, made.set_aside) == (3, ())
+    with pytest.raises(PadimEdgeError, match="--take has 'good', expected fitted, not-comparable, anomalous, repeated"):
+        update(files(old, tmp_path), images, take=["good"])
+
+
+def test_the_threshold_before_is_kept_with_its_reason(old: Path, good: list[Path], tmp_path: Path) -> None:
+    before = read_verified(old)
+    after = read_verified(updated(old, good[FIRST:], tmp_path))
+    (past,) = after.history
+    assert (past.score, past.rule, past.rate, past.reason, past.evidence) == (
+        before.threshold,
+        before.threshold_rule,
+        before.false_alarm_rate,
+        "update",
+        before.calibration,
+    )
+    assert np.array_equal(after.calibration.scores, sorted(after.calibration.scores))

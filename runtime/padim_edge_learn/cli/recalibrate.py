@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from padim_edge_learn.cli.options import TakeOption, tell_set_aside
 from padim_edge_runtime.cli.options import (
     DECISION,
+    OUTPUT,
     DeviceOption,
     JsonOption,
     ModelArgument,
     print_json,
-    tell_extrapolated,
+    tell_worth,
     warn,
 )
 
@@ -32,33 +34,37 @@ def recalibrate(
             help="Share of good images that may raise an alarm; sets the threshold.", rich_help_panel=DECISION
         ),
     ] = 0.01,
+    take: TakeOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a copy of the model with it, and leave the model alone.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Set a new threshold from good images that the model was not fitted on. Nothing else in the file changes."""
-    from padim_edge_artifact.container import read_metadata
+    from padim_edge_learn.intake import NothingTakenError
+    from padim_edge_learn.recalibrate import HeldOutChoice
     from padim_edge_learn.recalibrate import recalibrate as run
     from padim_edge_runtime import image_search, progress
 
-    before = read_metadata(model).threshold
+    choice = HeldOutChoice(false_alarm_rate=false_alarm_rate, take=take or (), output=output)
     files = image_search.good_files(good, warn)
-    with progress.bar("judging", len(files)) as advance:
-        after, unreadable = run(
-            model, files, false_alarm_rate=false_alarm_rate, device=device, progress=advance, tell=warn
-        )
-    for sentence in unreadable:
+    try:
+        with progress.bar("judging", len(files)) as advance:
+            made = run(model, files, choice, device=device, progress=advance, tell=warn)
+    except NothingTakenError as error:
+        tell_set_aside(error.set_aside)
+        raise
+    for sentence in made.unreadable:
         warn(f"left out: {sentence}")
-    tell_extrapolated(after)
+    tell_set_aside(made.set_aside)
+    tell_worth(made.metadata)
     if as_json:
-        print_json(
-            {
-                "model": str(model),
-                "images": after.calibration.images,
-                "false_alarm_rate": after.false_alarm_rate,
-                "extrapolated": after.extrapolated,
-                "threshold_before": before,
-                "threshold": after.threshold,
-            }
-        )
+        print_json(made.to_json())
         return
-    typer.echo(f"{model}: threshold {after.threshold:.2f}, before {before:.2f}; {after.calibration.images} images")
+    typer.echo(str(made))
+    if output is None and made.metadata.history:
+        typer.echo(f"  The way back: padim-edge threshold {model} --previous")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_learn.cli.options import TakeOption, tell_set_aside
 from padim_edge_runtime.cli.options import (
     DECISION,
     INPUT,
@@ -17,7 +18,7 @@ from padim_edge_runtime.cli.options import (
     JsonOption,
     ModelArgument,
     print_json,
-    tell_extrapolated,
+    tell_worth,
     warn,
 )
 
@@ -47,6 +48,7 @@ def update(
             help="Share of good images that may raise an alarm. By default as before.", rich_help_panel=DECISION
         ),
     ] = None,
+    take: TakeOption = None,
     output: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="New model. By default <model>-r2.onnx and so on.", rich_help_panel=OUTPUT),
@@ -58,16 +60,24 @@ def update(
     from padim_edge_runtime import image_search, progress
 
     try:
+        from padim_edge_learn.intake import NothingTakenError
         from padim_edge_learn.update import update as run
         from padim_edge_learn.update import update_files
     except ImportError as error:
         raise PadimEdgeError(_what_to_install(error)) from error
     files = update_files(model, statistics, output)
     images = image_search.good_files(good, warn)
-    made = run(files, images, false_alarm_rate=false_alarm_rate, device=device, report=progress.bar)
+    try:
+        made = run(
+            files, images, false_alarm_rate=false_alarm_rate, take=take or (), device=device, report=progress.bar
+        )
+    except NothingTakenError as error:
+        tell_set_aside(error.set_aside)
+        raise
     for sentence in made.unreadable:
         warn(f"left out: {sentence}")
-    tell_extrapolated(made.metadata)
+    tell_set_aside(made.set_aside)
+    tell_worth(made.metadata)
     if as_json:
         print_json(made.to_json())
     else:
