@@ -12,10 +12,12 @@ from benchmarks.deciding.materials import Materials, Measured
 from benchmarks.report import Target
 from padim_edge.datasets import GOOD, Dataset, Item
 from padim_edge.model import Model
+from padim_edge.suspects import export_without
 from padim_edge_artifact.kept import write_kept
 from padim_edge_learn.suspects import suspects as ranked
 from padim_edge_learn.update import update as learn
 from padim_edge_learn.update import update_files
+from padim_edge_runtime.progress import SILENT
 
 __all__ = ["biscuits", "suspects", "update"]
 
@@ -73,7 +75,7 @@ def suspects(materials: Materials) -> Measured:
     usual = auroc_of(clean.path, test)
     mixed = materials.exported(replace(dataset, good=(*good, *broken)), "bottle-mixed")
     order = [mixed.good.items[int(mixed.good.held.numbers[i])] for i in ranked(mixed.good.held.alone).order[:AMONG]]
-    named, again = _without(materials, replace(dataset, good=(*good, *broken)), mixed)
+    named, again = _without(materials, replace(dataset, good=(*good, *broken)), "bottle-without")
     found = sum(item in broken for item in order)
     auroc = auroc_of(again.path, test)
     figures = [
@@ -103,7 +105,7 @@ def biscuits(materials: Materials) -> Measured:
     dataset = materials.dataset("cookie")
     whole = materials.exported(dataset, "cookie")
     before = rates_of(whole.path, dataset.test)
-    named, model = _without(materials, dataset, whole)
+    named, model = _without(materials, dataset, "cookie-without")
     after = rates_of(model.path, dataset.test)
     figures = [{"images": len(dataset.good), **before}, {"suspects": named, **after}]
     where = f"biscuits without {len(named)} suspects"
@@ -116,13 +118,10 @@ def biscuits(materials: Materials) -> Measured:
     )
 
 
-def _without(materials: Materials, dataset: Dataset, model: Model) -> tuple[list[str], Model]:
-    """Return the suspects' places in the data set, and a model of the other images."""
-    named = {each.item.key for each in model.suspects}
-    if not named:
-        return [], model
-    others = tuple(item for item in dataset.good if item.key not in named)
-    return sorted(named), materials.exported(replace(dataset, good=others), f"{model.path.stem}-without")
+def _without(materials: Materials, dataset: Dataset, name: str) -> tuple[list[str], Model]:
+    """Export with `--exclude-suspects`: return the places of the suspects in the data set, and the model."""
+    model, found = export_without(dataset, lambda some: materials.exported(some, name), SILENT)
+    return [each.item.key for each in found], model
 
 
 def _even(items: Sequence[Item], count: int) -> list[Item]:
