@@ -59,7 +59,7 @@ class OperatingPoint:
     miss: Rate | None
     """Anomalous images not above it; `None` without anomalous images."""
     extrapolated: bool
-    """Whether the rate asked is finer than the model's calibration measures, so that the threshold is the highest score."""
+    """Whether the rate is finer than the model's calibration measures; `at_rate` gives its highest score then."""
     command: str
     """Command that stores the threshold in the model; empty for the one that is stored."""
 

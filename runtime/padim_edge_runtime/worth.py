@@ -23,9 +23,11 @@ def worth(metadata: Metadata) -> str:
         f"({100 * CONFIDENCE:.0f} % confidence)."
     )
     if metadata.extrapolated:
+        highest = metadata.threshold == calibration.scores[-1]
+        so = "the threshold is their highest score" if highest else f"the {percent(rate)} is an estimate"
         sentence += (
-            f" They measure rates down to {percent(calibration.resolution)}, so the {percent(rate)} is an estimate. To "
-            f"measure it, use {math.ceil(1 / rate) - 1} or more."
+            f" They measure rates down to {percent(calibration.resolution)}, so {so}. To measure {percent(rate)}, "
+            f"use {math.ceil(1 / rate) - 1} or more."
         )
     return sentence
 

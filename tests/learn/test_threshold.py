@@ -82,7 +82,9 @@ def test_the_evidence_says_no_more_than_the_scores_know() -> None:
     most = false_alarm_interval(SOME.calibration, 10 * scores[-1])[1]
     assert f"at most {100 * most:.2g} % (90 % confidence)" in said(10 * scores[-1])
     assert "is an estimate" in said(10 * scores[-1])
-    assert f"All {n} good images" in said(scores[0] / 2)
+    assert "highest score" not in said(10 * scores[-1])
+    assert f"All {n} independent good images" in said(scores[0] / 2)
+    assert "the threshold is their highest score" in worth(set_threshold.at_rate(SOME, 0.001))
     middle = float(np.median(scores))
     low, high = false_alarm_interval(SOME.calibration, middle)
     assert said(middle).startswith("About 5")

@@ -160,7 +160,10 @@ def _threshold(report: ClassReport) -> str:
     sentence = f"The threshold {_score(report.threshold)} is expected to raise an alarm on about {rate} of good images."
     if not report.extrapolated:
         return sentence
-    return f"{sentence} The model's good images are too few to measure {rate}, so the threshold is their highest score."
+    few = f"The model's good images are too few to measure {rate}"
+    if len(report.calibration) and report.threshold == report.calibration.max():
+        return f"{sentence} {few}, so the threshold is their highest score."
+    return f"{sentence} {few}, so this is an estimate."
 
 
 def _section(number: int, report: ClassReport, names: Sequence[str]) -> dict[str, Any]:
