@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from padim_edge import budget as budgets
@@ -117,23 +118,35 @@ def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> 
         chosen = budgets.choose(job.budget, method, job.weights, len(dataset.good))
         method = replace(method, precision=chosen)
 
-    def export(some: Dataset) -> Model:
+    def export(some: Dataset, output: Path) -> Model:
         device = job.options.device
         fitted = fit_dataset(some, method, weights=job.weights, device=device, room_for=path, feedback=feedback)
-        return fitted.export_with(path, job.options, feedback)
+        return fitted.export_with(output, job.options, feedback)
 
     left_out: tuple[Suspect, ...] = ()
     if job.exclude_suspects:
-        model, left_out = export_without(dataset, export, feedback)
+        # A model of an earlier round must not stand under the final name if a later one is refused.
+        with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as rounds:
+            found, left_out = export_without(dataset, lambda some: export(some, Path(rounds) / path.name), feedback)
+            model = _moved(found, path)
         dataset = without(dataset, {each.item.name for each in left_out})
     else:
-        model = export(dataset)
+        model = export(dataset, path)
     if job.keep_statistics is not None:
         write_kept(job.keep_statistics, model.kept)
     if job.budget is None:
         return Exported(model, left_out=left_out)
     cost = budgets.exact_cost(model, dataset, job.weights, job.options, feedback)
     return Exported(model, job.budget, cost, left_out)
+
+
+def _moved(model: Model, path: Path) -> Model:
+    """Move a model and its data file to their final names."""
+    data = model.metadata.digests.data_file
+    if data is not None:
+        model.path.with_name(data).replace(path.with_name(data))
+    model.path.replace(path)
+    return replace(model, path=path)
 
 
 def export_statistics(

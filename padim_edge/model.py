@@ -52,19 +52,20 @@ class Good:
         """Images that look unlike the others, the oddest first; mostly empty."""
         found = suspects(self.held.alone)
         return tuple(
-            Suspect(self._item(index), float(self.held.alone[index]), float(found.oddness[index]))
+            Suspect(self.item(index), float(self.held.alone[index]), float(found.oddness[index]))
             for index in found.flagged
         )
 
     def threshold_without(self, left_out: Sequence[Suspect], false_alarm_rate: float) -> float | None:
         """Return about the threshold that the model would have without these images; `None` if none would be left."""
         names = {each.item.name for each in left_out}
-        kept = np.array([self._item(index).name not in names for index in range(len(self.held.scores))])
+        kept = np.array([self.item(index).name not in names for index in range(len(self.held.scores))])
         if not kept.any():
             return None
         return threshold(calibrate(self.held.scores[kept], self.held.groups[kept]), false_alarm_rate)
 
-    def _item(self, index: int) -> Item:
+    def item(self, index: int) -> Item:
+        """Return the image of the score with this index."""
         return self.items[int(self.held.numbers[index])]
 
 
@@ -119,10 +120,7 @@ class Model:
         images = about.images if about.independent is None else about.independent
         found = []
         if images < about.images:
-            found.append(
-                f"{about.images} good images, {images} independent: the others repeat them, or are named as the same "
-                "group, and tell the threshold nothing new"
-            )
+            found.append(f"{about.images} good images, {images} independent: {self._repeats()}")
         if images < _FEW:
             found.append(
                 f"{images} good images are too few to trust the threshold; expected {_FEW} or more, better {2 * dims}"
@@ -137,6 +135,17 @@ class Model:
         found += self._drift()
         found += self._suspects()
         return tuple(found)
+
+    def _repeats(self) -> str:
+        """Say which images are no further evidence, by the first example."""
+        first: dict[int, Item] = {}
+        for index, group in enumerate(self.good.held.groups.tolist()):
+            item = self.good.item(index)
+            leader = first.setdefault(group, item)
+            if leader is not item:
+                same = "is in the group of" if item.group is not None else "repeats"
+                return f"{item.name} {same} {leader.name}, for example, and tells the threshold nothing new"
+        return "the others repeat them and tell the threshold nothing new"
 
     def _drift(self) -> list[str]:
         """Say that the images drift, and which others would help."""
