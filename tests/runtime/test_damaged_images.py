@@ -358,3 +358,18 @@ def test_any_name_is_read_and_found(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(FILES["a.png"])
     assert image_files.read(tmp_path / name).image.size == (64, 48)
     assert image_search.find([tmp_path / name]).files == ((tmp_path / name, Path(name)),)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, struct.error, LookupError, RecursionError])
+def test_whatever_a_decoder_raises_makes_one_image_unreadable(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoders outside Pillow's own raise what they like; the images beside it must be judged all the same."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error("no image item")
+
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    monkeypatch.setattr(image_files, "open_image", fail)
+    with pytest.raises(ImageError, match=r"a\.png cannot be decoded \(no image item\); expected a whole image"):
+        image_files.read(tmp_path / "a.png")
