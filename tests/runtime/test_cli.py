@@ -297,6 +297,7 @@ def test_inspect_prints_the_metadata(run: Run, golden_data: Path) -> None:
     assert found["digests"]["model"] == metadata.digests.model
     assert found["method"]["preprocessing"] == {
         "resize": [72, 80],
+        "levels": None,
         "crop": [64, 48],
         "interpolation": "bilinear",
         "camera": None,

@@ -103,6 +103,8 @@ FIXED: dict[str, tuple[object, ...]] = {
     "budget": ("1GB",),
     "keep_statistics": ("kept.npz",),
 }
+TOO_LATE = {"exclude", "exclude_suspects"}
+"""Options about the images of the fit; tests/toolkit/test_evidence.py has their refusal."""
 APPLY = {
     "class_name",
     "data",
@@ -115,6 +117,7 @@ APPLY = {
     "false_alarm_rate",
     "roi",
     "output",
+    "suspects",
     "trtexec",
     "device",
     "as_json",
@@ -123,7 +126,7 @@ APPLY = {
 
 def test_every_option_of_export_applies_to_statistics_or_is_refused() -> None:
     options = inspect.signature(export).parameters.keys() - {"context"}
-    assert options == FIXED.keys() | APPLY
+    assert options == FIXED.keys() | APPLY | TOO_LATE
     assert not FIXED.keys() & APPLY
 
 
@@ -162,8 +165,9 @@ def test_statistics_take_what_a_model_leaves_open(data: Path, whole: Path, tmp_p
     assert read_verified(tmp_path / "m.onnx").precision == Precision(diagonal=True)
     assert told["trtexec"].keys() == {"10", "11"}
     assert all(line in stdout for line in told["trtexec"].values())
-    _, stderr = run(*common, "--perturb", "crop", "--seed", 3)
+    _, stderr = run(*common, "--perturb", "crop", "--seed", 3, code=1)
     assert "at random, seed 3" in stderr
+    assert "were not fitted on" in stderr, "turned and cropped, they are other images"
 
 
 def test_fit_says_what_it_wrote_and_leaves_no_checkpoint(data: Path, tmp_path: Path) -> None:

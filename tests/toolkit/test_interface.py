@@ -89,7 +89,16 @@ def test_export_gives_a_model_that_judges(fitted: padim_edge.Fitted, folder: Pat
     assert len(model.scores) == COUNT
     assert str(model).startswith(f"{model.path}: builtin, preset edge, fp32 for cpu, {COUNT} good images, threshold ")
     assert str(model) in repr(model)
-    assert model.to_json().keys() == {"model", "bytes", "images", "threshold", "seconds"}
+    assert model.to_json().keys() == {
+        "model",
+        "bytes",
+        "images",
+        "independent",
+        "drift",
+        "suspects",
+        "threshold",
+        "seconds",
+    }
     assert any(f"{COUNT} good images: usable" in sentence for sentence in model.warnings)
     inspection = Detector.load(model.path, "cpu").inspect(folder / "000.png")
     assert inspection.verdict == "good"
@@ -261,5 +270,12 @@ def test_progress_may_be_none_or_ones_own(folder: Path, tmp_path: Path, capsys: 
     own = padim_edge.Feedback(report, told.append)
     padim_edge.fit(folder, METHOD, progress=own).export(tmp_path / "m.onnx", progress=own)
     assert capsys.readouterr() == ("", "")
-    assert stages == ["exporting the backbone", "preparing fp32", "fitting", "whitening", "calibrating"]
+    assert stages == [
+        "exporting the backbone",
+        "preparing fp32",
+        "fitting",
+        "whitening",
+        "calibrating",
+        "leaving out neighbours",
+    ]
     assert [sentence[:12] for sentence in told] == ["needs about "]
