@@ -59,23 +59,32 @@ def key(path: Path) -> str:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders and models that the pages speak of, small."""
     folder = tmp_path_factory.mktemp("made")
-    sample.write(sample.images("bottle", size=96, train=28, test_good=4, per_defect=1), folder / "mvtec_ad")
+    sample.write(sample.images("bottle", size=96, train=32, test_good=4, per_defect=1), folder / "mvtec_ad")
     good = sorted((folder / "mvtec_ad" / "bottle" / "train" / "good").glob("*.png"))
+    (folder / "held_out_good").mkdir()
+    good, held_out = good[:28], [path.rename(folder / "held_out_good" / path.name) for path in good[28:]]
     test = sorted((folder / "mvtec_ad" / "bottle" / "test").rglob("*.png"))
     shutil.copytree(folder / "mvtec_ad" / "bottle", folder / "bracket_data")
     for name, paths in {
         "good_images": good[:24],
         "frames": good[:14],
         "more_frames": good[14:],
-        "held_out_good": good[24:],
-        "more_good_images": good[24:],
-        "new_good_images": good[24:],
+        "more_good_images": held_out,
+        "new_good_images": held_out,
         "new_images": test,
         "images": test,
     }.items():
         (folder / name).mkdir()
         for index, path in enumerate(paths):
             shutil.copyfile(path, folder / name / f"{index:03d}.png")
+    lines = ["path,label,lot"]
+    for index, path in enumerate(good):
+        copy = folder / "good" / f"part {index // 2}" / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+        lines.append(f"{copy.relative_to(folder).as_posix()},good,{index // 4}")
+    (folder / "list.csv").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "odd.txt").write_text("003.png\n", encoding="utf-8")
     for name, path in zip("ab", test, strict=False):
         shutil.copyfile(path, folder / "new_images" / f"{name}.png")
     return folder
@@ -288,7 +297,8 @@ def test_the_commands_of_a_page_run(
         import videos
 
         Path("recordings").mkdir()
-        videos.write(Path("recordings/day.mp4"), count=20)
+        for video in ("day", "night"):
+            videos.write(Path(f"recordings/{video}.mp4"), count=20)
     page = pages.README if name == "README" else pages.DOCS / f"{name}.md"
     calls = [words for words in pages.calls(pages.text_of(page)) if not needs_what_is_not_here(words)]
     assert calls
