@@ -109,7 +109,7 @@ def _drawn(images: Embedded, order: Numbers, class_name: str) -> dict[float, dic
             "highest": float(subset.plain.max()),
             "false_alarms": alarms,
             "interval": (low, high),
-            "near": limit <= FARTHEST * subset.plain.max(),
+            "near": bool(limit <= FARTHEST * subset.plain.max()),
             "covered": low - finest <= alarms <= high + finest,
         }
     return figures
