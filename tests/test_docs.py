@@ -77,6 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
         for index, path in enumerate(paths):
             shutil.copyfile(path, folder / name / f"{index:03d}.png")
+    shutil.copyfile(good[0], folder / "part.png")
     lines = ["path,label,lot"]
     for index, path in enumerate(good):
         copy = folder / "good" / f"part {index // 2}" / path.name
