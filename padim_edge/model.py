@@ -36,6 +36,8 @@ class Suspect:
     """Score of the image in a fit without it."""
     oddness: float
     """Robust standard deviations of the score's logarithm from the median; see `padim_edge_learn.suspects`."""
+    group: int
+    """Group of the image; repeats share one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,12 @@ class Good:
         """Images that look unlike the others, the oddest first; mostly empty."""
         found = suspects(self.held.alone)
         return tuple(
-            Suspect(self.item(index), float(self.held.alone[index]), float(found.oddness[index]))
+            Suspect(
+                self.item(index),
+                float(self.held.alone[index]),
+                float(found.oddness[index]),
+                int(self.held.groups[index]),
+            )
             for index in found.flagged
         )
 

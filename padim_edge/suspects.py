@@ -37,15 +37,18 @@ def export_without(
         PadimEdgeError: More than a tenth of the images look unlike the others.
     """
     left_out: list[Suspect] = []
+    groups, independent = 0, 0
     rest = dataset
     while True:
         model = export(rest)
         found = model.suspects
         if not found:
             return model, tuple(left_out)
-        if len(left_out) + len(found) > max(1, _MOST_SHARE * len(dataset.good)):
+        groups += len({each.group for each in found})  # repeats of an odd image are one odd image
+        independent = independent or model.metadata.independent or model.metadata.images
+        if groups > max(1, _MOST_SHARE * independent):
             raise PadimEdgeError(
-                f"{len(left_out) + len(found)} of the {len(dataset.good)} good images look unlike the others, expected "
+                f"{groups} of the {independent} independent good images look unlike the others, expected "
                 "a tenth at most; look at them with --suspects DIR, and list the wrong ones in a file for --exclude"
             )
         for each in found:

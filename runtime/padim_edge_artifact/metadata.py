@@ -130,7 +130,7 @@ class Metadata:
     false_alarm_rate: float
     """Share of good images that the threshold lets raise alarms, in (0, 1)."""
     extrapolated: bool
-    """Whether that rate is below what the calibration scores resolve, so that a model of their tail was used."""
+    """Whether that rate is below what the calibration scores resolve, so that the threshold is their highest."""
     calibration: Calibration
     """Scores of good images outside the fit: leave-one-out scores, or those of held-out images."""
     reference: Reference

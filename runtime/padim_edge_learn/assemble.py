@@ -17,7 +17,7 @@ from padim_edge_artifact.method import Precision
 from padim_edge_artifact.reference import Seen
 from padim_edge_artifact.roi import to_runs
 from padim_edge_learn.held_out import GoodImages, HeldOut, Shipped, judged
-from padim_edge_learn.thresholds import history_with
+from padim_edge_learn.thresholds import history_with, rule_of_scores
 from padim_edge_model import onnx_file, tensorrt_rules
 from padim_edge_model.calibration import calibrate, expanded, representatives, threshold
 from padim_edge_model.comparable import Observed, reference_of
@@ -121,7 +121,7 @@ def assemble(
                 grid=graph.grid,
                 images=statistics.count,
                 threshold=threshold(calibration, options.false_alarm_rate),
-                threshold_rule=RULE if before is None else _updated(before.threshold_rule),
+                threshold_rule=RULE if before is None else _updated(rule_of_scores(before)),
                 false_alarm_rate=options.false_alarm_rate,
                 extrapolated=options.false_alarm_rate < calibration.resolution,
                 calibration=calibration,

@@ -18,7 +18,7 @@ from padim_edge_model.comparable import Observed
 from padim_edge_model.fused import MapStage
 from padim_edge_model.graph import joined, of_kept
 from padim_edge_model.leave_one_out import distance_of, growth, leave_group_out, leave_one_out, ridge_without
-from padim_edge_model.repeats import distances, fingerprint, groups_of, limit
+from padim_edge_model.repeats import Fitted, fingerprint, groups_of, limit
 from padim_edge_model.whitening import Form, form_of, whiten
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.progress import Report, none
@@ -232,14 +232,16 @@ class _AlonePass:
         self.scores: dict[int, float] = {}
         self.groups: dict[int, int] = {}
         self.strangers: list[int] = []
-        self._fitted = outside.shipped.kept.evidence.fingerprints
-        self._within = limit(self._fitted)
+        fitted = outside.shipped.kept.evidence.fingerprints
+        self._fitted, self._within = Fitted.of(fitted), limit(fitted)
 
     def run(self, images: GoodImages) -> None:
         """Judge the images."""
         together = side_by_side(self.outside.shipped.kept.recipe.method.preprocessing.input_size)
         for batch in batches(images.read(range(images.count)), together):
-            alone = [(number, frame) for number, frame in batch if self._look(number, frame) == 1]
+            self._look(batch)
+            sizes = self.outside.sizes
+            alone = [each for each in batch if not len(sizes) or sizes[self.groups[each[0]]] == 1]
             if alone:
                 distances = self.outside.alone(np.stack([frame for _, frame in alone]))
                 self.observed.add_distances(distances)
@@ -247,18 +249,18 @@ class _AlonePass:
                 self.scores |= self.outside.scores(by_number)
             self.advance(len(batch))
 
-    def _look(self, number: int, frame: Frame) -> int:
-        """Note the look and the group of an image, and return the size of its group."""
-        self.observed.compare(frame)
-        if not len(self._fitted):  # statistics that were made without evidence
-            self.groups[number] = number
-            return 1
-        apart = distances(fingerprint(frame)[None], self._fitted)[0]
-        nearest = int(apart.argmin())
-        if apart[nearest] > self._within:
-            self.strangers.append(number)
-        self.groups[number] = int(self.outside.groups[nearest])
-        return int(self.outside.sizes[self.groups[number]])
+    def _look(self, batch: Sequence[tuple[int, Frame]]) -> None:
+        """Note the look and the group of each image."""
+        for _, frame in batch:
+            self.observed.compare(frame)
+        if not len(self._fitted.mean):  # statistics that were made without evidence
+            self.groups |= {number: number for number, _ in batch}
+            return
+        apart = self._fitted.apart(np.stack([fingerprint(frame) for _, frame in batch]))
+        for (number, _), nearest, distance in zip(batch, apart.argmin(axis=1), apart.min(axis=1), strict=True):
+            if distance > self._within:
+                self.strangers.append(number)
+            self.groups[number] = int(self.outside.groups[nearest])
 
 
 def _refuse_strangers(alone: _AlonePass, count: int) -> None:

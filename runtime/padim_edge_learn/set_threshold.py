@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from padim_edge_artifact import Metadata, PadimEdgeError
-from padim_edge_artifact.calibration import BEST_F1, BY_HAND
+from padim_edge_artifact.calibration import BY_HAND
 from padim_edge_artifact.container import read_metadata, replace_metadata
-from padim_edge_learn.thresholds import with_threshold
+from padim_edge_learn.thresholds import rule_of_scores, with_threshold
 from padim_edge_model.calibration import p_value, threshold
 from padim_edge_runtime.worth import percent, worth
 
@@ -28,7 +28,6 @@ RESTORED = "the one before was restored"
 """Reason that the history keeps when a threshold gives way to an older one."""
 
 _CHOSEN = "another one was chosen"  # the reason that the history keeps otherwise
-_SCORES = "scores of good images"
 
 
 def at_rate(metadata: Metadata, false_alarm_rate: float) -> Metadata:
@@ -40,7 +39,7 @@ def at_rate(metadata: Metadata, false_alarm_rate: float) -> Metadata:
     return with_threshold(
         metadata,
         threshold(metadata.calibration, false_alarm_rate),
-        rule=_rule_of_scores(metadata),
+        rule=rule_of_scores(metadata),
         reason=_CHOSEN,
         false_alarm_rate=false_alarm_rate,
     )
@@ -154,16 +153,6 @@ def to_json(metadata: Metadata) -> dict[str, Any]:
             for past in metadata.history
         ],
     }
-
-
-def _rule_of_scores(metadata: Metadata) -> str:
-    """Find the words for the calibration scores, which a threshold given as a number has pushed aside."""
-    rules = [metadata.threshold_rule, *(past.rule for past in reversed(metadata.history))]
-    calibrations = [metadata.calibration, *(past.evidence for past in reversed(metadata.history))]
-    for rule, calibration in zip(rules, calibrations, strict=True):
-        if calibration == metadata.calibration and rule != BY_HAND and not rule.startswith(BEST_F1):
-            return rule
-    return _SCORES
 
 
 def _origin(rule: str, rate: float) -> str:

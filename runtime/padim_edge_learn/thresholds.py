@@ -6,13 +6,16 @@ import dataclasses
 import datetime as dt
 
 from padim_edge_artifact import Metadata
-from padim_edge_artifact.calibration import Calibration, check_threshold
+from padim_edge_artifact.calibration import BEST_F1, BY_HAND, Calibration, check_threshold
 from padim_edge_artifact.metadata import PastThreshold
 
-__all__ = ["MOST_KEPT", "history_with", "with_threshold"]
+__all__ = ["MOST_KEPT", "history_with", "rule_of_scores", "with_threshold"]
 
 MOST_KEPT = 8
 """Largest number of past thresholds that a model keeps; the oldest go first."""
+
+_SCORES = "scores of good images"
+"""Words for calibration scores whose source is not known any more."""
 
 
 def with_threshold(
@@ -65,3 +68,13 @@ def history_with(metadata: Metadata, reason: str) -> tuple[PastThreshold, ...]:
         metadata.calibration,
     )
     return (*metadata.history, past)[-MOST_KEPT:]
+
+
+def rule_of_scores(metadata: Metadata) -> str:
+    """Find the words for the calibration scores, which a threshold given as a number has pushed aside."""
+    rules = [metadata.threshold_rule, *(past.rule for past in reversed(metadata.history))]
+    calibrations = [metadata.calibration, *(past.evidence for past in reversed(metadata.history))]
+    for rule, calibration in zip(rules, calibrations, strict=True):
+        if calibration == metadata.calibration and rule != BY_HAND and not rule.startswith(BEST_F1):
+            return rule
+    return _SCORES

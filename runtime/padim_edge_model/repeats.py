@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from padim_edge_artifact.evidence import CELLS, SIDE, Evidence
 
 __all__ = [
     "MOST_KEPT",
+    "Fitted",
     "Recorder",
     "distances",
     "fingerprint",
@@ -51,10 +53,13 @@ _SAMPLE = 512
 MOST_KEPT = 512
 """Largest number of fingerprints that a model keeps."""
 
-_BLOCK = 256
-"""Number of images that are compared at a time."""
+_BLOCK, _LEAST_BLOCK = 256, 16
+"""Largest and least number of images that are compared at a time."""
+_PAIRS = 4_000_000
+"""Number of pairs that are compared at a time, at most where the least block allows."""
 
 Codes = npt.NDArray[np.uint16]
+Float64 = npt.NDArray[np.float64]
 
 
 class Recorder:
@@ -85,22 +90,45 @@ def fingerprint(frame: npt.NDArray[np.uint8]) -> Codes:
     return np.asarray(np.rint(sums * (_STEPS / 3) / areas), np.uint16).ravel()
 
 
-def distances(some: Codes, others: Codes) -> npt.NDArray[np.float64]:
-    """Compute the distances `(m, n)` in grey levels between fingerprints `(m, 64)` and `(n, 64)`.
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Fingerprints that many images are compared with, prepared once."""
 
-    With a and b the cells of two images, mean m and standard deviation s each, the distance is the root mean square of
-    (a - m_a - o) - g (b - m_b), made symmetric. The gain g = s_a / s_b and the offset o = m_a - m_b are flicker up to a
-    limit; only what they are beyond it counts.
-    """
-    left, right = (np.asarray(each, np.float64) / _STEPS for each in (some, others))
-    means = left.mean(axis=1)[:, None] - right.mean(axis=1)[None]
-    left, right = left - left.mean(axis=1, keepdims=True), right - right.mean(axis=1, keepdims=True)
-    one, other = np.square(left).mean(axis=1)[:, None], np.square(right).mean(axis=1)[None]
-    both = left @ right.T / CELLS
-    gain = np.clip(np.sqrt((one + 1e-9) / (other + 1e-9)), 1 / _GAIN, _GAIN)
-    spread = np.maximum(one + gain * gain * other - 2 * gain * both, 0) / gain
-    beyond = np.maximum(np.abs(means) - _OFFSET, 0)
-    return np.asarray(np.sqrt(spread + np.square(beyond)))
+    centred: Float64
+    """`(n, 64)` grey levels less their mean."""
+    mean: Float64
+    """`(n,)` mean grey levels."""
+    variance: Float64
+    """`(n,)` variances of the grey levels."""
+
+    @classmethod
+    def of(cls, fingerprints: Codes) -> Fitted:
+        """Prepare fingerprints `(n, 64)`."""
+        levels = np.asarray(fingerprints, np.float64) / _STEPS
+        mean = levels.mean(axis=1) if len(levels) else np.empty(0)
+        centred = levels - mean[:, None]
+        return cls(centred, mean, np.square(centred).mean(axis=1) if len(levels) else np.empty(0))
+
+    def apart(self, some: Codes) -> Float64:
+        """Compute the distances `(m, n)` in grey levels of other images `(m, 64)`.
+
+        With a and b the cells of two images and m their means, the distance is the root mean square of
+        (a - m_a) - g (b - m_b), and of what the offset o = m_a - g m_b is beyond its limit. The gain g is the ratio of
+        the standard deviations, up to its limit: flicker does not count. Both are divided by the root of g, which makes
+        the distance the same from either side.
+        """
+        other = Fitted.of(some)
+        both = other.centred @ self.centred.T / CELLS
+        one, two = other.variance[:, None], self.variance[None]
+        gain = np.clip(np.sqrt((one + 1e-9) / (two + 1e-9)), 1 / _GAIN, _GAIN)
+        spread = np.maximum(one + gain * gain * two - 2 * gain * both, 0) / gain
+        offset = np.abs(other.mean[:, None] - gain * self.mean[None]) / np.sqrt(gain)
+        return np.asarray(np.sqrt(spread + np.square(np.maximum(offset - _OFFSET, 0))))
+
+
+def distances(some: Codes, others: Codes) -> Float64:
+    """Compute the distances `(m, n)` in grey levels between fingerprints `(m, 64)` and `(n, 64)`."""
+    return Fitted.of(others).apart(some)
 
 
 def limit(fingerprints: Codes) -> float:
@@ -121,8 +149,9 @@ def groups(fingerprints: Codes) -> npt.NDArray[np.int64]:
     within = limit(fingerprints)
     found = np.empty(len(fingerprints), np.int64)
     leaders: list[int] = []
-    for start in range(0, len(fingerprints), _BLOCK):
-        chunk = fingerprints[start : start + _BLOCK]
+    start = 0
+    while start < len(fingerprints):
+        chunk = fingerprints[start : start + max(_LEAST_BLOCK, min(_BLOCK, _PAIRS // (len(leaders) + 1)))]
         nearest = np.full(len(chunk), np.inf)
         joined = np.zeros(len(chunk), np.int64)
         if leaders:
@@ -138,6 +167,7 @@ def groups(fingerprints: Codes) -> npt.NDArray[np.int64]:
                 joined[i] = len(leaders)
                 leaders.append(start + i)
         found[start : start + len(chunk)] = joined
+        start += len(chunk)
     return found
 
 
@@ -191,11 +221,6 @@ def unpacked(text: str) -> Codes:
     except (ValueError, zlib.error) as error:
         raise ArtifactError(f"the fingerprints in the model cannot be read ({error}); export the model again") from None
     return np.cumsum(steps, axis=0, dtype=np.uint16)
-
-
-def blocks(count: int, parts: int) -> npt.NDArray[np.int64]:
-    """Split images in capture order into contiguous blocks: the block `(n,)` of each image."""
-    return np.asarray(np.arange(count) * parts // count, np.int64)
 
 
 def _even(count: int, most: int) -> npt.NDArray[np.int64]:

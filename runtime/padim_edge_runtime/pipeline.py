@@ -130,9 +130,9 @@ def inspect(
         start = time.perf_counter()
         result = judge(frame, threshold=choice.threshold)
         milliseconds = 1e3 * (time.perf_counter() - start)
-    frame_map, (width, height) = result.anomaly_map[0], decoded.image.size
     with clock.stage("comparison"):
         check = check_frame(frame, metadata.reference, metadata.grid, result.patch_distance[0])
+    frame_map, (width, height) = result.anomaly_map[0], decoded.image.size
     with clock.stage("regions"):
         regions = find_regions(
             frame_map, result.threshold, metadata.preprocessing, width, height, smallest=choice.min_area
