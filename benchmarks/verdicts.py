@@ -90,7 +90,7 @@ CHANGES: dict[str, tuple[Change, ...]] = {
     "lens 1.25": (lambda image: scaled(image, 1.25),),
     "half as bright": (lambda image: image.point(lambda level: level / 2),),
 }
-"""Changes that are made to good test images. Nothing is promised of the light, nor of moved screws, which may lie anywhere."""
+"""Changes of good test images. Nothing is promised of the light, nor of moved screws, which may lie anywhere."""
 
 PROMISED = {
     "bottle": ("black", "turned by 90", "turned by 270", "moved by 10 %", "other product: screw"),

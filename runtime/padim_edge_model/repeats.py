@@ -123,6 +123,7 @@ class Fitted:
         gain = np.clip(np.sqrt((one + 1e-9) / (two + 1e-9)), 1 / _GAIN, _GAIN)
         spread = np.maximum(one + gain * gain * two - 2 * gain * both, 0) / gain
         offset = np.abs(other.mean[:, None] - gain * self.mean[None]) / np.sqrt(gain)
+        offset = np.minimum(offset, np.abs(other.mean[:, None] - self.mean[None]))  # plain images have no gain
         return np.asarray(np.sqrt(spread + np.square(np.maximum(offset - _OFFSET, 0))))
 
 
