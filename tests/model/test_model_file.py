@@ -208,7 +208,7 @@ def test_the_data_file_of_another_model_is_refused(of_three: Fitted, tmp_path: P
 @pytest.mark.usefixtures("data_file")
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, MemoryError, OSError(28, "No space left on device")])
 @pytest.mark.parametrize(
-    "moment", ["padim_edge_learn.assemble.leave_one_out", "padim_edge_model.onnx_file.Staged.finish"]
+    "moment", ["padim_edge_learn.held_out.leave_one_out", "padim_edge_model.onnx_file.Staged.finish"]
 )
 def test_a_failure_leaves_the_old_model_and_nothing_else(
     failure: BaseException | type[BaseException],

@@ -165,8 +165,8 @@ def test_scores_outside_the_fit_are_those_of_a_fit_without_the_image(precision: 
         small_models.export_model(others, tmp_path / "n.onnx", small_models.small("edge", precision=precision))
         frame = image_files.prepare(images[i], EDGE.preprocessing)
         (outside,) = Detector.load(tmp_path / "n.onnx", "cpu")(frame).score
-        np.testing.assert_allclose(all_of_them.scores[i], outside, rtol=OUTSIDE[precision])
-        assert abs(all_of_them.scores[i] - outside) < 0.5 * abs(inside(frame).score[0] - outside)
+        np.testing.assert_allclose(all_of_them.good.held.alone[i], outside, rtol=OUTSIDE[precision])
+        assert abs(all_of_them.good.held.alone[i] - outside) < 0.5 * abs(inside(frame).score[0] - outside)
 
 
 @pytest.mark.parametrize("name", PRECISIONS)

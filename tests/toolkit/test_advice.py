@@ -24,7 +24,12 @@ USUAL = np.sort(DRAW.normal(10, 1, 200))
 def model(scores: np.ndarray = USUAL, images: int = 200, rate: float = 0.01) -> Metadata:
     calibration = calibrate(scores)
     return dataclasses.replace(
-        MODEL, images=images, calibration=calibration, threshold=threshold(calibration, rate), false_alarm_rate=rate
+        MODEL,
+        images=images,
+        independent=None,
+        calibration=calibration,
+        threshold=threshold(calibration, rate),
+        false_alarm_rate=rate,
     )
 
 

@@ -116,6 +116,20 @@ def test_a_group_larger_than_fits_is_left_out_in_parts(tmp_path: Path, monkeypat
     assert len(model.scores) == 21
 
 
+@pytest.mark.parametrize("form", [Precision(), Precision("fp16"), Precision(diagonal=True)])
+def test_scores_without_neighbours_are_those_of_a_fit_without_them(form: Precision, tmp_path: Path) -> None:
+    """Brute force: three blocks of four images, and a fit on the other eight for each."""
+    frames = drawn(12)
+    held = made(frames, tmp_path, form).good.held
+    for block in (slice(0, 4), slice(4, 8), slice(8, 12)):
+        others = [frame for frame in frames if not any(frame is left for left in frames[block])]
+        made(others, tmp_path, form)
+        detector = Detector.load(tmp_path / "weave.onnx", "cpu")
+        refitted = np.concatenate([detector(detector.prepare(frame)).score for frame in frames[block]])
+        alone = held.alone[block]
+        np.testing.assert_allclose(held.scores[block], np.clip(refitted, alone, 1.15 * alone), rtol=0.02)
+
+
 def test_images_that_drift_raise_the_threshold_and_are_named(tmp_path: Path) -> None:
     """A lamp that was turned up for the last third: shuffled, the same images are no drift."""
     frames = [frame if i < 20 else (frame * 1.25).clip(0, 255).astype(np.uint8) for i, frame in enumerate(drawn(30))]
