@@ -14,6 +14,7 @@ from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import Kept
 from padim_edge_artifact.method import Precision
 from padim_edge_learn.accumulate import BATCH, side_by_side
+from padim_edge_learn.held_out import GROUP_BYTES, LARGEST_GROUP
 from padim_edge_model.graph import EmbeddingGraph, of_kept
 from padim_edge_model.whitening import exact_numbers, levels_of
 from padim_edge_runtime.memory import available_memory
@@ -74,11 +75,15 @@ def needs(kept: Kept, precision: Precision, images: int) -> Needs:
     statistics = 8 * patches * dims * (dims + 1)
     model = model_bytes(graph, precision, images)
     vectors = 4 * BATCH * patches * dims
+    held_out = 3 * min(GROUP_BYTES, 4 * min(LARGEST_GROUP, images) * patches * dims) + vectors
     decoded = 3 * 3 * BATCH * int(np.prod(graph.size))  # a batch, and two that are decoded ahead
     fitting = vectors + decoded + _largest_activation(graph) * _ALIVE * side_by_side(graph.size)
-    # The constants exist as they were computed, as they are written, and as onnxruntime lays them out.
+    # The constants exist as they were computed, as they are written, and as onnxruntime lays them out. Judging images
+    # outside the fit needs those of a fit without them, and of rounded ones those of the fit as well.
     constants = 4 * model // _BYTES[precision.name]
-    return Needs(statistics, _PROGRAM + statistics + max(fitting, 2 * constants + vectors), model, patches, dims)
+    copies = 2 if precision.name == "fp32" else 3
+    memory = _PROGRAM + statistics + max(fitting, copies * constants + held_out)
+    return Needs(statistics, memory, model, patches, dims)
 
 
 _SMALLER = "fewer --dims, a smaller --size, --layers without the finest, or a machine with more"

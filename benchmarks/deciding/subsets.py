@@ -145,7 +145,7 @@ class Subset:
             yield from ((number, frames[number]) for number in numbers)
 
         session = _Remembered(self)
-        shipped = held_out.Shipped(self.kept, session, self.form, precision, self.to_map, "cpu")
+        shipped = held_out.Shipped(self.kept, session, None, precision, self.to_map, "cpu")
         good = held_out.GoodImages(read, len(frames))
         # The embeddings are known, so the backbone need not run again.
         with mock.patch.object(held_out, "open_session", return_value=SimpleNamespace(session=session)):

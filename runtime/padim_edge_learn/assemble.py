@@ -109,7 +109,10 @@ def assemble(
         session = open_session(stage.path, device).session
         observed = Observed(kept.seen)
         to_map = map_stage(size, graph.grid, method.sigma, options.inspected)
-        held = judged(Shipped(kept, session, form, method.precision, to_map, device), images, observed, report)
+        rounded = not method.precision.exact or method.precision.name != "fp32"
+        shipped = Shipped(kept, session, form if rounded else None, method.precision, to_map, device)
+        del form  # which takes as much memory as the model
+        held = judged(shipped, images, observed, report)
         calibration = _calibration(held, kept, before)
         metadata = stage.finish(
             Metadata(

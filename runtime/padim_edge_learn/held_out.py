@@ -23,13 +23,14 @@ from padim_edge_model.whitening import Form, form_of, whiten
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.progress import Report, none
 
-__all__ = ["LARGEST_GROUP", "Drift", "Frames", "GoodImages", "HeldOut", "Shipped", "judged"]
+__all__ = ["GROUP_BYTES", "LARGEST_GROUP", "Drift", "Frames", "GoodImages", "HeldOut", "Shipped", "judged"]
 
 LARGEST_GROUP = 128
 """Largest number of images that are left out together; larger groups are left out in parts of as many."""
 
-_BYTES = 1 << 29
-"""Memory for the embeddings of a group; wide embeddings make the largest group smaller."""
+GROUP_BYTES = 1 << 27
+"""Memory for the embeddings of a group; wide embeddings make the largest group smaller. Copies take twice as much more.
+"""
 
 _RIDGES = 0.02
 """Relative difference of two groups' ridges up to which they share a form; it moves distances by at most 1 %."""
@@ -97,8 +98,8 @@ class Shipped:
     """Statistics and their origin."""
     session: Any
     """Session of the fused graph."""
-    form: Form
-    """Constants of the distance."""
+    form: Form | None
+    """Constants of the distance; `None` where the graph computes with exactly these, so that they need not be held."""
     precision: Precision
     """Precision that ships."""
     to_map: MapStage
@@ -115,7 +116,7 @@ class Shipped:
     def largest(self) -> int:
         """Largest number of images that are left out together."""
         patches, dims = self.kept.statistics.mean.shape
-        return int(max(2, min(LARGEST_GROUP, _BYTES // (4 * patches * dims), self.count - 1)))
+        return int(max(2, min(LARGEST_GROUP, GROUP_BYTES // (4 * patches * dims), self.count - 1)))
 
 
 def judged(shipped: Shipped, images: GoodImages, observed: Observed, report: Report = none) -> HeldOut:
@@ -171,7 +172,7 @@ class _Outside:
     def alone(self, frames: Frame) -> Float64:
         """Compute the distances `(N, h, w)` of frames `(N, H, W, 3)` in fits without each of them."""
         distance = self._distance(frames)
-        if self.shipped.precision.exact and self.shipped.precision.name == "fp32":
+        if self.shipped.form is None:
             return leave_one_out(distance, self.shipped.count)
         return np.asarray(distance * growth(self.shipped.form, self.embedding(frames), self.shipped.count))
 
@@ -180,21 +181,27 @@ class _Outside:
 
         Where the fit holds more repeats of them, `size` in all, these are taken to be the same images once more.
         """
-        together = side_by_side(self.shipped.kept.recipe.method.preprocessing.input_size)
-        found, distance, embedding = [], [], []
+        shipped = self.shipped
+        together = side_by_side(shipped.kept.recipe.method.preprocessing.input_size)
+        found: list[int] = []
+        rounded: list[npt.NDArray[np.float32]] = []
+        dims, (h, w) = shipped.kept.statistics.dims, shipped.kept.statistics.grid
+        vectors = np.empty((max(len(numbers), min(size, shipped.largest)), dims, h, w), np.float32)
         for batch in batches(read(numbers), together):
             frames = np.stack([frame for _, frame in batch])
+            vectors[len(found) : len(found) + len(batch)] = self.embedding(frames)
             found += [number for number, _ in batch]
-            distance.append(self._distance(frames))
-            embedding.append(self.embedding(frames))
+            if shipped.form is not None:
+                rounded.append(self._distance(frames))
         if not found:
             return {}
-        vectors = np.concatenate(embedding)
-        missing = min(size, self.shipped.largest) - len(found)
-        copies = np.concatenate([vectors, vectors[np.arange(max(missing, 0)) % len(found)]])
-        without = leave_group_out(self._form(len(copies)), copies, self.shipped.count)[: len(found)]
-        own = np.maximum(distance_of(self.shipped.form, vectors), 1e-6)
-        return dict(zip(found, np.concatenate(distance) * (without / own), strict=True))
+        vectors = vectors[: max(len(found), min(size, shipped.largest))]
+        for copy in range(len(found), len(vectors)):
+            vectors[copy] = vectors[copy % len(found)]
+        without = leave_group_out(self._form(len(vectors)), vectors, shipped.count)[: len(found)]
+        if shipped.form is not None:  # what the graph rounds or cuts, it does outside the fit as well
+            without *= np.concatenate(rounded) / np.maximum(distance_of(shipped.form, vectors[: len(found)]), 1e-6)
+        return dict(zip(found, without, strict=True))
 
     def scores(self, distances: dict[int, Float64]) -> dict[int, float]:
         """Compute the score of each image from its distances `(h, w)`."""
