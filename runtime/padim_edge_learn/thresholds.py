@@ -63,7 +63,7 @@ def history_with(metadata: Metadata, reason: str) -> tuple[PastThreshold, ...]:
         metadata.threshold,
         metadata.threshold_rule,
         metadata.false_alarm_rate,
-        dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        dt.datetime.now(tz=dt.timezone.utc).date().isoformat(),
         reason,
         metadata.calibration,
     )
