@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,9 +175,7 @@ def judge(variant: Variant, dataset: Dataset, options: argparse.Namespace, seed:
         good = dataset.good[: variant.images]
         # One image has no covariance. Given twice, it leaves the ridge alone, which is what the row "1" means.
         dataset = dataclasses.replace(dataset, good=good * 2 if len(good) == 1 else good)
-    # Images without variation are refused to users; for the row "1" they are the point.
-    allowed = mock.patch("padim_edge.fitted.require_enough") if variant.images == 1 else nullcontext()
-    with tempfile.TemporaryDirectory() as folder, allowed:
+    with tempfile.TemporaryDirectory() as folder, _copies() if variant.images == 1 else nullcontext():
         if variant.summed:
             methods = [_method(variant, options, seed, layers=(layer,)) for layer in LAYERS]
             found, size = _summed(dataset, methods, options.weights, Path(folder))
@@ -189,6 +187,16 @@ def judge(variant: Variant, dataset: Dataset, options: argparse.Namespace, seed:
     return Figures(
         "", "", dataset.class_name, seed, **values, megabytes=round(size / 1e6, 1), seconds=round(seconds, 1)
     )
+
+
+@contextmanager
+def _copies() -> Iterator[None]:
+    """Fit and judge copies as if they were images; a user's would be refused."""
+    with (
+        mock.patch("padim_edge.fitted.require_enough"),
+        mock.patch("padim_edge_learn.held_out.groups_of", lambda evidence: np.arange(len(evidence.named))),
+    ):
+        yield
 
 
 def _method(variant: Variant, options: argparse.Namespace, seed: int, *, layers: tuple[str, ...]) -> Method:
