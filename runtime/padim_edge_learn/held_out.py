@@ -39,8 +39,9 @@ _NEIGHBOURS = 10
 """Number of neighbours in time that are left out together where the images are few."""
 _FEWEST_BLOCKS, _MOST_BLOCKS = 3, 10
 """Least and usual largest number of such blocks."""
-_ROOM = 1.15
-"""Factor by which the scores without neighbours are followed in any case."""
+_ROOM, _ROOM_OF = 0.15, 30
+"""Share by which the scores without neighbours are followed in any case: 15 % for up to 30 independent images, and less
+for more, as 1 / n. For few images, a fit without a third of them shows what the next few may change."""
 _DRIFTING = 1.3
 """Factor of a block's scores from which the images count as drifting. Draws of 20 and 30 images of bottle and screw
 reach 1.18 by chance."""
@@ -151,8 +152,9 @@ def judged(shipped: Shipped, images: GoodImages, observed: Observed, report: Rep
                     advance(len(part))
     order = sorted(scores)
     lone = np.array([scores[number] for number in order])
-    lifted, drift = _with_neighbours(outside, images, order, lone, report)
-    return HeldOut(np.array(order, np.int64), lone, lifted, np.array([alone.groups[number] for number in order]), drift)
+    groups = np.array([alone.groups[number] for number in order])
+    lifted, drift = _with_neighbours(outside, images, order, (lone, groups), report)
+    return HeldOut(np.array(order, np.int64), lone, lifted, groups, drift)
 
 
 class _Outside:
@@ -292,16 +294,21 @@ def _parts(numbers: Sequence[int], largest: int) -> list[Sequence[int]]:
 
 
 def _with_neighbours(
-    outside: _Outside, images: GoodImages, numbers: Sequence[int], alone: Float64, report: Report
+    outside: _Outside,
+    images: GoodImages,
+    numbers: Sequence[int],
+    found: tuple[Float64, npt.NDArray[np.int64]],
+    report: Report,
 ) -> tuple[Float64, Drift | None]:
-    """Return the scores that images have without their neighbours in time, and their drift.
+    """Return the scores that images have without their neighbours in time, and their drift; `found` are scores, groups.
 
     Neighbours are more alike than strangers. And a fit without a tenth of its images shows what the next few images
     change. So the scores without a block of neighbours are closer to those of images yet to come. Up to `_ROOM` they
     are followed always, and beyond it where the images drift.
     """
-    count = len(numbers)
-    blocks = max(_FEWEST_BLOCKS, min(count // _NEIGHBOURS, _MOST_BLOCKS), -(-count // outside.shipped.largest))
+    alone, groups = found
+    count, independent = len(numbers), len(np.unique(groups))
+    blocks = max(_FEWEST_BLOCKS, min(independent // _NEIGHBOURS, _MOST_BLOCKS), -(-count // outside.shipped.largest))
     if count < 2 * _FEWEST_BLOCKS:
         return alone, None
 
@@ -317,7 +324,7 @@ def _with_neighbours(
     contiguous = np.arange(count) * blocks // count
     neighbours = without(contiguous, "leaving out neighbours")
     lift = neighbours / np.maximum(alone, 1e-12)
-    steady = np.clip(neighbours, alone, _ROOM * alone)
+    steady = np.clip(neighbours, alone, alone * (1 + _ROOM * min(1.0, _ROOM_OF / independent)))
     if max(np.median(lift[contiguous == block]) for block in range(blocks)) < _DRIFTING:
         return steady, None
     # Fewer images in the fit raise the scores as well. Blocks that are spread over the whole set tell how much.
