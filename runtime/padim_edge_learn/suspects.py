@@ -10,7 +10,7 @@ import numpy.typing as npt
 __all__ = ["FEWEST", "LIMIT", "Suspects", "suspects"]
 
 LIMIT = 4.0
-"""Oddness from which an image is named. Of good images, 1 of 209 bottles, 1 of 320 screws, 8 of 230 commutators and 1 of
+"""Oddness from which an image is named. Of good ones, 1 of 209 bottles, 1 of 320 screws, 8 of 230 commutators and 1 of
 31 biscuits reach it; of five broken bottles among 100 good ones, nearly all do."""
 
 FEWEST = 10
