@@ -16,6 +16,7 @@ from padim_edge_artifact.kept import Kept
 from padim_edge_learn.held_out import HeldOut
 from padim_edge_learn.suspects import suspects
 from padim_edge_model.calibration import calibrate, threshold
+from padim_edge_runtime.worth import good_images
 
 __all__ = ["Good", "Model", "Suspect", "check_output"]
 
@@ -101,7 +102,7 @@ class Model:
     def __str__(self) -> str:
         about, method = self.metadata, self.metadata.method
         return (
-            f"{self.path}: {method.backbone}, preset {method.preset}, {method.precision}, {_counted(about)}, "
+            f"{self.path}: {method.backbone}, preset {method.preset}, {method.precision}, {good_images(about)}, "
             f"threshold {about.threshold:.2f}, {self.bytes / 1e6:.1f} MB, {self.seconds:.1f} s"
         )
 
@@ -198,12 +199,6 @@ class Model:
             "threshold": self.metadata.threshold,
             "seconds": round(self.seconds, 3),
         }
-
-
-def _counted(about: Metadata) -> str:
-    """Count the good images, and the independent ones where there are fewer."""
-    independent = "" if about.independent in (None, about.images) else f", {about.independent} independent"
-    return f"{about.images} good images{independent}"
 
 
 def check_output(output: Path) -> None:

@@ -9,7 +9,7 @@ from padim_edge.datasets import Dataset
 from padim_edge.datasets.excluding import without
 from padim_edge.model import Model, Suspect
 from padim_edge_artifact import ImageError, PadimEdgeError
-from padim_edge_artifact.files import replacing
+from padim_edge_artifact.files import make_folder, replacing
 from padim_edge_runtime.progress import Feedback
 
 __all__ = ["draw", "export_without"]
@@ -57,32 +57,31 @@ def export_without(
         rest = without(rest, {each.item.name for each in found})
 
 
-def draw(folder: Path, model: Model, found: Sequence[Suspect]) -> tuple[Path, ...]:
+def draw(
+    folder: Path, model: Model, found: Sequence[Suspect], tell: Callable[[str], object] = lambda _: None
+) -> tuple[Path, ...]:
     """Write a heat map of each of these images, drawn by the model; the oddest comes first by name.
 
     Args:
         folder: Folder for the heat maps, made if need be.
         model: Model that judges the images.
         found: Images to draw.
+        tell: Gets a sentence for each image that cannot be read any more.
 
     Raises:
         PadimEdgeError: The folder or a file cannot be written.
     """
     from padim_edge_runtime.detector import Detector
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PadimEdgeError(
-            f"the folder {folder} cannot be made ({error.strerror}); choose another one for --suspects"
-        ) from error
+    make_folder(folder)
     detector = Detector.load(model.path, "cpu")
     levels = model.metadata.preprocessing.levels
     written = []
     for rank, suspect in enumerate(found, 1):
         try:
             image = suspect.item.decoded(levels).image
-        except ImageError:  # it was read before, and has gone since
+        except ImageError as error:  # it was read before, and has gone since
+            tell(f"not drawn: {error}")
             continue
         # Names of frames of a video hold slashes, and names of images in two folders may be the same.
         stem = Path((suspect.item.key or suspect.item.name).replace(" ", "_")).stem

@@ -123,7 +123,7 @@ def _draw(folder: Path, made: Exported) -> None:
     """Write the heat maps of the suspects, and say where they are."""
     from padim_edge.suspects import draw
 
-    found = draw(folder, made.model, (*made.left_out, *made.model.suspects))
+    found = draw(folder, made.model, (*made.left_out, *made.model.suspects), warn)
     count = f"{len(found)} heat map{'' if len(found) == 1 else 's'} of good images that look unlike the others"
     warn(f"{count}: {folder}" if found else "no good image looks unlike the others, so --suspects has nothing to draw")
 

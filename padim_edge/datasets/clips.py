@@ -13,7 +13,7 @@ from padim_edge.datasets.selection import ALL, Selection
 from padim_edge.datasets.shapes import odd_shapes
 from padim_edge.datasets.trees import closed
 from padim_edge_artifact import ImageError
-from padim_edge_runtime.image_search import in_order
+from padim_edge_runtime.image_search import capture_order
 
 __all__ = ["find", "good_frames", "here", "load", "within"]
 
@@ -40,7 +40,7 @@ def find(folder: Path) -> list[Path]:
         entries = list(folder.iterdir())
     except OSError as error:
         raise closed(folder, error) from None
-    return sorted((path for path in entries if _is_video(path)), key=in_order)
+    return sorted((path for path in entries if _is_video(path)), key=capture_order)
 
 
 def _is_video(path: Path) -> bool:

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from padim_edge_artifact import ImageError
 from padim_edge_runtime.image_formats import open_image
 from padim_edge_runtime.image_search import search
 from padim_edge_runtime.whole_images import check_tiles, check_whole, strict
 
-__all__ = ["UNDECODABLE", "Mask", "Masks", "contradictions", "read_mask"]
+__all__ = ["Mask", "Masks", "contradictions", "read_mask"]
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 """Ground truth `(height, width)` bool, True where the defect is."""
-
-UNDECODABLE = (
-    OSError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    OverflowError,
-    Image.DecompressionBombError,
-    RuntimeError,
-    LookupError,
-    AttributeError,
-    struct.error,
-)
-"""Exceptions that Pillow raises for damaged images."""
 
 _MARKS = ("_mask", "_gt", ".bm", "")
 """Endings of a mask's name behind the name of its image. The first that is there is taken."""
@@ -133,7 +116,7 @@ def read_mask(path: Path) -> Mask:
             if mode not in _RAW | _WITH_ALPHA and not mode.startswith("I;16"):
                 upright = upright.convert("RGB")
             values: Mask = np.asarray(upright) > 0
-    except UNDECODABLE as error:
+    except Exception as error:  # decoders raise what they like
         raise ImageError(
             f"the mask {path} cannot be decoded ({error}); expected a PNG, black where all is good"
         ) from error

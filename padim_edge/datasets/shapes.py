@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import median
 
 from padim_edge.datasets.items import Dataset
-from padim_edge.datasets.masks import UNDECODABLE
 from padim_edge_runtime.image_formats import open_image
 
 __all__ = ["odd_shapes", "shapes", "size_of"]
@@ -28,7 +27,7 @@ def size_of(path: Path) -> tuple[int, int] | None:
         with path.open("rb") as file, open_image(file) as image:
             width, height = image.size
             turned = image.getexif().get(_ORIENTATION, 1) in _ON_THEIR_SIDE
-    except UNDECODABLE:  # reading the image gives the error
+    except Exception:  # noqa: BLE001 - decoders raise what they like; reading the image gives the error
         return None
     return (height, width) if turned else (width, height)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from padim_edge.datasets.labels import is_defective, is_good, is_of_time_or_place
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_runtime.image_search import Tree, circles, in_order, listing, search
+from padim_edge_runtime.image_search import Tree, capture_order, circles, listing, search
 
 __all__ = [
     "Images",
@@ -69,7 +69,7 @@ def folders_in(folder: Path) -> list[Path]:
         return []
     try:
         return sorted(
-            (path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir()), key=in_order
+            (path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir()), key=capture_order
         )
     except OSError as error:
         raise closed(folder, error) from None

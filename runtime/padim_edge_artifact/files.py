@@ -9,7 +9,7 @@ from pathlib import Path
 
 from padim_edge_artifact.errors import PadimEdgeError
 
-__all__ = ["replacing", "require_folder"]
+__all__ = ["make_folder", "replacing", "require_folder"]
 
 
 def require_folder(path: Path) -> None:
@@ -20,6 +20,20 @@ def require_folder(path: Path) -> None:
     """
     if not path.resolve().parent.is_dir():
         raise PadimEdgeError(f"the folder of {path} does not exist; make it or choose another one")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for heat maps, and those that it lies in, where they do not exist.
+
+    Raises:
+        PadimEdgeError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PadimEdgeError(
+            f"the folder {folder} cannot be made ({error.strerror}); choose another one for the heat maps"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from padim_edge_model.comparable import Observed
 from padim_edge_model.fused import MapStage
 from padim_edge_model.graph import joined, of_kept
 from padim_edge_model.leave_one_out import distance_of, growth, leave_group_out, leave_one_out, ridge_without
-from padim_edge_model.repeats import Fitted, fingerprint, groups_of, limit
+from padim_edge_model.repeats import Prepared, fingerprint, groups_of, limit
 from padim_edge_model.whitening import Form, form_of, whiten
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.progress import Report, none
@@ -117,7 +117,7 @@ class Shipped:
     def largest(self) -> int:
         """Largest number of images that are left out together."""
         patches, dims = self.kept.statistics.mean.shape
-        return int(max(2, min(LARGEST_GROUP, GROUP_BYTES // (4 * patches * dims), self.count - 1)))
+        return int(max(1, min(LARGEST_GROUP, GROUP_BYTES // (4 * patches * dims), self.count - 1)))
 
 
 def judged(shipped: Shipped, images: GoodImages, observed: Observed, report: Report = none) -> HeldOut:
@@ -147,7 +147,8 @@ def judged(shipped: Shipped, images: GoodImages, observed: Observed, report: Rep
                 size = int(outside.sizes[group])
                 for part in _parts(numbers, shipped.largest):
                     without = outside.group(images.read, part, size)
-                    observed.add_distances(np.stack(list(without.values())))
+                    if without:  # the files may have gone since they were read
+                        observed.add_distances(np.stack(list(without.values())))
                     scores |= outside.scores(without)
                     advance(len(part))
     order = sorted(scores)
@@ -169,7 +170,7 @@ class _Outside:
         self.sizes = np.bincount(self.groups)
         """Number of images in each group."""
         self._embedding: Any = None
-        self._forms: dict[int, Form] = {}
+        self._last: tuple[int, Form] | None = None
 
     def alone(self, frames: Frame) -> Float64:
         """Compute the distances `(N, h, w)` of frames `(N, H, W, 3)` in fits without each of them."""
@@ -224,13 +225,13 @@ class _Outside:
         shipped, kept = self.shipped, self.shipped.kept
         ridge = ridge_without(kept.recipe.method.ridge, shipped.count, left_out)
         step = round(math.log(ridge) / _RIDGES)
-        if step not in self._forms:
-            self._forms.clear()  # they are large, and groups come in order of their size
+        if self._last is None or self._last[0] != step:
+            self._last = None  # forms are large; groups come in order of their size, so one is enough
             if shipped.precision.exact:
-                self._forms[step] = whiten(kept.statistics, ridge, self.parts)
+                self._last = step, whiten(kept.statistics, ridge, self.parts)
             else:
-                self._forms[step] = form_of(kept.statistics, ridge, self.parts, shipped.precision)
-        return self._forms[step]
+                self._last = step, form_of(kept.statistics, ridge, self.parts, shipped.precision)
+        return self._last[1]
 
 
 class _AlonePass:
@@ -242,7 +243,7 @@ class _AlonePass:
         self.groups: dict[int, int] = {}
         self.strangers: list[int] = []
         fitted = outside.shipped.kept.evidence.fingerprints
-        self._fitted, self._within = Fitted.of(fitted), limit(fitted)
+        self._fitted, self._within = Prepared.of(fitted), limit(fitted)
 
     def run(self, images: GoodImages) -> None:
         """Judge the images."""

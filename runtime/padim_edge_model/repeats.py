@@ -11,20 +11,21 @@ import base64
 import hashlib
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact.errors import ArtifactError
 from padim_edge_artifact.evidence import CELLS, SIDE, Evidence
+from padim_edge_model.comparable import thumbnail
 
 __all__ = [
     "MOST_KEPT",
-    "Fitted",
+    "Prepared",
     "Recorder",
     "distances",
     "fingerprint",
-    "group_sizes",
     "groups",
     "groups_of",
     "limit",
@@ -83,15 +84,11 @@ class Recorder:
 
 def fingerprint(frame: npt.NDArray[np.uint8]) -> Codes:
     """Compute `(64,)` mean grey levels of the cells of a frame `(H, W, 3)`, in steps of 1/256."""
-    grey = frame[..., 0].astype(np.uint16) + frame[..., 1] + frame[..., 2]
-    rows, columns = (np.arange(SIDE) * side // SIDE for side in grey.shape)
-    sums = np.add.reduceat(np.add.reduceat(grey, rows, axis=0, dtype=np.uint32), columns, axis=1, dtype=np.float64)
-    areas = np.outer(np.diff([*rows, grey.shape[0]]), np.diff([*columns, grey.shape[1]]))
-    return np.asarray(np.rint(sums * (_STEPS / 3) / areas), np.uint16).ravel()
+    return np.asarray(np.rint(thumbnail(frame, (SIDE, SIDE)) * _STEPS), np.uint16).ravel()
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class Prepared:
     """Fingerprints that many images are compared with, prepared once."""
 
     centred: Float64
@@ -102,7 +99,7 @@ class Fitted:
     """`(n,)` variances of the grey levels."""
 
     @classmethod
-    def of(cls, fingerprints: Codes) -> Fitted:
+    def of(cls, fingerprints: Codes) -> Prepared:
         """Prepare fingerprints `(n, 64)`."""
         levels = np.asarray(fingerprints, np.float64) / _STEPS
         mean = levels.mean(axis=1) if len(levels) else np.empty(0)
@@ -117,7 +114,7 @@ class Fitted:
         the standard deviations, up to its limit: flicker does not count. Both are divided by the root of g, which makes
         the distance the same from either side.
         """
-        other = Fitted.of(some)
+        other = Prepared.of(some)
         both = other.centred @ self.centred.T / CELLS
         one, two = other.variance[:, None], self.variance[None]
         gain = np.clip(np.sqrt((one + 1e-9) / (two + 1e-9)), 1 / _GAIN, _GAIN)
@@ -129,7 +126,7 @@ class Fitted:
 
 def distances(some: Codes, others: Codes) -> Float64:
     """Compute the distances `(m, n)` in grey levels between fingerprints `(m, 64)` and `(n, 64)`."""
-    return Fitted.of(others).apart(some)
+    return Prepared.of(others).apart(some)
 
 
 def limit(fingerprints: Codes) -> float:
@@ -172,20 +169,18 @@ def groups(fingerprints: Codes) -> npt.NDArray[np.int64]:
     return found
 
 
+@lru_cache(maxsize=2)  # an export asks several times, and comparing all images with all takes a while
 def groups_of(evidence: Evidence) -> npt.NDArray[np.int64]:
-    """Return the group `(n,)` of each image: groups that were named, and repeats among the other images."""
+    """Return the group `(n,)` of each image: groups that were named, and repeats among the other images; read-only."""
     found = groups(evidence.fingerprints)
     named = evidence.named != 0
     if named.any():
-        _, numbers = np.unique(evidence.named[named], return_inverse=True)
-        found[named] = numbers + len(found)
+        _, labels = np.unique(evidence.named[named], return_inverse=True)
+        found[named] = labels + len(found)
     _, first, found = np.unique(found, return_index=True, return_inverse=True)
-    return np.asarray(np.argsort(np.argsort(first))[found], np.int64)
-
-
-def group_sizes(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the size `(n,)` of each image's group."""
-    return np.asarray(np.bincount(numbers)[numbers], np.int64)
+    numbers = np.asarray(np.argsort(np.argsort(first))[found], np.int64)
+    numbers.flags.writeable = False
+    return numbers
 
 
 def repeats_of(fitted: Codes, images: Codes) -> npt.NDArray[np.bool_]:

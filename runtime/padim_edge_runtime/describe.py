@@ -10,7 +10,7 @@ from padim_edge_artifact import Metadata, Preprocessing
 from padim_edge_artifact.calibration import behind
 from padim_edge_runtime.devices.here import Here
 from padim_edge_runtime.pixel_values import range_words
-from padim_edge_runtime.worth import worth
+from padim_edge_runtime.worth import good_images, worth
 
 __all__ = ["describe", "to_json"]
 
@@ -27,8 +27,6 @@ def describe(model: Path, metadata: Metadata, here: Here) -> dict[str, str]:
     (h, w), stages = metadata.grid, metadata.reduction.stage_dims
     per_stage = f" ({' + '.join(map(str, stages))} by stage)" if stages else ""
     stored = model.stat().st_size + digests.data_bytes
-    fewer = metadata.independent not in (None, metadata.images)
-    independent = f", {metadata.independent} independent" if fewer else ""
     inspected = f"a region of interest, {100 * metadata.inspected.mean():.1f} % of the frame"
     update = f", an update of the model with digest {metadata.parent[:12]}" if metadata.parent else ""
     return {
@@ -42,8 +40,7 @@ def describe(model: Path, metadata: Metadata, here: Here) -> dict[str, str]:
         "weights' licence": metadata.backbone.licence,
         "embedding": f"{method.dims} dimensions {method.reduction}{per_stage}, seed {method.seed}; "
         f"{method.pooling}x{method.pooling} pooling; grid {h}x{w}",
-        "Gaussians": f"{metadata.images} good images{independent}; ridge {method.ridge:g}; map sigma "
-        f"{method.sigma:g} px",
+        "Gaussians": f"{good_images(metadata)}; ridge {method.ridge:g}; map sigma {method.sigma:g} px",
         "inspected": "the whole frame" if metadata.roi is None else inspected,
         "threshold": f"{metadata.threshold:.4f}, for a false-alarm rate of {metadata.false_alarm_rate:g}"
         + (" (extrapolated)" if metadata.extrapolated else ""),

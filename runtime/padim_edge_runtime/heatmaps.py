@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from padim_edge_artifact import PadimEdgeError
-from padim_edge_artifact.files import replacing
+from padim_edge_artifact.files import make_folder, replacing
 from padim_edge_runtime.inspection import Inspection
 from padim_edge_runtime.profile import Clock
 
@@ -43,7 +42,7 @@ def heat_maps(
         large = inspection.width * inspection.height * workers > DRAWN_TOGETHER
         with drawing if large else nullcontext(), clock.stage("overlay"):
             shown = inspection.overlay()
-            _make_folder(target.parent)
+            make_folder(target.parent)
             with replacing(target) as temporary:
                 shown.save(temporary, format="PNG", compress_level=1)
 
@@ -52,7 +51,7 @@ def heat_maps(
 
 def _targets(folder: Path, names: Sequence[Path]) -> list[Path]:
     """Choose a file for each overlay; names that differ only in their ending do not overwrite each other."""
-    _make_folder(folder)
+    make_folder(folder)
     taken: set[Path] = set()
     targets = []
     for name in names:
@@ -64,12 +63,3 @@ def _targets(folder: Path, names: Sequence[Path]) -> list[Path]:
         taken.add(target)
         targets.append(target)
     return targets
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PadimEdgeError(
-            f"the folder {folder} cannot be made ({error.strerror}); choose another one for the heat maps"
-        ) from error

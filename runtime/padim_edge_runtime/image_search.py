@@ -14,7 +14,7 @@ from pathlib import Path
 from padim_edge_artifact import ImageError
 from padim_edge_runtime.image_formats import SUFFIXES
 
-__all__ = ["Found", "Problem", "Tree", "circles", "find", "good_files", "in_order", "listing", "search"]
+__all__ = ["Found", "Problem", "Tree", "capture_order", "circles", "find", "good_files", "listing", "search"]
 
 Words = tuple[str | int, ...]
 
@@ -51,7 +51,7 @@ class Tree:
     """Everything that lies in a folder and its sub-folders, except hidden files and folders."""
 
     files: tuple[Path, ...]
-    """Files with one of the endings that were searched for, in order (see `in_order`). Broken links are among them."""
+    """Files with one of the endings that were searched for, in `capture_order`. Broken links are among them."""
     passed_over: tuple[Path, ...]
     """Other files that may be images: their content is no text, and their ending is none of a known other kind."""
     other: tuple[Path, ...]
@@ -166,7 +166,7 @@ def search(folder: Path, endings: Collection[str] = SUFFIXES, *, deep: bool = Tr
     links: list[Path] = []
     while folders or links:
         if not folders:
-            folders.append(links.pop(links.index(min(links, key=in_order))))
+            folders.append(links.pop(links.index(min(links, key=capture_order))))
         here = folders.pop()
         try:
             status = here.stat()
@@ -201,15 +201,15 @@ def search(folder: Path, endings: Collection[str] = SUFFIXES, *, deep: bool = Tr
             else:
                 (other if _is_no_image(path) else unknown).append(path)
     return Tree(
-        tuple(sorted(files, key=in_order)),
-        tuple(sorted(unknown, key=in_order)),
-        tuple(sorted(other, key=in_order)),
-        tuple(sorted(problems, key=lambda problem: in_order(problem.path))),
+        tuple(sorted(files, key=capture_order)),
+        tuple(sorted(unknown, key=capture_order)),
+        tuple(sorted(other, key=capture_order)),
+        tuple(sorted(problems, key=lambda problem: capture_order(problem.path))),
         tuple(again),
     )
 
 
-def in_order(path: Path) -> tuple[tuple[Words, ...], Words, str, str]:
+def capture_order(path: Path) -> tuple[tuple[Words, ...], Words, str, str]:
     """Return the key that sorts paths as people number them: `img2.png` comes before `img10.png`.
 
     The files of a folder come before those of its sub-folders.

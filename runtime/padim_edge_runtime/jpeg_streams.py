@@ -109,7 +109,7 @@ def _corner(side: int) -> int:
 
 def _decoded(content: bytes, part: int) -> bytes:
     """Decode a JPEG at a part of its size, which is quicker."""
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
         image.draft(None, (max(1, image.width // part), max(1, image.height // part)))
         return image.tobytes()
 

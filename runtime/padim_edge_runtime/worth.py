@@ -7,7 +7,7 @@ import math
 from padim_edge_artifact import Metadata
 from padim_edge_model.calibration import CONFIDENCE, false_alarm_interval
 
-__all__ = ["percent", "worth"]
+__all__ = ["good_images", "percent", "worth"]
 
 
 def worth(metadata: Metadata) -> str:
@@ -30,6 +30,12 @@ def worth(metadata: Metadata) -> str:
             f"use {math.ceil(1 / rate) - 1} or more."
         )
     return sentence
+
+
+def good_images(metadata: Metadata) -> str:
+    """Count the good images that a model was fitted on, and the independent ones where there are fewer."""
+    fewer = metadata.independent not in (None, metadata.images)
+    return f"{metadata.images} good images" + (f", {metadata.independent} independent" if fewer else "")
 
 
 def percent(share: float) -> str:

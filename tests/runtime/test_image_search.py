@@ -49,13 +49,15 @@ def test_numbers_in_names_are_sorted_as_numbers(tmp_path: Path) -> None:
 @given(st.lists(st.text("a1.0 _/", min_size=1, max_size=9), unique=True))
 def test_any_paths_can_be_put_in_one_order(texts: list[str]) -> None:
     paths = {Path(text) for text in texts}
-    assert sorted(paths, key=image_search.in_order) == sorted(sorted(paths, reverse=True), key=image_search.in_order)
+    assert sorted(paths, key=image_search.capture_order) == sorted(
+        sorted(paths, reverse=True), key=image_search.capture_order
+    )
 
 
 @given(st.sets(st.integers(0, 9999), min_size=2))
 def test_names_of_equal_length_are_sorted_as_text(numbers: set[int]) -> None:
     paths = [Path(f"{number:04}.png") for number in numbers]
-    assert sorted(paths, key=image_search.in_order) == sorted(paths)
+    assert sorted(paths, key=image_search.capture_order) == sorted(paths)
 
 
 def test_every_ending_is_found_in_any_case(tmp_path: Path) -> None:

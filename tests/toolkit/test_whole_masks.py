@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import deep_files
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import ImageFile
 
+from padim_edge.datasets import masks, shapes
 from padim_edge.datasets.masks import read_mask
 from padim_edge_artifact import ImageError
 
@@ -39,3 +42,18 @@ def test_a_whole_mask_is_read(tmp_path: Path) -> None:
     """Its last row is black, as most are, so it gets the slow look."""
     (path := tmp_path / "mask.png").write_bytes(deep_files.png(DEFECT, end=False))
     assert np.array_equal(read_mask(path), DEFECT > 0)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, struct.error, zlib.error, RecursionError])
+def test_whatever_a_decoder_raises_makes_the_mask_unreadable_and_the_size_unknown(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error("no image item")
+
+    (path := tmp_path / "mask.png").write_bytes(deep_files.png(DEFECT))
+    for module in (masks, shapes):
+        monkeypatch.setattr(module, "open_image", fail)
+    with pytest.raises(ImageError, match=r"the mask .*mask\.png cannot be decoded \(no image item\)"):
+        read_mask(path)
+    assert shapes.size_of(path) is None
