@@ -1,21 +1,33 @@
-"""Options and printing that `recalibrate` and `update` share."""
+"""Options and printing that the commands which change a model share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from padim_edge_runtime.cli.options import INPUT, warn
+from padim_edge_runtime.cli.options import INPUT, OUTPUT, warn
 
 if TYPE_CHECKING:
     from padim_edge_learn.intake import SetAside
 
-__all__ = ["TakeOption", "tell_set_aside"]
+__all__ = ["CopyOption", "GoodArgument", "TakeOption", "tell_set_aside"]
 
 _SHOWN = 10
 """Number of images that are named for each reason."""
+
+GoodArgument = Annotated[
+    list[Path], typer.Argument(metavar="GOOD_FOLDER...", help="Good images that the model was not fitted on.")
+]
+
+CopyOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write a copy of the model with it, and leave the model alone.", rich_help_panel=OUTPUT
+    ),
+]
 
 TakeOption = Annotated[
     list[str] | None,

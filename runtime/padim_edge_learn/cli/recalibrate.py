@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from padim_edge_learn.cli.options import TakeOption, tell_set_aside
+from padim_edge_learn.cli.options import CopyOption, GoodArgument, TakeOption, tell_set_aside
 from padim_edge_runtime.cli.options import (
     DECISION,
-    OUTPUT,
     DeviceOption,
     JsonOption,
     ModelArgument,
@@ -24,10 +22,7 @@ __all__ = ["recalibrate"]
 
 def recalibrate(
     model: ModelArgument,
-    good: Annotated[
-        list[Path],
-        typer.Argument(metavar="GOOD_FOLDER...", help="Good images that the model was not fitted on."),
-    ],
+    good: GoodArgument,
     false_alarm_rate: Annotated[
         float,
         typer.Option(
@@ -35,12 +30,7 @@ def recalibrate(
         ),
     ] = 0.01,
     take: TakeOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Write a copy of the model with it, and leave the model alone.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    output: CopyOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:

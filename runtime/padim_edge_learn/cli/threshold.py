@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_learn.cli.options import CopyOption
 from padim_edge_runtime.cli.options import (
     DECISION,
     INPUT,
-    OUTPUT,
     DeviceOption,
     JsonOption,
     ModelArgument,
@@ -64,12 +64,7 @@ def threshold(
         str | None,
         typer.Option("--class", help="Class of the labelled images. By default the model's.", rich_help_panel=INPUT),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Write a copy of the model with it, and leave the model alone.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    output: CopyOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_learn.cli.options import TakeOption, tell_set_aside
+from padim_edge_learn.cli.options import GoodArgument, TakeOption, tell_set_aside
 from padim_edge_runtime.cli.options import (
     DECISION,
     INPUT,
@@ -30,10 +30,7 @@ _EXTRA = ("onnx", "threadpoolctl")
 
 def update(
     model: ModelArgument,
-    good: Annotated[
-        list[Path],
-        typer.Argument(metavar="GOOD_FOLDER...", help="Good images that the model was not fitted on."),
-    ],
+    good: GoodArgument,
     statistics: Annotated[
         Path | None,
         typer.Option(
