@@ -75,3 +75,24 @@ def test_ctrl_c_inside_exec_ends_with_exit_code_1(tmp_path: Path) -> None:
     assert process.returncode == 1, process.stderr
     assert process.stdout.split() == [b"so", b"far"]
     assert process.stderr.decode().strip() == "padim-edge: interrupted; nothing unfinished stands under a final name"
+
+
+@pytest.mark.parametrize(("world", "tidied"), [("1", "and tidied up"), ("2", "")])
+def test_one_process_of_several_ends_without_tearing_the_interpreter_down(
+    world: str, tidied: str, tmp_path: Path
+) -> None:
+    """Threads of torch may ask for the interpreter while it is torn down, which aborts the process."""
+    (tmp_path / "ended.py").write_text(
+        "import atexit\n"
+        "from padim_edge_runtime.cli import app, main\n"
+        "@app.command()\n"
+        "def end() -> None:\n"
+        "    print('so far')\n"
+        "    atexit.register(print, 'and tidied up')\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-m", "ended", "end"]
+    environment = {**os.environ, "WORLD_SIZE": world}
+    process = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.decode().split("\n")[:-1] == ["so far", *([tidied] if tidied else [])]

@@ -225,8 +225,6 @@ def test_two_ranks_give_what_one_process_gives(data: Path, whole: Path, tmp_path
     path = tmp_path / "two.npz"
     asked = torchrun("--data", data, *HOW, "--output", path, "--json")
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    if "terminate called without an active exception" in done.stderr:  # a thread of torch's own, at the very end
-        done = subprocess.run(asked, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["images"], told["ranks"]) == (45, 2)

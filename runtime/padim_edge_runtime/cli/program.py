@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, entry_points, version
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -125,10 +125,16 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
-        if not _interrupted.is_set():
-            raise
         # Python notes a Ctrl-C that arrives inside `exec`, where dataclasses are made. Under `python -m` it then ends
-        # by the signal, although the interruption was caught and the exit code is known. So Python is not asked.
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(end.code if isinstance(end.code, int) else 1)
+        # by the signal, although the interruption was caught and the exit code is known.
+        # Under torchrun, threads of torch may ask for the interpreter while it is torn down, and abort the process.
+        if _interrupted.is_set() or os.environ.get("WORLD_SIZE", "1") != "1":
+            _end_at_once(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End the process without Python's own tidying up; everything that must be closed is closed by now."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
