@@ -17,13 +17,14 @@ def worth(metadata: Metadata) -> str:
     if metadata.threshold <= calibration.scores[0]:
         return f"All {images} of the calibration score higher, so nearly every good image will raise an alarm."
     low, high = false_alarm_interval(calibration, metadata.threshold)
+    highest = metadata.threshold == calibration.scores[-1]
+    expected = max(rate, calibration.resolution) if highest else rate  # the highest score stands for no finer rate
     span = f"at most {percent(high)}" if low == 0 else f"between {percent(low)} and {percent(high)}"
     sentence = (
-        f"About {percent(rate)} of good images are expected to raise an alarm; as far as {images} can tell, {span} "
+        f"About {percent(expected)} of good images are expected to raise an alarm; as far as {images} can tell, {span} "
         f"({100 * CONFIDENCE:.0f} % confidence)."
     )
     if metadata.extrapolated:
-        highest = metadata.threshold == calibration.scores[-1]
         so = "the threshold is their highest score" if highest else f"the {percent(rate)} is an estimate"
         sentence += (
             f" They measure rates down to {percent(calibration.resolution)}, so {so}. To measure {percent(rate)}, "

@@ -84,7 +84,9 @@ def test_the_evidence_says_no_more_than_the_scores_know() -> None:
     assert "is an estimate" in said(10 * scores[-1])
     assert "highest score" not in said(10 * scores[-1])
     assert f"All {n} independent good images" in said(scores[0] / 2)
-    assert "the threshold is their highest score" in worth(set_threshold.at_rate(SOME, 0.001))
+    finest = worth(set_threshold.at_rate(SOME, 0.001))
+    assert "the threshold is their highest score" in finest
+    assert finest.startswith(f"About {100 * SOME.calibration.resolution:.2g} % of good images"), "and not 0.1 %"
     middle = float(np.median(scores))
     low, high = false_alarm_interval(SOME.calibration, middle)
     assert said(middle).startswith("About 5")

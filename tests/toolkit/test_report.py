@@ -343,3 +343,17 @@ def test_a_browser_shows_the_page_on_a_phone(tmp_path: Path) -> None:
     width = re.search(r"<title>(\d+)</title>", shown)
     assert width
     assert 300 < int(width[1]) <= 390
+
+
+def test_the_page_promises_no_rate_that_the_images_cannot_measure(tmp_path: Path) -> None:
+    report = made()
+    highest = float(report.calibration.max())
+    for changed, sentence in (
+        ({"extrapolated": False}, "is expected to raise an alarm on about 1 % of good images."),
+        ({"threshold": highest}, "was asked to raise an alarm on 1 % of good images."),
+        ({"threshold": 2 * highest}, "so this is an estimate."),
+    ):
+        write_report(tmp_path / "r.html", [dataclasses.replace(report, **changed)])
+        text = " ".join((tmp_path / "r.html").read_text(encoding="utf-8").split())
+        assert sentence in text
+        assert ("so it is their highest score." in text) == ("asked" in sentence)

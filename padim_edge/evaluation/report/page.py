@@ -157,12 +157,13 @@ def headline(kinds: Sequence[KindRow], *, thresholds: int = 1) -> str:
 
 def _threshold(report: ClassReport) -> str:
     rate = f"{100 * report.false_alarm_rate:.2g} %"
-    sentence = f"The threshold {_score(report.threshold)} is expected to raise an alarm on about {rate} of good images."
+    threshold = f"The threshold {_score(report.threshold)}"
+    sentence = f"{threshold} is expected to raise an alarm on about {rate} of good images."
     if not report.extrapolated:
         return sentence
     few = f"The model's good images are too few to measure {rate}"
     if len(report.calibration) and report.threshold == report.calibration.max():
-        return f"{sentence} {few}, so the threshold is their highest score."
+        return f"{threshold} was asked to raise an alarm on {rate} of good images. {few}, so it is their highest score."
     return f"{sentence} {few}, so this is an estimate."
 
 
