@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import BinaryIO
+
+from PIL import Image
 
 from padim_edge.datasets.items import Dataset
 from padim_edge_runtime.image_formats import open_image
@@ -19,6 +23,14 @@ _ORIENTATION = 0x0112
 """EXIF tag of the orientation."""
 _ON_THEIR_SIDE = range(5, 9)
 """Orientations that swap width and height."""
+_SIDES = (0x0100, 0x0101)
+"""TIFF tags of width and height as they are stored."""
+_CHUNKS = 8
+"""Bytes before the first chunk of a PNG file."""
+_TEXTS = (b"iTXt", b"tEXt", b"zTXt")
+"""Kinds of chunks of a PNG file that hold texts."""
+_RAW, _XMP = b"Raw profile type exif\0", b"XML:com.adobe.xmp\0"
+"""Keywords of texts that may tell the orientation."""
 
 
 def size_of(path: Path) -> tuple[int, int] | None:
@@ -26,10 +38,44 @@ def size_of(path: Path) -> tuple[int, int] | None:
     try:
         with path.open("rb") as file, open_image(file) as image:
             width, height = image.size
-            turned = image.getexif().get(_ORIENTATION, 1) in _ON_THEIR_SIDE
+            exif = _exif(image, file)
+            if image.format == "TIFF":  # some versions of Pillow turn the size already
+                width, height = (exif[tag] for tag in _SIDES)
+            turned = exif.get(_ORIENTATION, 1) in _ON_THEIR_SIDE
     except Exception:  # noqa: BLE001 - decoders raise what they like; reading the image gives the error
         return None
     return (height, width) if turned else (width, height)
+
+
+def _exif(image: Image.Image, file: BinaryIO) -> Image.Exif:
+    """Read the EXIF data of an image that is open."""
+    if image.format != "PNG" or _tells_late(file):
+        return image.getexif()
+    return Image.Image.getexif(image)  # Pillow's own for PNG decodes the pixels first, in search of late chunks
+
+
+def _tells_late(file: BinaryIO) -> bool:
+    """Tell whether a PNG file may tell its orientation behind its pixels."""
+    position, pixels = file.tell(), False
+    file.seek(_CHUNKS)
+    try:
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            end = file.tell() + length + 4
+            if pixels and (kind == b"eXIf" or (kind in _TEXTS and _oriented(file.read(length)))):
+                return True
+            pixels |= kind == b"IDAT"
+            file.seek(end)
+    finally:
+        file.seek(position)
+    return False
+
+
+def _oriented(text: bytes) -> bool:
+    """Tell whether a text of a PNG file may hold an orientation."""
+    if text.startswith(_XMP) and text[len(_XMP) :][:1] == b"\0":  # not compressed
+        return b"tiff:Orientation" in text
+    return text.startswith((_XMP, _RAW))
 
 
 def shapes(dataset: Dataset) -> tuple[str, ...]:
