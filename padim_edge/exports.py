@@ -13,9 +13,9 @@ from padim_edge.datasets import Dataset
 from padim_edge.datasets.excluding import without
 from padim_edge.datasets.items import first_size
 from padim_edge.fitted import ExportOptions, Fitted, fit_dataset
-from padim_edge.levels import settled
 from padim_edge.model import Model, Suspect, check_output
 from padim_edge.roi import read_roi
+from padim_edge.settled import settled
 from padim_edge.suspects import export_without
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import write_kept

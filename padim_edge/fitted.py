@@ -12,10 +12,10 @@ from padim_edge import plan
 from padim_edge.datasets import Dataset, Source, from_source
 from padim_edge.frames import numbered_frames
 from padim_edge.gather import gather, require_enough
-from padim_edge.levels import settled
 from padim_edge.model import Good, Model, check_output
 from padim_edge.presets import preset as preset_of
 from padim_edge.roi import read_roi
+from padim_edge.settled import settled
 from padim_edge.start import begin
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import Kept, read_kept, write_kept

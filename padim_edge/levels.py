@@ -13,7 +13,7 @@ from padim_edge_artifact.preprocessing import Levels
 from padim_edge_runtime.pixel_values import NARROW, Extent, range_words
 from padim_edge_runtime.prefetch import decoded
 
-__all__ = ["LOOKED_AT", "range_of", "settled", "tell_misfit"]
+__all__ = ["LOOKED_AT", "range_of", "tell_misfit", "with_levels"]
 
 LOOKED_AT = 256
 """Number of images that are looked at, spread evenly over all. Of images of 8 bits, only the headers are read."""
@@ -28,7 +28,7 @@ _UNLIKE = 16
 _STATE = "state the range with --levels MIN:MAX, such as --levels 0:1023 for 10 bits (levels=(0, 1023) in Python)"
 
 
-def settled(dataset: Dataset, method: Method, tell: Callable[[str], object] = lambda _: None) -> Method:
+def with_levels(dataset: Dataset, method: Method, tell: Callable[[str], object] = lambda _: None) -> Method:
     """Return the method with a range of values: its own, or else one that the good images show.
 
     Images of 8 bits a channel need none. For the others it is 0 to the end of the fewest bits that hold all their

@@ -39,7 +39,7 @@ def exported(method: Method, weights: str = "auto", drawn: embedding.Drawn | Non
     same = replace(
         method,
         preset="",
-        preprocessing=method.preprocessing.on_host,
+        preprocessing=replace(method.preprocessing.on_host, keep_aspect=False),
         ridge=1.0,
         sigma=0.0,
         precision=Precision(),

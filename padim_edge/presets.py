@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ _SHARES = (0.25, 0.5, 0.25)
 # patches of one cell keep sharing a vector, which takes a third of the constants.
 _EDGE = Method(
     "edge",
-    Preprocessing(resize=(224, 224)),
+    Preprocessing(resize=(224, 224), keep_aspect=True),
     "resnet18",
     ("layer1", "layer2", "layer3"),
     "random",
@@ -69,7 +70,8 @@ class Options(TypedDict, total=False):
     seed: int
     """Random seed of the reduction."""
     size: int | str | None
-    """Side or height x width in pixels that the whole frame is brought to, such as 256 or `256x512`; no crop then."""
+    """Side or height x width in pixels that the whole frame is brought to, such as 256 or `256x512`; no crop then. By
+    default, the good images tell the aspect, except for `paper`."""
     frame: str | None
     """Height x width of raw camera frames that the model resizes by itself, such as `1080x1920`."""
     levels: Levels | str | None
@@ -101,7 +103,7 @@ def preset(name: str = "edge", **options: Unpack[Options]) -> Method:
     method = _with_backbone(PRESETS[name], chosen)
     preprocessing = method.preprocessing
     if "size" in chosen:
-        preprocessing = replace(preprocessing, resize=_parse_size(str(chosen["size"])), crop=None)
+        preprocessing = replace(preprocessing, resize=_parse_size(str(chosen["size"])), crop=None, keep_aspect=False)
     if "frame" in chosen:
         preprocessing = replace(preprocessing, camera=_parse_frame(str(chosen["frame"])))
     if "levels" in chosen:
@@ -111,7 +113,7 @@ def preset(name: str = "edge", **options: Unpack[Options]) -> Method:
         preprocessing=preprocessing,
         reduction=chosen.get("reduction") or method.reduction,
         seed=chosen.get("seed", method.seed),
-        sigma=_SIGMA_AT_224 * min(preprocessing.size) / 224,
+        sigma=_SIGMA_AT_224 * math.sqrt(math.prod(preprocessing.size)) / 224,
         precision=_parse_precision(chosen),
     )
 

@@ -72,10 +72,11 @@ def prepared(
         tried = readable_frames(dataset.good[::step][:OBSERVED], method.preprocessing.on_host, {})
         graph = in_precision(network.graph, method.precision, tried, device)
     graph = camera.baked(graph, method.preprocessing)  # only now: grey levels are whole numbers in float32 alone
+    same = replace(method.preprocessing, keep_aspect=False)  # the graph has a size now, whoever chose it
     recipe = Recipe(
         class_name=dataset.class_name,
         created_by=f"padim-edge {version('padim-edge')}",
-        method=replace(method, precision=method.precision.numbers),
+        method=replace(method, precision=method.precision.numbers, preprocessing=same),
         backbone=network.description,
         reduction=graph.reduction,
         parts=records(graph.parts),

@@ -16,7 +16,7 @@ from benchmarks.deciding.materials import Materials, Measured
 from benchmarks.report import Target
 from padim_edge.datasets import from_folder
 from padim_edge.fitted import fit_dataset
-from padim_edge.levels import settled
+from padim_edge.settled import settled
 from padim_edge_runtime.progress import SILENT
 
 __all__ = ["comparable", "deep_images"]

@@ -67,8 +67,9 @@ def fit(
     o.tell_unused_seed(given, reduction)
     from padim_edge.exports import stretched
     from padim_edge.fit_job import FitJob, fit_to_file
-    from padim_edge.levels import settled, tell_misfit
+    from padim_edge.levels import tell_misfit
     from padim_edge.presets import Options
+    from padim_edge.settled import settled
     from padim_edge.start import begin, begin_like
     from padim_edge_artifact.files import require_folder
     from padim_edge_artifact.kept import read_kept

@@ -85,9 +85,16 @@ def good_frames(paths: Sequence[Path], base: Path, selection: Selection) -> tupl
     for clip in clips:
         step = thinning.step(selection.every, clip.rate, total)
         thinned.append(thinning.Thinned(clip.path.name, clip.count, step))
-        key = clip.path.relative_to(base).as_posix()
+        key, aspect = clip.path.relative_to(base).as_posix(), clip.size[0] / clip.size[1]
         good += (
-            Item(f"frame {number} of {clip.path}", GOOD, partial(reader.read, clip, number), None, f"{key}/{number}")
+            Item(
+                f"frame {number} of {clip.path}",
+                GOOD,
+                partial(reader.read, clip, number),
+                None,
+                f"{key}/{number}",
+                aspect=aspect,
+            )
             for number in range(0, clip.count, step)
         )
     cuts = [

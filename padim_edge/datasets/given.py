@@ -62,11 +62,16 @@ def _entries(images: Iterable[ImageLike]) -> Iterator[Path | Item]:
         name = f"images[{number}]"
         _check_kind(image, name)
         kept = _own(image, passing=passing)
-        read = partial(_decode, kept, name, None) if isinstance(image, np.ndarray) else _decoded_now(image, name)
+        read: Callable[[], image_files.Decoded]
+        aspect: float | None
+        if isinstance(image, np.ndarray):
+            read, aspect = partial(_decode, kept, name, None), image.shape[1] / image.shape[0] if image.size else None
+        else:
+            read, aspect = _decoded_now(image, name)
         stored = None
         if isinstance(image, np.ndarray) or _is_deep(kept):
             stored = Stored(partial(_decode, kept, name), partial(image_files.extent_of, kept))
-        yield Item(name, GOOD, read, None, name, stored)
+        yield Item(name, GOOD, read, None, name, stored, aspect=aspect)
 
 
 def _is_single(images: object) -> bool:
@@ -120,13 +125,18 @@ def _is_deep(image: ImageLike) -> bool:
         return False  # decoding it says why
 
 
-def _decoded_now(image: ImageLike, name: str) -> Callable[[], image_files.Decoded]:
-    """Decode an image, which also copies it or closes its file, and return the function that hands it out."""
+def _decoded_now(image: ImageLike, name: str) -> tuple[Callable[[], image_files.Decoded], float | None]:
+    """Decode an image, which also copies it or closes its file.
+
+    Returns:
+        The function that hands it out, and its width / height; `None` where it cannot be decoded.
+    """
     try:
         decoded = image_files.decode(image, keep_grey=True)
     except ImageError as error:
-        return partial(_fail, f"{name}: {error}")
-    return lambda: image_files.Decoded(decoded.image.convert("RGB"), decoded.notes)
+        return partial(_fail, f"{name}: {error}"), None
+    width, height = decoded.image.size
+    return lambda: image_files.Decoded(decoded.image.convert("RGB"), decoded.notes), width / height
 
 
 def _fail(sentence: str) -> NoReturn:

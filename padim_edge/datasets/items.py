@@ -76,6 +76,8 @@ class Item:
     group are no evidence independent of each other."""
     file: Path | None = None
     """File that holds the image alone; `None` for a frame of a video, and for pixels in memory."""
+    aspect: float | None = None
+    """Width / height where it is known without looking into the file; `None` where the file tells."""
 
     def decoded(self, levels: Levels | None) -> image_files.Decoded:
         """Decode the image with a range of values, as in `Preprocessing.levels`; raises ImageError."""

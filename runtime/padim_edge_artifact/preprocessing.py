@@ -61,6 +61,9 @@ class Preprocessing:
     levels: Levels | None = None
     """Range of the signal in images of more than 8 bits a channel, such as (0, 1023) for 10 bits. `None` where the good
     images have 8 bits. Images of 8 bits always reach from 0 to 255."""
+    keep_aspect: bool = False
+    """Whether a fit gives `resize` the aspect of the good images, with about as many pixels, before it begins. `False`
+    in statistics and models."""
 
     def __post_init__(self) -> None:
         sizes = [each for each in (self.resize, self.crop, self.camera) if each is not None]

@@ -19,8 +19,9 @@ from padim_edge import datasets
 from padim_edge.datasets.items import Stored
 from padim_edge.datasets.perturb import perturbed
 from padim_edge.frames import readable_frames
-from padim_edge.levels import LOOKED_AT, range_of, settled
+from padim_edge.levels import LOOKED_AT, range_of
 from padim_edge.presets import preset
+from padim_edge.settled import settled
 from padim_edge_artifact import ImageError, PadimEdgeError
 from padim_edge_artifact.preprocessing import Levels
 from padim_edge_runtime import Detector
@@ -109,7 +110,7 @@ class TestSettled:
 
     def test_the_methods_own_range_stays(self, tmp_path: Path) -> None:
         (tmp_path / "a.png").write_bytes(deep_files.png(of_bits(0, 10)))
-        method = preset(backbone="builtin", levels=(0, 4095))
+        method = preset(backbone="builtin", size=64, levels=(0, 4095))
         assert settled(datasets.from_source(tmp_path, None), method) == method
 
     @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ class TestSettled:
     def test_a_range_that_does_not_fit_is_told(self, tmp_path: Path, levels: Levels, sentence: str | None) -> None:
         (tmp_path / "a.png").write_bytes(deep_files.png(of_bits(0, 10)))
         told: list[str] = []
-        settled(datasets.from_source(tmp_path, None), preset(backbone="builtin", levels=levels), told.append)
+        settled(datasets.from_source(tmp_path, None), preset(backbone="builtin", size=64, levels=levels), told.append)
         assert [sentence in each for each in told if sentence] == ([True] if sentence else [])
         assert bool(told) == bool(sentence)
 
