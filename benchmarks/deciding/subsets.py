@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from padim_edge.datasets import GOOD, Dataset, Item
 from padim_edge.frames import readable_frames
 from padim_edge.network import exported
+from padim_edge.settled import settled
 from padim_edge.start import prepared
 from padim_edge_artifact import PadimEdgeError, names
 from padim_edge_artifact.calibration import Calibration
@@ -83,6 +84,7 @@ def embed(dataset: Dataset, method: Method, weights: str, *, test: bool = False)
     Raises:
         PadimEdgeError: An image cannot be read.
     """
+    method = settled(dataset, method)
     empty = prepared(dataset, method, exported(method, weights))
     session = open_session(joined(of_kept(empty)).SerializeToString(), "cpu").session
     items = (*dataset.good, *(dataset.test if test else ()))
