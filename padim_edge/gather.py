@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from padim_edge.datasets import Item
 from padim_edge.frames import frames_of
-from padim_edge_artifact import ImageError, PadimEdgeError, Statistics
+from padim_edge_artifact import ImageError, Memory, PadimEdgeError, Statistics
 from padim_edge_artifact.kept import Kept, Progress, read_kept, write_kept
-from padim_edge_learn.accumulate import accumulate
+from padim_edge_learn.accumulate import Learner, accumulate, learner_of
 from padim_edge_model.comparable import Observed
 from padim_edge_model.graph import joined, of_kept
+from padim_edge_model.memory import fold_at
 from padim_edge_model.repeats import Recorder, groups_of
 
 __all__ = ["FEWEST", "Checkpoint", "checkpoint_of", "digest_of", "gather", "require_enough"]
@@ -85,6 +86,7 @@ def gather(
         unreadable.update(start.progress.unreadable)
         advance(looked)
     observed, recorder = Observed(start.seen), Recorder(start.evidence)
+    learner = learner_of(start.statistics, start.recipe.method)
     written = _Writes(time.monotonic(), 0.0)
 
     def passing() -> Iterator[npt.NDArray[np.uint8]]:
@@ -96,12 +98,13 @@ def gather(
                 continue
             observed.add(frame)
             recorder.add(frame, item.group)
+            learner.expect(fold_at(looked - 1, len(items)))
             yield frame
 
-    def grown(statistics: Statistics) -> Kept:
+    def grown(statistics: Statistics | Memory) -> Kept:
         return replace(start, statistics=statistics, seen=observed.seen, evidence=recorder.evidence)
 
-    def after(statistics: Statistics, count: int) -> None:
+    def after(learner: Learner, count: int) -> None:
         """Report a batch; write a checkpoint, since no image has passed that is not in the statistics."""
         nonlocal written
         advance(count)
@@ -109,12 +112,12 @@ def gather(
         if checkpoint is None or now - written.at < max(checkpoint.seconds, 20 * written.took):
             return
         progress = Progress(looked, digest, tuple(unreadable.items()))
-        write_kept(checkpoint.path, replace(grown(statistics), progress=progress))
+        write_kept(checkpoint.path, replace(grown(learner.found), progress=progress))
         written = _Writes(time.monotonic(), time.monotonic() - now)
 
     graph = joined(of_kept(start)).SerializeToString()
-    statistics = accumulate(graph, passing(), start.statistics, device=device, threads=threads, after=after)
-    return replace(grown(statistics), progress=None), unreadable
+    accumulate(graph, passing(), learner, device=device, threads=threads, after=after)
+    return replace(grown(learner.finish()), progress=None), unreadable
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from padim_edge_artifact.metadata import Backbone
-from padim_edge_artifact.method import Method, Precision
+from padim_edge_artifact.method import Bank, Method, Precision
 from padim_edge_export import embedding
 from padim_edge_export.backbones import channels_of, load_trunk
 from padim_edge_model.graph import EmbeddingGraph
@@ -43,6 +43,7 @@ def exported(method: Method, weights: str = "auto", drawn: embedding.Drawn | Non
         ridge=1.0,
         sigma=0.0,
         precision=Precision(),
+        bank=None if method.bank is None else Bank(),
     )
     if drawn is None:
         return _exported(same, weights, _stamp(weights))
@@ -53,7 +54,18 @@ def all_channels(method: Method, weights: str = "auto") -> Exported:
     """Return the graph of every channel of the method's layers, in their order and without pooling."""
     channels = sum(channels_of(method.backbone, method.layers).values())
     return exported(
-        replace(method, reduction="random", dims=channels, seed=0, shares=None, pooling=1, pool_patches=False), weights
+        replace(
+            method,
+            reduction="random",
+            dims=channels,
+            seed=0,
+            shares=None,
+            pooling=1,
+            pool_patches=False,
+            bank=None,
+            grid_layer=0,
+        ),
+        weights,
     )
 
 

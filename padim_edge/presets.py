@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_artifact.method import Method, Precision
+from padim_edge_artifact.method import Bank, Method, Precision
 from padim_edge_artifact.preprocessing import Levels, Preprocessing
 
 __all__ = ["PRESETS", "Options", "parse_bytes", "preset"]
@@ -37,6 +37,12 @@ _EDGE = Method(
     sigma=4.0,
 )
 
+# Prototypes take the place of positions, so parts may lie at any angle. All channels of the two finer layers are kept:
+# fewer dimensions, or those of the third layer, find fewer defects. benchmarks/README.md has the figures.
+_FREE = replace(
+    _EDGE, preset="free", layers=("layer1", "layer2"), dims=192, shares=None, ridge=0.01, bank=Bank(), grid_layer=1
+)
+
 PRESETS = {
     # The published method (PaDiM, section IV-B).
     "paper": replace(
@@ -49,10 +55,22 @@ PRESETS = {
     ),
     "edge": _EDGE,
     "accurate": replace(_EDGE, preset="accurate", reduction="semi-orthogonal", pool_patches=True),
+    "free": _FREE,
+    # Roth et al., arXiv 2106.08265, with 10 % of the patches and b = 9.
+    "patchcore": replace(
+        _FREE,
+        preset="patchcore",
+        layers=("layer2", "layer3"),
+        dims=384,
+        bank=Bank(prototypes=None, share=0.1, whitened=False, neighbours=9),
+        grid_layer=0,
+        upsampling="bilinear",
+    ),
 }
 """Presets by name, with their usual backbone."""
 
 _SIGMA_AT_224 = 4.0
+_MOST_PROTOTYPES = 1_000_000
 _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -81,6 +99,10 @@ class Options(TypedDict, total=False):
     """`fp32`, `fp16` or `int8`; or a `Precision` with target and rank."""
     target: str
     """`cpu` or `tensorrt`."""
+    prototypes: int | str | None
+    """Number of prototypes of a memory, such as 2048, or share of the patches, such as `10%`."""
+    turned: bool | None
+    """Whether a memory also learns from each good image flipped and turned."""
 
 
 def preset(name: str = "edge", **options: Unpack[Options]) -> Method:
@@ -90,7 +112,7 @@ def preset(name: str = "edge", **options: Unpack[Options]) -> Method:
     unless `dims` is given. Layers of networks outside the table are looked up, which imports torch.
 
     Args:
-        name: Key of `PRESETS`: `edge`, `accurate` or `paper`.
+        name: Key of `PRESETS`: `edge`, `accurate`, `paper`, `free` or `patchcore`.
         **options: See `Options`.
 
     Raises:
@@ -115,6 +137,7 @@ def preset(name: str = "edge", **options: Unpack[Options]) -> Method:
         seed=chosen.get("seed", method.seed),
         sigma=_SIGMA_AT_224 * math.sqrt(math.prod(preprocessing.size)) / 224,
         precision=_parse_precision(chosen),
+        bank=_with_bank(method, chosen),
     )
 
 
@@ -138,13 +161,54 @@ def _with_backbone(method: Method, options: Options) -> Method:
     asked = options.get("layers")
     if asked is None and name in backbones.BACKBONES:
         layers = backbones.BACKBONES[name].layers
+        if method.bank is not None:
+            layers = layers[:2] if method.grid_layer else layers[1:]  # the two finer ones, or PatchCore's
     else:
         channels = backbones.channels_of(name, None if asked is None else _names(asked))
         layers, default = tuple(channels), min(default, sum(channels.values()))
+    if method.bank is not None and dims is None:
+        default = sum(backbones.channels_of(name, layers).values())
     shares = method.shares
     if shares is not None and len(shares) != len(layers):
         shares = (1 / len(layers),) * len(layers)
-    return replace(method, backbone=name, layers=layers, dims=default if dims is None else dims, shares=shares)
+    return replace(
+        method,
+        backbone=name,
+        layers=layers,
+        dims=default if dims is None else dims,
+        shares=shares,
+        grid_layer=min(method.grid_layer, len(layers) - 1),
+    )
+
+
+def _with_bank(method: Method, options: Options) -> Bank | None:
+    """Set the options of the memory."""
+    bank = method.bank
+    for name in ("prototypes", "turned"):
+        if bank is None and options.get(name):
+            memories = ", ".join(key for key, each in PRESETS.items() if each.bank is not None)
+            raise PadimEdgeError(
+                f"--{name} is for a memory, and preset {method.preset} has Gaussians; choose --preset {memories}"
+            )
+    if bank is None:
+        return None
+    if "prototypes" in options:
+        number, share = _parse_prototypes(str(options["prototypes"]))
+        bank = replace(bank, prototypes=number, share=share)
+    return replace(bank, turned=options.get("turned", bank.turned) or False)
+
+
+def _parse_prototypes(text: str) -> tuple[int | None, float | None]:
+    """Parse a number of prototypes such as `2048`, or a share of the patches such as `10%`."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", text)
+    if found and found[2] and 0 < float(found[1]) <= 100:
+        return None, float(found[1]) / 100
+    if found and not found[2] and "." not in found[1] and 1 <= int(found[1]) <= _MOST_PROTOTYPES:
+        return int(found[1]), None
+    raise PadimEdgeError(
+        f"--prototypes is {text!r}, expected a number from 1 to {_MOST_PROTOTYPES} such as 2048, or a share of the "
+        "patches such as 10%"
+    )
 
 
 def _names(layers: str | Sequence[str]) -> tuple[str, ...]:

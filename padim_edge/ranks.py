@@ -13,17 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial, reduce
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from padim_edge_artifact import PadimEdgeError, Statistics
+from padim_edge_artifact import Memory, PadimEdgeError, Statistics
 from padim_edge_artifact.evidence import Evidence
 from padim_edge_artifact.kept import Kept
 from padim_edge_artifact.reference import Seen
 from padim_edge_model.comparable import merge_seen
+from padim_edge_model.memory import merge_memories
 
 __all__ = ["Ranks", "joined_by_torchrun", "wanted"]
 
@@ -77,8 +79,12 @@ class Ranks:
 
     def merged(self, own: Kept) -> Kept:
         """Return the statistics of all shards on rank 0. Elsewhere the result is of no use. `own` is overwritten."""
-        with _told():
-            statistics = _merged(own.statistics)
+        statistics: Statistics | Memory
+        if isinstance(own.statistics, Memory):
+            statistics = reduce(partial(merge_memories, method=own.recipe.method), self.gathered(own.statistics))
+        else:
+            with _told():
+                statistics = _merged(own.statistics)
         seen = Seen.nothing(own.statistics.grid)
         for each in self.gathered(own.seen):
             seen = merge_seen(seen, each)

@@ -10,7 +10,7 @@ from padim_edge.frames import readable_frames
 from padim_edge.network import Exported, all_channels, exported
 from padim_edge.principal import principal_components
 from padim_edge.quantisation import OBSERVED, in_precision
-from padim_edge_artifact import Statistics
+from padim_edge_artifact import Memory, Statistics
 from padim_edge_artifact.evidence import Evidence
 from padim_edge_artifact.kept import Kept, Recipe
 from padim_edge_artifact.method import Method
@@ -82,7 +82,7 @@ def prepared(
         parts=records(graph.parts),
     )
     model = graph.model.SerializeToString(deterministic=True)
-    return Kept(recipe, model, Statistics.empty(graph.grid, graph.dims), Seen.nothing(graph.grid))
+    return Kept(recipe, model, _nothing(method, graph.grid, graph.dims), Seen.nothing(graph.grid))
 
 
 def begin_like(found: Kept, class_name: str) -> Kept:
@@ -91,8 +91,13 @@ def begin_like(found: Kept, class_name: str) -> Kept:
     return replace(
         found,
         recipe=replace(found.recipe, class_name=class_name),
-        statistics=Statistics.empty(grid, dims),
+        statistics=_nothing(found.recipe.method, grid, dims),
         seen=Seen.nothing(grid),
         evidence=Evidence.nothing(),
         progress=None,
     )
+
+
+def _nothing(method: Method, grid: tuple[int, int], dims: int) -> Statistics | Memory:
+    """Return the statistics of no image, or the memory of none."""
+    return Statistics.empty(grid, dims) if method.bank is None else Memory.empty(grid, dims)

@@ -64,7 +64,9 @@ class _Embedding(nn.Module):
             pick = self.get_buffer(f"pick{i}")
             if len(pick) == 0:  # a small D may leave a stage out
                 continue
-            if stage.projection is None:
+            if stage.projection is None and len(pick) == feature.shape[1]:
+                part = feature
+            elif stage.projection is None:
                 part = torch.index_select(feature, 1, pick)
             else:
                 part = nn.functional.conv2d(feature, pick)
@@ -122,21 +124,20 @@ def build(trunk: Trunk, method: Method, drawn: Drawn | None = None) -> Embedding
         method.reduction, trunk.description.channels, method.dims, method.seed, shares
     )
     grid_of_stage = _grids(trunk, method.backbone, size)
-    finest = grid_of_stage[0]
+    target = grid_of_stage[method.grid_layer]
     kept = [len(pick) for each in stages for pick in (each.channels, each.projection) if pick is not None]
     add = stages[0].projection is not None and shares is None
     pool_patches = method.pool_patches and method.pooling > 1
-    # If a small D leaves the finest stage out, no part would keep the finest grid by itself.
-    lift = add or pool_patches or kept[0] == 0
-    given = [(count, finest if lift else grid) for count, grid in zip(kept, grid_of_stage, strict=True) if count]
+    # If a small D leaves the finest stage out, no part would keep the target grid by itself.
+    # A memory compares any patch with any other, so all parts come on one grid.
+    lift = add or pool_patches or kept[0] == 0 or method.grid_layer > 0 or method.bank is not None
+    given = [(count, target if lift else grid) for count, grid in zip(kept, grid_of_stage, strict=True) if count]
     if add:
-        given = [(method.dims, finest)]
+        given = [(method.dims, target)]
     parts = tuple(Part(f"part{i}", count, grid) for i, (count, grid) in enumerate(given))
     moves = [
-        _move(grid, finest if lift else grid, method.pooling, pool_patches=pool_patches)
-        if method.pooling > 1 or (lift and i > 0)
-        else None
-        for i, grid in enumerate(grid_of_stage)
+        _move(grid, target if lift else grid, method) if method.pooling > 1 or (lift and grid != target) else None
+        for grid in grid_of_stage
     ]
     model = export_graph(_Embedding(trunk, stages, moves, add=add), size, [part.name for part in parts])
     rewrites.narrow_last_stage(model)
@@ -155,12 +156,12 @@ def _grids(trunk: Trunk, name: str, size: tuple[int, int]) -> list[tuple[int, in
     return [(int(feature.shape[2]), int(feature.shape[3])) for feature in features.values()]
 
 
-def _move(grid: tuple[int, int], target: tuple[int, int], pooling: int, *, pool_patches: bool) -> Move:
-    """Make the matrices that pool a stage's grid and upsample it to `target`; patches are pooled after upsampling."""
+def _move(grid: tuple[int, int], target: tuple[int, int], method: Method) -> Move:
+    """Make the matrices that pool a stage's grid and bring it to `target`; patches are pooled behind that."""
     rows, columns = (
-        grids.mean_pool(finest, pooling) @ grids.nearest(finest, cells)
-        if pool_patches
-        else grids.nearest(finest, cells) @ grids.mean_pool(cells, pooling)
-        for cells, finest in zip(grid, target, strict=True)
+        grids.mean_pool(wanted, method.pooling) @ grids.resampled(wanted, cells, method.upsampling)
+        if method.pool_patches
+        else grids.resampled(wanted, cells, method.upsampling) @ grids.mean_pool(cells, method.pooling)
+        for cells, wanted in zip(grid, target, strict=True)
     )
     return rows, columns

@@ -8,6 +8,7 @@ from padim_edge_artifact.errors import ArtifactError, DeviceError, ImageError, P
 
 if TYPE_CHECKING:
     from padim_edge_artifact.container import read_metadata, read_verified
+    from padim_edge_artifact.memory import Memory
     from padim_edge_artifact.metadata import Metadata
     from padim_edge_artifact.preprocessing import Preprocessing
     from padim_edge_artifact.statistics import Statistics
@@ -16,6 +17,7 @@ __all__ = [
     "ArtifactError",
     "DeviceError",
     "ImageError",
+    "Memory",
     "Metadata",
     "PadimEdgeError",
     "Preprocessing",
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Memory": "memory",
     "Metadata": "metadata",
     "Preprocessing": "preprocessing",
     "Statistics": "statistics",

@@ -24,6 +24,7 @@ from numpy.lib import format as npy
 from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 from padim_edge_artifact.evidence import CELLS, Evidence
 from padim_edge_artifact.files import replacing
+from padim_edge_artifact.memory import Memory
 from padim_edge_artifact.metadata import Backbone, Reduction, decode
 from padim_edge_artifact.method import Method
 from padim_edge_artifact.reference import Likeness, Seen
@@ -31,7 +32,7 @@ from padim_edge_artifact.statistics import Statistics
 
 __all__ = ["KEPT_VERSION", "CodesRecord", "Kept", "PartRecord", "Progress", "Recipe", "read_kept", "write_kept"]
 
-KEPT_VERSION = 4
+KEPT_VERSION = 5
 """Version of the statistics file; a reader refuses every other one."""
 
 _CHUNK = 64
@@ -94,7 +95,8 @@ class Kept:
     recipe: Recipe
     graph: bytes = field(repr=False)
     """The embedding graph as ONNX: `image` -> the parts."""
-    statistics: Statistics
+    statistics: Statistics | Memory
+    """Gaussians of the patches, or a memory where the method has a bank."""
     seen: Seen
     evidence: Evidence = field(default_factory=Evidence.nothing)
     """Fingerprints and groups of the images."""
@@ -103,11 +105,14 @@ class Kept:
 
     @property
     def same(self) -> str:
-        """Digest of the embedding graph and the preprocessing: equal for statistics that can be merged."""
+        """Digest of the embedding graph, the preprocessing and the bank: equal for statistics that can be merged."""
         recipe = self.recipe
         found = hashlib.sha256(self.graph)
         frame = dataclasses.asdict(recipe.method.preprocessing)
-        found.update(json.dumps([frame, [dataclasses.asdict(part) for part in recipe.parts]], sort_keys=True).encode())
+        options = [frame, [dataclasses.asdict(part) for part in recipe.parts]]
+        if recipe.method.bank is not None:
+            options.append(dataclasses.asdict(recipe.method.bank))
+        found.update(json.dumps(options, sort_keys=True).encode())
         return found.hexdigest()
 
 
@@ -125,6 +130,7 @@ def write_kept(path: Path, kept: Kept) -> None:
         "recipe": dataclasses.asdict(kept.recipe),
         "progress": None if kept.progress is None else dataclasses.asdict(kept.progress),
         "likeness": dataclasses.asdict(seen.likeness),
+        "memory": isinstance(statistics, Memory),
     }
     numbers = np.array([seen.count, *seen.brightness, *seen.contrast, seen.shift], np.float64)
     small = {
@@ -137,6 +143,13 @@ def write_kept(path: Path, kept: Kept) -> None:
         "named": kept.evidence.named,
         "mean": statistics.mean,
     }
+    if isinstance(statistics, Memory):
+        small |= {
+            "fold_of": statistics.fold_of,
+            "patches": statistics.patches,
+            "lengths": np.array([len(each) for each in statistics.vectors], np.int64),
+            "vectors": np.concatenate(statistics.vectors),
+        }
     rows, columns = np.tril_indices(statistics.dims)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
         for name, values in small.items():
@@ -200,7 +213,11 @@ def _read(archive: zipfile.ZipFile, header: dict[str, Any]) -> Kept:
         raise ValueError("its evidence is not made of whole numbers")
     if evidence.fingerprints.shape != (len(evidence.named), CELLS) or evidence.named.ndim != 1:
         raise ValueError("its evidence has other shapes than its header says")
-    statistics = Statistics(int(header["count"]), mean, _scatter(archive, *mean.shape), (rows, columns))
+    statistics: Statistics | Memory
+    if header.get("memory"):
+        statistics = _memory(archive, int(header["count"]), (rows, columns), mean)
+    else:
+        statistics = Statistics(int(header["count"]), mean, _scatter(archive, *mean.shape), (rows, columns))
     seen = Seen(
         int(numbers[0]),
         total,
@@ -221,6 +238,18 @@ def _read(archive: zipfile.ZipFile, header: dict[str, Any]) -> Kept:
         evidence,
         None if progress is None else decode(Progress, progress, "progress"),
     )
+
+
+def _memory(archive: zipfile.ZipFile, count: int, grid: tuple[int, int], mean: npt.NDArray[np.float64]) -> Memory:
+    fold_of, patches, lengths, vectors = (
+        _array(archive, name) for name in ("fold_of", "patches", "lengths", "vectors")
+    )
+    if any(each.dtype != np.int64 for each in (fold_of, patches, lengths)) or vectors.dtype != np.float32:
+        raise ValueError("its memory has other types than expected")
+    if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != len(vectors):
+        raise ValueError("its memory has another length than its header says")
+    parts = tuple(np.split(vectors, np.cumsum(lengths)[:-1]))
+    return Memory(count, grid, fold_of, patches, mean, _scatter(archive, *mean.shape), parts)
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:

@@ -155,6 +155,8 @@ class Metadata:
     """Factor by which scores rise when an image's neighbours in time are left out as well, 1 or more."""
     history: tuple[PastThreshold, ...] = ()
     """Thresholds that the model had before, the oldest first."""
+    prototypes: int | None = None
+    """M, number of prototypes of a memory; `None` for Gaussians."""
     format_version: int = FORMAT_VERSION
     """Version of the file format."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_artifact.preprocessing import Preprocessing
 
-__all__ = ["PRECISIONS", "REDUCTIONS", "TARGETS", "Method", "Precision"]
+__all__ = ["PRECISIONS", "REDUCTIONS", "TARGETS", "UPSAMPLINGS", "Bank", "Method", "Precision"]
 
 PRECISIONS = ("fp32", "fp16", "int8")
 """Number types of the backbone and of the distance's constants."""
@@ -20,6 +20,10 @@ REDUCTIONS = ("random", "semi-orthogonal", "pca")
 """Ways from all channels to the embedding: a random choice of channels (PaDiM, sections III-A and V-A), a random
 projection with orthonormal rows (arXiv 2105.14737, section 3.2), or the principal components of the good images'
 features."""
+
+
+UPSAMPLINGS = ("nearest", "bilinear")
+"""Ways of a coarser layer's cells to the grid of the patches."""
 
 
 def _choice(what: str, found: str, known: tuple[str, ...]) -> None:
@@ -68,8 +72,42 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class Bank:
+    """Options of a memory of prototypes, which takes the place of one Gaussian per patch.
+
+    A patch's distance is that to the nearest prototype, wherever in the image the prototype comes from. So parts may
+    lie freely.
+
+    Raises:
+        PadimEdgeError: A value is outside its range, or values contradict each other.
+    """
+
+    prototypes: int | None = 2048
+    """M, largest number of prototypes, 1 or more; `None` where `share` says it."""
+    share: float | None = None
+    """Share of the good images' patches that are prototypes, in (0, 1]; `None` where `prototypes` says it."""
+    whitened: bool = True
+    """Whether the distance is the Mahalanobis distance of one covariance for all patches; otherwise Euclidean, as in
+    PatchCore (arXiv 2106.08265)."""
+    neighbours: int = 1
+    """Number of prototypes that the scores are re-weighted by (PatchCore, eq. 7, b), 2 or more; 1 is none."""
+    turned: bool = False
+    """Whether each good image is also learned from flipped and turned."""
+
+    def __post_init__(self) -> None:
+        if (self.prototypes is None) == (self.share is None):
+            raise PadimEdgeError("the memory has a number and a share of prototypes, or neither; give one of them")
+        if self.prototypes is not None and self.prototypes < 1:
+            raise PadimEdgeError(f"the memory has {self.prototypes} prototypes, expected 1 or more, such as 2048")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise PadimEdgeError(f"the memory has {self.share} of the patches, expected a share such as 0.1 or 10%")
+        if self.neighbours < 1:
+            raise PadimEdgeError(f"the memory re-weights by {self.neighbours} prototypes, expected 1 (none) or more")
+
+
+@dataclass(frozen=True)
 class Method:
-    """One way to run PaDiM, complete and checked.
+    """One way to find anomalies, complete and checked: PaDiM's Gaussians, or a memory in the same metric.
 
     `padim_edge.preset` makes one from a preset and options. Statistics and models keep it as it is.
 
@@ -103,9 +141,18 @@ class Method:
     """Standard deviation of the anomaly map's Gaussian filter in pixels of the model's frame, 0 or more."""
     precision: Precision = Precision()
     """Number types of the model, and how much of each Gaussian it keeps."""
+    bank: Bank | None = None
+    """Options of the memory of prototypes; `None` for one Gaussian per patch."""
+    grid_layer: int = 0
+    """Number of the layer, finest first from 0, whose cells are the patches; finer layers are averaged over these."""
+    upsampling: str = "nearest"
+    """One of `UPSAMPLINGS`."""
 
     def __post_init__(self) -> None:
         _choice("reduction", self.reduction, REDUCTIONS)
+        _choice("upsampling", self.upsampling, UPSAMPLINGS)
+        if self.bank is not None and not self.precision.exact:
+            raise PadimEdgeError("a memory has no Gaussians to cut; leave --rank and --diagonal out")
         wrong = {
             "layers": not self.layers or not all(self.layers),
             "dims": self.dims < 1,
@@ -115,6 +162,7 @@ class Method:
             "pooling": self.pooling < 1 or self.pooling % 2 == 0,
             "ridge": not 0 < self.ridge < math.inf,
             "sigma": not 0 <= self.sigma < math.inf,
+            "grid_layer": not 0 <= self.grid_layer < len(self.layers),
         }
         for name, refused in wrong.items():
             if refused:
@@ -129,4 +177,5 @@ _EXPECTED = {
     "pooling": "an odd number of cells, 1 or more",
     "ridge": "a positive number such as 0.003",
     "sigma": "0 or more pixels",
+    "grid_layer": "the number of one of the layers, from 0",
 }

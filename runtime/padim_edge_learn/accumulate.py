@@ -1,22 +1,25 @@
-"""Good images -> statistics: one pass through the embedding graph, run by onnxruntime as on the device."""
+"""Good images -> statistics or a memory: one pass through the embedding graph, run by onnxruntime as on the device."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from padim_edge_artifact import PadimEdgeError, Statistics, names
+from padim_edge_artifact import Memory, PadimEdgeError, Statistics, names
+from padim_edge_artifact.method import Method
+from padim_edge_learn.turns import turned
+from padim_edge_model.memory import MemoryLearner
 from padim_edge_model.statistics import absorb
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.prefetch import cores
 
-__all__ = ["BATCH", "accumulate", "batches", "side_by_side"]
+__all__ = ["BATCH", "GaussianLearner", "Learner", "accumulate", "batches", "learner_of", "side_by_side"]
 
 BATCH = 32
 """Number of images in a batch. It is fixed, because another grouping of the same images rounds differently."""
@@ -26,7 +29,43 @@ _PIXELS = 8 * 224 * 224
 
 T = TypeVar("T")
 
-After = Callable[[Statistics, int], object]
+
+class GaussianLearner:
+    """Gaussian statistics of all patches that images are added to.
+
+    Args:
+        statistics: Statistics to begin with; their arrays are overwritten.
+    """
+
+    def __init__(self, statistics: Statistics) -> None:
+        self.found = statistics
+        """Statistics so far; the next batch overwrites their arrays."""
+
+    turned = False
+    """Whether images are learned from turned as well."""
+
+    def add(self, variants: Sequence[npt.NDArray[np.float32]], workers: int = 1) -> None:
+        """Add the embeddings `(N, D, h, w)` of a batch of images, which has no other variants."""
+        (embedding,) = variants
+        absorb(self.found.mean, self.found.scatter, self.found.count, embedding, workers=workers)
+        self.found = replace(self.found, count=self.found.count + len(embedding))
+
+    def expect(self, fold: int) -> None:
+        """Take no note of the fold of the next image; Gaussians have none."""
+
+    def finish(self) -> Statistics:
+        """Return the statistics."""
+        return self.found
+
+
+Learner = GaussianLearner | MemoryLearner
+
+After = Callable[[Learner, int], object]
+
+
+def learner_of(start: Statistics | Memory, method: Method) -> Learner:
+    """Return a learner that adds images to statistics, whose arrays are overwritten, or to a memory."""
+    return MemoryLearner(start, method) if isinstance(start, Memory) else GaussianLearner(start)
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -44,13 +83,13 @@ def side_by_side(size: tuple[int, int]) -> int:
 def accumulate(
     embedding_graph: bytes,
     images: Iterable[npt.NDArray[np.uint8]],
-    start: Statistics | None = None,
+    learner: Learner,
     *,
     device: str = "cpu",
     threads: int | None = None,
     after: After = lambda _, __: None,
-) -> Statistics:
-    """Add images to the Gaussian statistics of all patches.
+) -> None:
+    """Add images to a learner.
 
     Memory does not depend on the number of images. The same images in the same order on the same machine give the same
     bytes.
@@ -58,31 +97,30 @@ def accumulate(
     Args:
         embedding_graph: Serialised ONNX model, `image` -> `embedding`.
         images: Images in the model's frame, `(H, W, 3)` uint8 each.
-        start: Statistics to add them to; their arrays are overwritten. `None` begins with no image.
+        learner: Learner that gains them.
         device: Device that runs the backbone.
         threads: Number of CPU threads; `None` takes one per core.
-        after: Called after each batch with all statistics so far, which the next batch overwrites, and with the number
-            of images in the batch.
+        after: Called after each batch with the learner, and with the number of images in the batch.
 
     Raises:
-        PadimEdgeError: There is no image, or an embedding is not finite.
+        PadimEdgeError: An embedding is not finite.
     """
     session = open_session(embedding_graph, device, threads=threads).session
-    statistics = start
     for batch in batches(images, BATCH):
-        together = side_by_side((batch[0].shape[0], batch[0].shape[1]))
-        embedding = np.concatenate(
-            [session.run([names.EMBEDDING], {names.IMAGE: np.stack(some)})[0] for some in batches(batch, together)]
-        )
-        if not np.isfinite(embedding).all():
-            raise PadimEdgeError("the backbone gives values that are not finite; check its weights")
-        if statistics is None:
-            _, dims, h, w = embedding.shape
-            statistics = Statistics.empty((h, w), dims)
+        variants = [_embedded(session, batch)]
+        if learner.turned:
+            variants += [_embedded(session, some) for some in turned(batch)]
         with threadpool_limits(1, "blas"):  # BLAS threads would wait for each other at every patch
-            absorb(statistics.mean, statistics.scatter, statistics.count, embedding, workers=threads or cores())
-        statistics = dataclasses.replace(statistics, count=statistics.count + len(batch))
-        after(statistics, len(batch))
-    if statistics is None:
-        raise PadimEdgeError("there is no image to fit on; expected at least 2 good images")
-    return statistics
+            learner.add(variants, threads or cores())
+        after(learner, len(batch))
+
+
+def _embedded(session: Any, batch: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+    """Compute the embeddings `(N, D, h, w)` of a batch."""
+    together = side_by_side((batch[0].shape[0], batch[0].shape[1]))
+    embedding = np.concatenate(
+        [session.run([names.EMBEDDING], {names.IMAGE: np.stack(some)})[0] for some in batches(batch, together)]
+    )
+    if not np.isfinite(embedding).all():
+        raise PadimEdgeError("the backbone gives values that are not finite; check its weights")
+    return np.asarray(embedding, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,22 +10,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_artifact import Metadata, Preprocessing, names, self_test
+from padim_edge_artifact import Memory, Metadata, Preprocessing, Statistics, names, self_test
 from padim_edge_artifact.calibration import Calibration
 from padim_edge_artifact.kept import Kept
 from padim_edge_artifact.metadata import Digests, SelfTest
-from padim_edge_artifact.method import Precision
+from padim_edge_artifact.method import Method, Precision
 from padim_edge_artifact.reference import Seen
 from padim_edge_artifact.roi import to_runs
+from padim_edge_learn.cross_validated import Refit, cross_validated
 from padim_edge_learn.held_out import GoodImages, HeldOut, Shipped, judged
 from padim_edge_learn.thresholds import history_with, rule_of_scores
 from padim_edge_model import onnx_file, tensorrt_rules
 from padim_edge_model.calibration import calibrate, expanded, representatives, threshold
 from padim_edge_model.comparable import Observed, reference_of
 from padim_edge_model.fused import fuse, map_stage
-from padim_edge_model.graph import of_kept
+from padim_edge_model.graph import EmbeddingGraph, of_kept
+from padim_edge_model.memory import Nearest, nearest_of
 from padim_edge_model.repeats import groups_of, packed
-from padim_edge_model.whitening import form_of
+from padim_edge_model.whitening import Form, form_of
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.progress import Report, none
 
@@ -99,20 +102,24 @@ def assemble(
     method = replace(recipe.method, precision=options.precision)
     size = method.preprocessing.size
     graph = of_kept(kept)
-    with report("whitening", None):
-        form = form_of(statistics, method.ridge, graph.parts, method.precision)
+    with report("whitening" if method.bank is None else "choosing prototypes", None):
+        form = _form(statistics, method, graph)
         fused = fuse(graph, form, size, method.sigma, options.inspected)
+        prototypes = len(form.prototypes) if isinstance(form, Nearest) else None
     if method.precision.target == "tensorrt":
         tensorrt_rules.require(fused.model)
     with onnx_file.staged(fused, output) as stage:
         del fused
         session = open_session(stage.path, device).session
         observed = Observed(kept.seen)
-        to_map = map_stage(size, graph.grid, method.sigma, options.inspected)
-        rounded = not method.precision.exact or method.precision.name != "fp32"
-        shipped = Shipped(kept, session, form if rounded else None, method.precision, to_map, device)
-        del form  # which takes as much memory as the model
-        held = judged(shipped, images, observed, report)
+        if isinstance(form, Nearest):
+            held = cross_validated(kept, images, _refit(kept, method, options, device), observed, report)
+        else:
+            to_map = map_stage(size, graph.grid, method.sigma, options.inspected)
+            rounded = not method.precision.exact or method.precision.name != "fp32"
+            shipped = Shipped(kept, session, form if rounded else None, method.precision, to_map, device)
+            del form  # which takes as much memory as the model
+            held = judged(shipped, images, observed, report)
         calibration = _calibration(held, kept, before)
         metadata = stage.finish(
             Metadata(
@@ -139,10 +146,32 @@ def assemble(
                 fingerprints=packed(kept.evidence.fingerprints),
                 drift=1.0 if held.drift is None else round(held.drift.factor, 3),
                 history=() if before is None else history_with(before, "update"),
+                prototypes=prototypes,
             )
         )
         del session
     return Assembled(metadata, output.stat().st_size + metadata.digests.data_bytes, held, observed.seen)
+
+
+def _form(
+    statistics: Statistics | Memory, method: Method, graph: EmbeddingGraph, without: Collection[int] = ()
+) -> Form | Nearest:
+    """Compute the constants of the distance; of a memory, without some folds."""
+    if isinstance(statistics, Memory):
+        return nearest_of(statistics, method, without)
+    return form_of(statistics, method.ridge, graph.parts, method.precision)
+
+
+def _refit(kept: Kept, method: Method, options: ModelOptions, device: str) -> Refit:
+    """Return a function that opens the model of a memory without some folds."""
+    graph = of_kept(kept)
+
+    def refit(left_out: frozenset[int]) -> Any:
+        form = _form(kept.statistics, method, graph, left_out)
+        fused = fuse(graph, form, method.preprocessing.size, method.sigma, options.inspected)
+        return open_session(onnx_file.whole(fused), device).session
+
+    return refit
 
 
 def _updated(rule: str) -> str:

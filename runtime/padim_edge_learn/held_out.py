@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_artifact import PadimEdgeError, names
+from padim_edge_artifact import PadimEdgeError, Statistics, names
 from padim_edge_artifact.kept import Kept
 from padim_edge_artifact.method import Precision
 from padim_edge_learn.accumulate import batches, side_by_side
+from padim_edge_learn.matching import Matcher
 from padim_edge_model.comparable import Observed
 from padim_edge_model.fused import MapStage
 from padim_edge_model.graph import joined, of_kept
 from padim_edge_model.leave_one_out import distance_of, growth, leave_group_out, leave_one_out, ridge_without
-from padim_edge_model.repeats import Prepared, fingerprint, groups_of, limit
 from padim_edge_model.whitening import Form, form_of, whiten
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.progress import Report, none
@@ -114,6 +114,12 @@ class Shipped:
         return self.kept.statistics.count
 
     @property
+    def statistics(self) -> Statistics:
+        """Gaussians of the patches."""
+        assert isinstance(self.kept.statistics, Statistics), "memories are cross-validated"
+        return self.kept.statistics
+
+    @property
     def largest(self) -> int:
         """Largest number of images that are left out together."""
         patches, dims = self.kept.statistics.mean.shape
@@ -138,7 +144,7 @@ def judged(shipped: Shipped, images: GoodImages, observed: Observed, report: Rep
         alone.run(images)
     if not alone.groups:
         raise PadimEdgeError("none of the good images can be read; expected some of those that were fitted on")
-    _refuse_strangers(alone, images.count)
+    outside.matcher.refuse_strangers(images.count)
     scores = dict(alone.scores)
     repeated = _repeated(alone)
     if repeated:
@@ -165,9 +171,9 @@ class _Outside:
         self.shipped = shipped
         kept = shipped.kept
         self.parts = of_kept(kept).parts
-        self.groups = groups_of(kept.evidence)
-        """Group of each fitted image, in the order of the fit."""
-        self.sizes = np.bincount(self.groups)
+        self.matcher = Matcher(kept.evidence)
+        """Finds the images of the fit."""
+        self.sizes = np.bincount(self.matcher.groups)
         """Number of images in each group."""
         self._embedding: Any = None
         self._last: tuple[int, Form] | None = None
@@ -228,9 +234,9 @@ class _Outside:
         if self._last is None or self._last[0] != step:
             self._last = None  # forms are large; groups come in order of their size, so one is enough
             if shipped.precision.exact:
-                self._last = step, whiten(kept.statistics, ridge, self.parts)
+                self._last = step, whiten(shipped.statistics, ridge, self.parts)
             else:
-                self._last = step, form_of(kept.statistics, ridge, self.parts, shipped.precision)
+                self._last = step, form_of(shipped.statistics, ridge, self.parts, shipped.precision)
         return self._last[1]
 
 
@@ -241,9 +247,7 @@ class _AlonePass:
         self.outside, self.observed, self.advance = outside, observed, advance
         self.scores: dict[int, float] = {}
         self.groups: dict[int, int] = {}
-        self.strangers: list[int] = []
-        fitted = outside.shipped.kept.evidence.fingerprints
-        self._fitted, self._within = Prepared.of(fitted), limit(fitted)
+        self.matcher = outside.matcher
 
     def run(self, images: GoodImages) -> None:
         """Judge the images."""
@@ -263,22 +267,8 @@ class _AlonePass:
         """Note the look and the group of each image."""
         for _, frame in batch:
             self.observed.compare(frame)
-        if not len(self._fitted.mean):  # statistics that were made without evidence
-            self.groups |= {number: number for number, _ in batch}
-            return
-        apart = self._fitted.apart(np.stack([fingerprint(frame) for _, frame in batch]))
-        for (number, _), nearest, distance in zip(batch, apart.argmin(axis=1), apart.min(axis=1), strict=True):
-            if distance > self._within:
-                self.strangers.append(number)
-            self.groups[number] = int(self.outside.groups[nearest])
-
-
-def _refuse_strangers(alone: _AlonePass, count: int) -> None:
-    if alone.strangers:
-        raise PadimEdgeError(
-            f"{len(alone.strangers)} of the {count} good images were not fitted on (the first is number "
-            f"{alone.strangers[0] + 1}); expected images that are in the statistics, so name those, or fit again"
-        )
+        for (number, _), place in zip(batch, self.matcher.find(batch), strict=True):
+            self.groups[number] = self.matcher.group(place)
 
 
 def _repeated(alone: _AlonePass) -> dict[int, list[int]]:

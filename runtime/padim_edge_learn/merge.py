@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from padim_edge_artifact import ArtifactError, PadimEdgeError
+from padim_edge_artifact import ArtifactError, Memory, PadimEdgeError, Statistics
 from padim_edge_artifact.kept import Kept, Recipe, read_kept, write_kept
+from padim_edge_artifact.method import Method
 from padim_edge_model.comparable import merge_seen
+from padim_edge_model.memory import merge_memories
 from padim_edge_model.statistics import merge
 
-__all__ = ["merge_files", "merge_kept"]
+__all__ = ["merge_files", "merge_kept", "merged"]
 
 
 def merge_kept(first: Kept, second: Kept, *, in_place: bool = False) -> Kept:
@@ -29,7 +31,7 @@ def merge_kept(first: Kept, second: Kept, *, in_place: bool = False) -> Kept:
             f"the statistics come from different embeddings ({_words(first.recipe)}; and {_words(second.recipe)}); "
             "fit both with the same options, weights and versions, best the second with --like FIRST"
         )
-    statistics = merge(first.statistics, second.statistics, in_place=in_place)
+    statistics = merged(first.statistics, second.statistics, first.recipe.method, in_place=in_place)
     return Kept(
         first.recipe,
         first.graph,
@@ -37,6 +39,17 @@ def merge_kept(first: Kept, second: Kept, *, in_place: bool = False) -> Kept:
         merge_seen(first.seen, second.seen),
         first.evidence.merged(second.evidence),
     )
+
+
+def merged(
+    first: Statistics | Memory, second: Statistics | Memory, method: Method, *, in_place: bool = False
+) -> Statistics | Memory:
+    """Merge the statistics, or the memories, of two sets of images; `in_place` overwrites the first's arrays."""
+    if isinstance(first, Memory) and isinstance(second, Memory):
+        return merge_memories(first, second, method)
+    assert isinstance(first, Statistics), "the methods are the same"
+    assert isinstance(second, Statistics), "the methods are the same"
+    return merge(first, second, in_place=in_place)
 
 
 def _words(recipe: Recipe) -> str:

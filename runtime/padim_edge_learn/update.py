@@ -15,13 +15,14 @@ import numpy.typing as npt
 from padim_edge_artifact import ArtifactError, ImageError, Metadata, PadimEdgeError, read_metadata, read_verified
 from padim_edge_artifact.files import require_folder
 from padim_edge_artifact.kept import Kept, read_kept, write_kept
-from padim_edge_learn.accumulate import BATCH, accumulate
+from padim_edge_learn.accumulate import BATCH, accumulate, learner_of
 from padim_edge_learn.assemble import Assembled, ModelOptions, assemble
 from padim_edge_learn.held_out import Frames, GoodImages
 from padim_edge_learn.intake import Intake, SetAside, counted, in_words, look, nothing_taken, reasons_of, sort_out
 from padim_edge_model.calibration import check_rate
 from padim_edge_model.comparable import Observed
 from padim_edge_model.graph import joined, of_kept
+from padim_edge_model.memory import fold_at
 from padim_edge_model.repeats import Recorder
 from padim_edge_runtime import image_files
 from padim_edge_runtime.detector import Detector
@@ -161,16 +162,19 @@ def update(
     found, torn = _look(files.model, images, old, reasons, device=device, report=report)
     unreadable: dict[Path, str] = {}
     observed, recorder = Observed(old.seen), Recorder(old.evidence)
+    learner = learner_of(old.statistics, old.recipe.method)
 
     def passing() -> Iterator[npt.NDArray[np.uint8]]:
-        for _, frame in _frames_of(found.taken, old, unreadable)(range(len(found.taken))):
+        for number, frame in _frames_of(found.taken, old, unreadable)(range(len(found.taken))):
             observed.add(frame)
             recorder.add(frame)
+            learner.expect(fold_at(number, len(found.taken)))
             yield frame
 
     with report("fitting", len(found.taken)) as advance:
         graph = joined(of_kept(old)).SerializeToString()
-        added = accumulate(graph, passing(), old.statistics, device=device, after=lambda _, count: advance(count))
+        accumulate(graph, passing(), learner, device=device, after=lambda _, count: advance(count))
+    added = learner.finish()
     if added.count == old.statistics.count:
         raise _nothing_readable(tuple(unreadable.values()))
     grown = replace(old, statistics=added, seen=observed.seen, evidence=recorder.evidence, progress=None)

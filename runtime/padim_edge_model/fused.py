@@ -14,6 +14,8 @@ from padim_edge_model import grids
 from padim_edge_model.distance import append_distance
 from padim_edge_model.graph import EmbeddingGraph
 from padim_edge_model.graph_editing import Array, GraphEditor, copied
+from padim_edge_model.memory import Nearest
+from padim_edge_model.nearest import append_nearest
 from padim_edge_model.whitening import Form
 
 __all__ = ["FusedGraph", "MapStage", "fuse", "map_matrices", "map_stage"]
@@ -85,7 +87,7 @@ def map_stage(
 
 def fuse(
     embedding: EmbeddingGraph,
-    form: Form,
+    form: Form | Nearest,
     size: tuple[int, int],
     sigma: float,
     roi: npt.NDArray[np.bool_] | None = None,
@@ -105,8 +107,11 @@ def fuse(
     editor = GraphEditor(model.graph, "head")
     node, constant = editor.node, editor.constant
 
-    distance = append_distance(editor, embedding.parts, form, embedding.precision)
-    distance = node("Transpose", [distance], "distance_rows", perm=[1, 0])  # (N, P)
+    if isinstance(form, Nearest):
+        distance = append_nearest(editor, embedding.parts, form, embedding.precision)
+    else:
+        distance = append_distance(editor, embedding.parts, form, embedding.precision)
+        distance = node("Transpose", [distance], "distance_rows", perm=[1, 0])  # (N, P)
     node("Reshape", [distance, constant("grid_shape", [-1, h, w], np.int64)], names.PATCH_DISTANCE)
     seen: str = names.PATCH_DISTANCE
     if stage.patches is not None:

@@ -9,7 +9,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FIXED_POINT", "antialiased", "bicubic", "gaussian", "mean_pool", "nearest"]
+__all__ = [
+    "FIXED_POINT",
+    "antialiased",
+    "bicubic",
+    "bilinear",
+    "gaussian",
+    "mean_of",
+    "mean_pool",
+    "nearest",
+    "resampled",
+]
 
 Float64 = npt.NDArray[np.float64]
 
@@ -23,6 +33,36 @@ def nearest(outputs: int, inputs: int) -> Float64:
     matrix: Float64 = np.zeros((outputs, inputs))
     matrix[np.arange(outputs), np.arange(outputs) * inputs // outputs] = 1
     return matrix
+
+
+def bilinear(outputs: int, inputs: int) -> Float64:
+    """Return `(outputs, inputs)`: linear interpolation, centres aligned, edge replicated.
+
+    PyTorch's and ONNX's linear resize without antialiasing follow the same convention.
+    """
+    position = ((np.arange(outputs) + 0.5) * inputs / outputs - 0.5).clip(0, inputs - 1)
+    return np.asarray(np.maximum(1 - np.abs(np.subtract.outer(position, np.arange(inputs))), 0))
+
+
+def mean_of(outputs: int, inputs: int) -> Float64:
+    """Return `(outputs, inputs)`: each of fewer outputs is the mean of the cells that it covers, by covered length."""
+    edges = np.arange(outputs + 1) * inputs / outputs
+    upper = np.minimum(edges[1:, None], np.arange(1, inputs + 1))
+    covered = np.maximum(upper - np.maximum(edges[:-1, None], np.arange(inputs)), 0)
+    return np.asarray(covered * outputs / inputs)
+
+
+def resampled(outputs: int, inputs: int, upsampling: str) -> Float64:
+    """Return `(outputs, inputs)`: mean of the covered cells where cells get fewer, and upsampling where they get more.
+
+    Args:
+        outputs: Number of cells wanted.
+        inputs: Number of cells given.
+        upsampling: `nearest` or `bilinear`.
+    """
+    if outputs < inputs:
+        return mean_of(outputs, inputs)
+    return bilinear(outputs, inputs) if upsampling == "bilinear" else nearest(outputs, inputs)
 
 
 def mean_pool(cells: int, side: int) -> Float64:
@@ -51,7 +91,7 @@ def bicubic(outputs: int, inputs: int) -> Float64:
     return matrix
 
 
-def antialiased(outputs: int, inputs: int, interpolation: str) -> Float64:
+def antialiased(outputs: int, inputs: int, interpolation: str, extent: float | None = None) -> Float64:
     """Return `(outputs, inputs)`: the weights with which Pillow resizes 8-bit pixels, in units of 2**-FIXED_POINT.
 
     The kernel is widened for shrinking, cut off at the border and normalised. Pillow resizes in two passes, the
@@ -61,8 +101,9 @@ def antialiased(outputs: int, inputs: int, interpolation: str) -> Float64:
         outputs: Number of pixels after the resize.
         inputs: Number of pixels before it.
         interpolation: `bicubic` (Keys' cubic convolution with a = -0.5) or `bilinear` (a triangle).
+        extent: Length in pixels that is resized, where the last pixel stands for a part of one; by default all inputs.
     """
-    scale = inputs / outputs
+    scale = float(np.float32(inputs if extent is None else extent)) / outputs  # Pillow has float32 for the extent
     width = max(scale, 1.0)
     reach = {"bicubic": 2.0, "bilinear": 1.0}[interpolation] * width
     matrix = np.zeros((outputs, inputs))

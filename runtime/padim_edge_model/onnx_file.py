@@ -20,7 +20,7 @@ from padim_edge_artifact.names import METADATA_KEY, SIZE_KEY
 from padim_edge_model.fused import FusedGraph
 from padim_edge_model.graph_editing import Array, GraphEditor, copied
 
-__all__ = ["EXTERNAL_ABOVE", "Staged", "staged"]
+__all__ = ["EXTERNAL_ABOVE", "Staged", "staged", "whole"]
 
 EXTERNAL_ABOVE = 32 << 20
 """Bytes of constants above which they go to a data file, which onnxruntime maps into memory instead of reading."""
@@ -66,6 +66,15 @@ class Staged:
         self.model.metadata_props.add(key=METADATA_KEY, value=to_json(metadata))
         size.value = container.size_text(self.model.ByteSize())
         self.path.write_bytes(self.model.SerializeToString(deterministic=True))
+
+
+def whole(graph: FusedGraph) -> bytes:
+    """Return the model with its constants inside, for a session that lives shortly."""
+    model = copied(graph.model)
+    editor = GraphEditor(model.graph)
+    for name, array in graph.constants.items():
+        editor.constant(name, array, array.dtype)
+    return bytes(model.SerializeToString())
 
 
 @contextmanager

@@ -62,10 +62,11 @@ SMALL_JSON = (
     '"digests":{"data":"cd","data_bytes":4096,"data_file":"bottle.onnx.data","model":"ab"},'
     '"drift":1.0,"extrapolated":true,"false_alarm_rate":0.01,"fingerprints":"","format_version":2,"grid":[56,60],'
     '"history":[],"images":209,"independent":null,'
-    '"method":{"backbone":"toy","dims":2,"layers":["a","b"],"pool_patches":true,"pooling":3,'
+    '"method":{"backbone":"toy","bank":null,"dims":2,"grid_layer":0,"layers":["a","b"],"pool_patches":true,"pooling":3,'
     '"precision":{"diagonal":false,"name":"fp16","rank":64,"target":"cpu"},'
     '"preprocessing":{"camera":null,"crop":[224,240],"interpolation":"bilinear","levels":null,"resize":[256,320]},'
-    '"preset":"edge","reduction":"random","ridge":0.01,"seed":7,"shares":[0.25,0.75],"sigma":4.0},"parent":"ef",'
+    '"preset":"edge","reduction":"random","ridge":0.01,"seed":7,"shares":[0.25,0.75],"sigma":4.0,'
+    '"upsampling":"nearest"},"parent":"ef","prototypes":null,'
     '"reduction":{"channels":[1,5],"stage_dims":null},'
     '"reference":{"brightness":[90.5,110.0],"contrast":[20.0,30.0],"deviation":"","mean":"AA==","shift":2,"turned":[],'
     '"unlike":0.0},"revision":2,'
@@ -178,6 +179,8 @@ OPTIONAL = {
     ("method", "precision"),
     *(("method", "precision", key) for key in ("name", "target", "rank", "diagonal")),
     *((key,) for key in ("revision", "parent", "statistics", "independent", "fingerprints", "drift", "history")),
+    ("prototypes",),
+    *(("method", key) for key in ("bank", "grid_layer", "upsampling")),
 }
 """They have defaults."""
 TRUTHS = {("extrapolated",), ("method", "pool_patches"), ("method", "precision", "diagonal")}
@@ -243,7 +246,7 @@ def test_a_value_of_the_wrong_type_is_named(path: Path, wrong: Any) -> None:
     """An object where a number stands, a truth value where a count stands, a list where a name stands."""
     if path in TRUTHS and wrong is True:
         wrong = "true"  # where a truth value is right
-    if path == ("method", "precision") and wrong == {"a": 1}:
+    if path in (("method", "precision"), ("method", "bank")) and wrong == {"a": 1}:
         wrong = "fp16"  # where an object is right, and all of its fields have defaults
     with pytest.raises(ArtifactError) as caught:
         from_json(changed(path, wrong))
