@@ -186,7 +186,7 @@ def _with_bank(method: Method, options: Options) -> Bank | None:
     bank = method.bank
     for name in ("prototypes", "turned"):
         if bank is None and options.get(name):
-            memories = ", ".join(key for key, each in PRESETS.items() if each.bank is not None)
+            memories = " or ".join(key for key, each in PRESETS.items() if each.bank is not None)
             raise PadimEdgeError(
                 f"--{name} is for a memory, and preset {method.preset} has Gaussians; choose --preset {memories}"
             )

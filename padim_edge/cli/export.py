@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from padim_edge.cli import method_options as m
 from padim_edge.cli import options as o
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli.options import (
@@ -34,20 +35,22 @@ def export(
     exclude_suspects: o.ExcludeSuspectsOption = False,
     perturb: o.PerturbOption = None,
     statistics: o.StatisticsOption = None,
-    backbone: o.BackboneOption = None,
-    layers: o.LayersOption = None,
-    weights: o.WeightsOption = "auto",
-    preset: o.PresetOption = "edge",
-    precision: o.PrecisionOption = "fp32",
-    target: o.TargetOption = "cpu",
-    rank: o.RankOption = None,
-    diagonal: o.DiagonalOption = False,
-    budget: o.BudgetOption = None,
-    reduction: o.ReductionOption = None,
-    dims: o.DimsOption = None,
-    size: o.SizeOption = None,
-    frame: o.FrameOption = None,
-    levels: o.LevelsOption = None,
+    backbone: m.BackboneOption = None,
+    layers: m.LayersOption = None,
+    weights: m.WeightsOption = "auto",
+    preset: m.PresetOption = "edge",
+    precision: m.PrecisionOption = "fp32",
+    target: m.TargetOption = "cpu",
+    rank: m.RankOption = None,
+    diagonal: m.DiagonalOption = False,
+    budget: m.BudgetOption = None,
+    reduction: m.ReductionOption = None,
+    dims: m.DimsOption = None,
+    size: m.SizeOption = None,
+    frame: m.FrameOption = None,
+    levels: m.LevelsOption = None,
+    prototypes: m.PrototypesOption = None,
+    turned: m.TurnedOption = False,
     seed: o.SeedOption = 0,
     false_alarm_rate: o.FalseAlarmOption = 0.01,
     roi: o.RoiOption = None,
@@ -86,7 +89,11 @@ def export(
     job = None
     if statistics is None:
         asked = Options(backbone=backbone, layers=layers, reduction=reduction, dims=dims, size=size, frame=frame)
-        method = o.chosen_method(preset, data, asked | Options(levels=levels, seed=seed, precision=form))
+        method = o.chosen_method(
+            preset,
+            data,
+            asked | Options(levels=levels, seed=seed, precision=form, prototypes=prototypes, turned=turned),
+        )
         job = Job(method, weights, settings, limit, keep_statistics, exclude_suspects)
     told = []
     for dataset, path in zip(datasets, paths, strict=True):

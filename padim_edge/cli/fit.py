@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from padim_edge.cli import method_options as m
 from padim_edge.cli import options as o
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli.options import INPUT, OUTPUT, FitDeviceOption, JsonOption, print_json, warn
@@ -34,17 +35,19 @@ def fit(
             rich_help_panel=INPUT,
         ),
     ] = None,
-    backbone: o.BackboneOption = None,
-    layers: o.LayersOption = None,
-    weights: o.WeightsOption = "auto",
-    preset: o.PresetOption = "edge",
-    precision: o.PrecisionOption = "fp32",
-    target: o.TargetOption = "cpu",
-    reduction: o.ReductionOption = None,
-    dims: o.DimsOption = None,
-    size: o.SizeOption = None,
-    frame: o.FrameOption = None,
-    levels: o.LevelsOption = None,
+    backbone: m.BackboneOption = None,
+    layers: m.LayersOption = None,
+    weights: m.WeightsOption = "auto",
+    preset: m.PresetOption = "edge",
+    precision: m.PrecisionOption = "fp32",
+    target: m.TargetOption = "cpu",
+    reduction: m.ReductionOption = None,
+    dims: m.DimsOption = None,
+    size: m.SizeOption = None,
+    frame: m.FrameOption = None,
+    levels: m.LevelsOption = None,
+    prototypes: m.PrototypesOption = None,
+    turned: m.TurnedOption = False,
     seed: o.SeedOption = 0,
     output: Annotated[
         Path | None,
@@ -89,7 +92,8 @@ def fit(
             return begin_like(found, dataset.class_name)
         asked = Options(backbone=backbone, layers=layers, reduction=reduction, dims=dims, size=size, frame=frame)
         numbers = Options(levels=levels, seed=seed, precision=precision, target=target)
-        method = settled(dataset, o.chosen_method(preset, data, asked | numbers), warn)
+        bank = Options(prototypes=prototypes, turned=turned)
+        method = settled(dataset, o.chosen_method(preset, data, asked | numbers | bank), warn)
         if (sentence := stretched(dataset, method)) is not None:
             warn(sentence)
         return begin(dataset, method, weights, device=device, report=bar)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_runtime.cli.options import DECISION, INPUT, OUTPUT, any_case, warn
+from padim_edge_runtime.cli.options import DECISION, INPUT, OUTPUT, warn
 
 if TYPE_CHECKING:
     from padim_edge.datasets import Dataset
@@ -17,36 +16,22 @@ if TYPE_CHECKING:
     from padim_edge_artifact.method import Method
 
 __all__ = [
-    "BackboneOption",
-    "BudgetOption",
     "ClassOption",
     "ClassesOption",
     "DataOption",
-    "DiagonalOption",
-    "DimsOption",
     "EveryOption",
     "ExcludeOption",
     "ExcludeSuspectsOption",
     "FalseAlarmOption",
-    "FrameOption",
     "GroupOption",
     "KeepOption",
-    "LayersOption",
-    "LevelsOption",
     "ModelOption",
     "PerturbOption",
-    "PrecisionOption",
-    "PresetOption",
-    "RankOption",
-    "ReductionOption",
     "RoiOption",
     "SeedOption",
-    "SizeOption",
     "StatisticsOption",
     "SuspectsOption",
-    "TargetOption",
     "TrtexecOption",
-    "WeightsOption",
     "chosen_method",
     "class_names",
     "given_options",
@@ -69,6 +54,8 @@ _FIT = (
     "frame",
     "levels",
     "seed",
+    "prototypes",
+    "turned",
     "budget",
     "keep_statistics",
 )
@@ -76,19 +63,6 @@ _FIT = (
 
 METHOD, BACKBONE = "Method", "Backbone"
 """Panels of options in `--help`, beside those of the device's commands."""
-
-
-def _words(name: str) -> Callable[[], Iterable[str]]:
-    """Return a function that gives `PRECISIONS`, `TARGETS`, `REDUCTIONS` or `PRESETS`."""
-
-    def words() -> Iterable[str]:
-        from padim_edge import presets
-        from padim_edge_artifact import method
-
-        found: Iterable[str] = presets.PRESETS if name == "PRESETS" else getattr(method, name)
-        return found
-
-    return words
 
 
 ClassOption = Annotated[
@@ -161,99 +135,6 @@ SeedOption = Annotated[
     int, typer.Option(min=0, help="Random seed for the reduction and for --perturb.", rich_help_panel=METHOD)
 ]
 
-BackboneOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="resnet18, resnet50, wide_resnet50_2, efficientnet_b5, efficientnet_b0, mobilenet_v3_large or builtin; "
-        "with --layers any classification model of torchvision. By default resnet18 with --data, otherwise builtin.",
-        rich_help_panel=BACKBONE,
-    ),
-]
-
-LayersOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="A,B,C", help="Modules of the backbone whose outputs are the features.", rich_help_panel=BACKBONE
-    ),
-]
-
-WeightsOption = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|FILE",
-        help="A .safetensors or .pth file. auto takes torchvision's weights, or the built-in ones.",
-        rich_help_panel=BACKBONE,
-    ),
-]
-
-PresetOption = Annotated[
-    str, typer.Option(help="edge, accurate or paper.", rich_help_panel=METHOD, **any_case(_words("PRESETS")))
-]
-
-PrecisionOption = Annotated[
-    str,
-    typer.Option(
-        help="fp32, fp16 or int8: number types of backbone and constants.",
-        rich_help_panel=METHOD,
-        **any_case(_words("PRECISIONS")),
-    ),
-]
-
-TargetOption = Annotated[
-    str,
-    typer.Option(
-        help="cpu or tensorrt: engine that an int8 model is for. tensorrt also checks that TensorRT takes every node.",
-        rich_help_panel=METHOD,
-        **any_case(_words("TARGETS")),
-    ),
-]
-
-ReductionOption = Annotated[
-    str | None,
-    typer.Option(
-        help="random, semi-orthogonal or pca. By default the preset's own.",
-        rich_help_panel=METHOD,
-        **any_case(_words("REDUCTIONS")),
-    ),
-]
-
-DimsOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Number of embedding dimensions. By default 100, with wide_resnet50_2 550.", rich_help_panel=METHOD
-    ),
-]
-
-SizeOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N|HxW",
-        help="Size in pixels that the whole image is brought to, without a crop.",
-        rich_help_panel=METHOD,
-    ),
-]
-
-FrameOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HxW",
-        help="Size of the camera's raw frames, such as 1080x1920: the model then resizes them itself.",
-        rich_help_panel=METHOD,
-    ),
-]
-
-LevelsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MIN:MAX",
-        help="Range of the camera's values in images of more than 8 bits a channel, such as 0:1023 for 10 bits. By "
-        "default, the good images tell.",
-        rich_help_panel=METHOD,
-    ),
-]
-
-
 ClassesOption = Annotated[
     str | None,
     typer.Option("--class", help="Name of the part, such as bottle; several as a,b or all.", rich_help_panel=INPUT),
@@ -266,26 +147,6 @@ StatisticsOption = Annotated[
         help="Make the model of statistics that fit or merge wrote, without fitting. --data names good images among "
         "those that were fitted on; they set the threshold.",
         rich_help_panel=INPUT,
-    ),
-]
-
-RankOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Make the model smaller: keep the N main directions of each Gaussian.", rich_help_panel=METHOD
-    ),
-]
-
-DiagonalOption = Annotated[
-    bool, typer.Option("--diagonal", help="Keep only the variances of each Gaussian.", rich_help_panel=METHOD)
-]
-
-BudgetOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SIZE",
-        help="Choose the most accurate form that fits into SIZE, such as 20MB.",
-        rich_help_panel=METHOD,
     ),
 ]
 
