@@ -21,6 +21,9 @@ _ROUND = 256
 """Number of centres after which all points are compared with them."""
 _ROWS = 2048
 """Number of points that a thread compares at a time; fixed, so that the number of threads does not change any bit."""
+_COPY = 1e-5
+"""Squared distance to a centre, relative to the point's own squared length, up to which the point is a copy. In float32
+two equal vectors come out up to 2e-6 apart."""
 
 Float32 = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -61,7 +64,7 @@ def farthest_first(
             fresh = []
             while len(taken) < count and len(fresh) < _ROUND:
                 best = int(near.argmax())
-                if near[best] <= 0 or (fresh and near[best] <= limit):
+                if near[best] <= _COPY * own[best] or (fresh and near[best] <= limit):
                     break
                 centre = int(candidates[best])
                 np.minimum(near, own - 2 * (vectors @ points[centre]) + norms[centre], out=near)
