@@ -6,14 +6,15 @@ import dataclasses
 
 import numpy as np
 
-from padim_edge_artifact import Preprocessing, Statistics
+from padim_edge_artifact import Memory, Preprocessing, Statistics
 from padim_edge_artifact.evidence import Evidence
 from padim_edge_artifact.kept import CodesRecord, Kept, PartRecord, Progress, Recipe
+from padim_edge_artifact.memory import FOLDS
 from padim_edge_artifact.metadata import Backbone, Reduction
-from padim_edge_artifact.method import Method, Precision
+from padim_edge_artifact.method import Bank, Method, Precision
 from padim_edge_artifact.reference import Likeness, Seen
 
-__all__ = ["METHOD", "RECIPE", "SOME", "symmetric", "with_method"]
+__all__ = ["METHOD", "RECIPE", "REMEMBERED", "SOME", "memory", "symmetric", "with_method"]
 
 _RANDOM = np.random.default_rng(0)
 
@@ -22,6 +23,17 @@ def symmetric(patches: int, dims: int) -> np.ndarray:
     """Drawn symmetric matrices `(patches, dims, dims)`."""
     half = _RANDOM.standard_normal((patches, dims, dims))
     return half + half.transpose(0, 2, 1)
+
+
+def memory(fold_of: tuple[int, ...] = (0, 0, 1, 2, 4, 6, 7), dims: int = 3, grid: tuple[int, int] = (2, 3)) -> Memory:
+    """A memory with drawn numbers, whose third image has left no vector and whose other ones some of their patches."""
+    folds = np.array(fold_of, np.int64)
+    patches = np.bincount(folds, minlength=FOLDS) * grid[0] * grid[1]
+    mean, scatter = _RANDOM.standard_normal((FOLDS, dims)), symmetric(FOLDS, dims)
+    mean[patches == 0] = scatter[patches == 0] = 0
+    lengths = [0 if fold == 1 else int(count) // 2 for fold, count in enumerate(patches)]
+    vectors = tuple(_RANDOM.standard_normal((length, dims)).astype(np.float32) for length in lengths)
+    return Memory(len(folds), grid, folds, patches, mean, scatter, vectors)
 
 
 METHOD = Method(
@@ -66,8 +78,13 @@ SOME = Kept(
     Evidence(_RANDOM.integers(0, 65280, (7, 64)).astype(np.uint16), np.array([0, 0, 5, 5, -7, 0, 0])),
     Progress(9, "of these", (("b.png", "b.png is torn"),)),
 )
+"""Gaussian statistics of seven images."""
 
 
 def with_method(**changes: object) -> Recipe:
     """RECIPE with other fields of its method."""
     return dataclasses.replace(RECIPE, method=dataclasses.replace(METHOD, **changes))  # type: ignore[arg-type]
+
+
+REMEMBERED = dataclasses.replace(SOME, recipe=with_method(bank=Bank(prototypes=20)), statistics=memory())
+"""A memory of seven images."""

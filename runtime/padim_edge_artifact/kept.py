@@ -130,7 +130,6 @@ def write_kept(path: Path, kept: Kept) -> None:
         "recipe": dataclasses.asdict(kept.recipe),
         "progress": None if kept.progress is None else dataclasses.asdict(kept.progress),
         "likeness": dataclasses.asdict(seen.likeness),
-        "memory": isinstance(statistics, Memory),
     }
     numbers = np.array([seen.count, *seen.brightness, *seen.contrast, seen.shift], np.float64)
     small = {
@@ -214,8 +213,10 @@ def _read(archive: zipfile.ZipFile, header: dict[str, Any]) -> Kept:
     if evidence.fingerprints.shape != (len(evidence.named), CELLS) or evidence.named.ndim != 1:
         raise ValueError("its evidence has other shapes than its header says")
     statistics: Statistics | Memory
-    if header.get("memory"):
+    if recipe.method.bank is not None:
         statistics = _memory(archive, int(header["count"]), (rows, columns), mean)
+        if statistics.count != len(evidence.named):
+            raise ValueError("its memory and its evidence are of different numbers of images")
     else:
         statistics = Statistics(int(header["count"]), mean, _scatter(archive, *mean.shape), (rows, columns))
     seen = Seen(

@@ -45,10 +45,12 @@ class Memory:
     def __post_init__(self) -> None:
         folds, dims = self.mean.shape
         right = (
-            self.scatter.shape == (folds, dims, dims)
+            folds == FOLDS
+            and self.scatter.shape == (folds, dims, dims)
             and self.patches.shape == (folds,)
             and len(self.vectors) == folds
             and all(each.ndim == 2 and each.shape[1] == dims for each in self.vectors)
+            and all(len(each) <= patches for each, patches in zip(self.vectors, self.patches, strict=True))
             and self.fold_of.shape == (self.count,)
             and not (self.count and not 0 <= self.fold_of.min() <= self.fold_of.max() < folds)
         )

@@ -10,20 +10,32 @@ from pathlib import Path
 import golden as files
 import numpy as np
 import pytest
-from drawn_statistics import RECIPE, SOME, symmetric
+from drawn_statistics import RECIPE, REMEMBERED, SOME, symmetric
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from padim_edge_artifact import ArtifactError, Statistics
+from padim_edge_artifact import ArtifactError, Memory, Statistics
 from padim_edge_artifact.kept import KEPT_VERSION, Kept, read_kept, write_kept
 from padim_edge_artifact.reference import Seen
 
+KINDS = {"gaussians": SOME, "memory": REMEMBERED}
+
+either = pytest.mark.parametrize("kind", KINDS)
+
 
 @pytest.fixture(scope="module")
-def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("statistics") / "whole.npz"
-    write_kept(path, SOME)
-    return path.read_bytes()
+def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Files of `KINDS`."""
+    path, found = tmp_path_factory.mktemp("statistics") / "whole.npz", {}
+    for kind, kept in KINDS.items():
+        write_kept(path, kept)
+        found[kind] = path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def content(contents: dict[str, bytes]) -> bytes:
+    return contents["gaussians"]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +55,14 @@ def assert_equal(found: Kept, expected: Kept) -> None:
     assert (found.statistics.count, found.statistics.grid) == (expected.statistics.count, expected.statistics.grid)
     assert np.array_equal(found.statistics.mean, expected.statistics.mean)
     assert np.array_equal(found.statistics.scatter, expected.statistics.scatter)
+    if isinstance(expected.statistics, Memory):
+        assert isinstance(found.statistics, Memory)
+        assert np.array_equal(found.statistics.fold_of, expected.statistics.fold_of)
+        assert np.array_equal(found.statistics.patches, expected.statistics.patches)
+        for one, other in zip(found.statistics.vectors, expected.statistics.vectors, strict=True):
+            assert one.dtype == np.float32
+            assert np.array_equal(one, other)
+    assert found.statistics.digest() == expected.statistics.digest()
     assert np.array_equal(found.evidence.fingerprints, expected.evidence.fingerprints)
     assert np.array_equal(found.evidence.named, expected.evidence.named)
     assert np.array_equal(found.seen.total, expected.seen.total)
@@ -56,14 +76,17 @@ def assert_equal(found: Kept, expected: Kept) -> None:
     )
 
 
-def test_what_is_written_is_read_to_the_bit(tmp_path: Path) -> None:
-    write_kept(tmp_path / "a.npz", SOME)
-    assert_equal(read_kept(tmp_path / "a.npz"), SOME)
+@either
+def test_what_is_written_is_read_to_the_bit(kind: str, tmp_path: Path) -> None:
+    write_kept(tmp_path / "a.npz", KINDS[kind])
+    assert_equal(read_kept(tmp_path / "a.npz"), KINDS[kind])
 
 
-def test_nothing_seen_yet_survives_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("empty", [Statistics.empty((2, 3), 3), Memory.empty((2, 3), 3)])
+def test_nothing_seen_yet_survives_the_file(empty: Statistics | Memory, tmp_path: Path) -> None:
     """Its lowest and highest brightness are infinite, which JSON does not know."""
-    nothing = Kept(RECIPE, b"g", Statistics.empty((2, 3), 3), Seen.nothing((2, 3)))
+    recipe = REMEMBERED.recipe if isinstance(empty, Memory) else RECIPE
+    nothing = Kept(recipe, b"g", empty, Seen.nothing((2, 3)))
     write_kept(tmp_path / "a.npz", nothing)
     assert_equal(read_kept(tmp_path / "a.npz"), nothing)
 
@@ -83,10 +106,11 @@ def test_numpy_reads_it(content: bytes, tmp_path: Path) -> None:
         assert json.loads(str(arrays["header"]))["recipe"]["class_name"] == "bottle"
 
 
-def test_the_same_statistics_give_the_same_bytes(content: bytes, tmp_path: Path) -> None:
+@either
+def test_the_same_statistics_give_the_same_bytes(kind: str, contents: dict[str, bytes], tmp_path: Path) -> None:
     """Also at another time of day: no date is inside."""
-    write_kept(tmp_path / "a.npz", SOME)
-    assert (tmp_path / "a.npz").read_bytes() == content
+    write_kept(tmp_path / "a.npz", KINDS[kind])
+    assert (tmp_path / "a.npz").read_bytes() == contents[kind]
     with zipfile.ZipFile(tmp_path / "a.npz") as archive:
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
@@ -97,25 +121,28 @@ def test_any_name_is_kept_as_it_is(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["bottle.statistics"]
 
 
-def test_a_file_cut_anywhere_is_refused(content: bytes, scratch: Path) -> None:
-    path = scratch / "cut.npz"
+@either
+def test_a_file_cut_anywhere_is_refused(kind: str, contents: dict[str, bytes], scratch: Path) -> None:
+    path, content = scratch / "cut.npz", contents[kind]
     for end in range(0, len(content), 23):
         path.write_bytes(content[:end])
         refusal(path)
 
 
-@settings(deadline=None, max_examples=300)
-@given(data=st.data())
-def test_a_changed_bit_is_refused_or_changes_nothing(content: bytes, scratch: Path, data: st.DataObject) -> None:
+@settings(deadline=None, max_examples=400)
+@given(kind=st.sampled_from(tuple(KINDS)), data=st.data())
+def test_a_changed_bit_is_refused_or_changes_nothing(
+    contents: dict[str, bytes], scratch: Path, kind: str, data: st.DataObject
+) -> None:
     """The archive also holds dates and such, which say nothing."""
-    path = scratch / "flipped.npz"
+    path, content = scratch / "flipped.npz", contents[kind]
     position = data.draw(st.integers(0, len(content) - 1))
     path.write_bytes(files.flipped(content, position, data.draw(st.integers(1, 255))))
     try:
         found = read_kept(path)
     except ArtifactError:
         return
-    assert_equal(found, SOME)
+    assert_equal(found, KINDS[kind])
 
 
 def test_a_missing_file_a_folder_and_other_files_are_refused(tmp_path: Path) -> None:
@@ -227,6 +254,76 @@ def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     for name in whole:
         np.savez(tmp_path / "missing.npz", **{key: array for key, array in whole.items() if key != name})
         refusal(tmp_path / "missing.npz")
+
+
+def remembered_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """Arrays of a file with a memory."""
+    write_kept(folder / "whole.npz", REMEMBERED)
+    with np.load(folder / "whole.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def test_arrays_of_a_memory_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    whole = remembered_arrays(tmp_path)
+    np.savez(tmp_path / "a.npz", **whole)
+    assert_equal(read_kept(tmp_path / "a.npz"), REMEMBERED)
+    fold_of, patches, lengths, vectors = (whole[name] for name in ("fold_of", "patches", "lengths", "vectors"))
+    more = lengths + np.eye(8, dtype=np.int64)[0] - np.eye(8, dtype=np.int64)[-1]
+    folds = {"mean": whole["mean"][:7], "scatter": whole["scatter"][:7], "patches": patches[:7]}
+    images = {"fingerprints": whole["fingerprints"][1:], "named": whole["named"][1:]}
+    for changed in (
+        {"fold_of": fold_of[:6]},
+        {"fold_of": fold_of + 1},
+        {"fold_of": fold_of - 1},
+        {"fold_of": fold_of.astype(np.int32)},
+        {"fold_of": fold_of.astype(np.float64)},
+        {"fold_of": fold_of[None]},
+        {"patches": patches[:7]},
+        {"patches": patches - 4},
+        {"patches": patches.astype(np.float64)},
+        {"lengths": lengths[:-1]},
+        {"lengths": lengths[None]},
+        {"lengths": lengths[:0]},
+        {"lengths": -lengths},
+        {"lengths": more - 5 * more[0] * (np.arange(8) == 0)},
+        {"lengths": np.append(lengths, 0)},
+        {"vectors": vectors[1:]},
+        {"vectors": vectors[:, 1:]},
+        {"vectors": vectors[:, 0]},
+        {"vectors": vectors.astype(np.float64)},
+        {"vectors": vectors[0, 0]},
+        {"mean": whole["mean"][:, :2]},
+        {"scatter": whole["scatter"][:, :5]},
+        folds,
+        folds | {"lengths": lengths[:7], "vectors": vectors[: lengths[:7].sum()], "fold_of": fold_of % 7},
+        images,
+    ):
+        np.savez(tmp_path / "shapes.npz", **{**whole, **changed})
+        refusal(tmp_path / "shapes.npz")
+    for name in whole:
+        np.savez(tmp_path / "missing.npz", **{key: array for key, array in whole.items() if key != name})
+        refusal(tmp_path / "missing.npz")
+
+
+def test_gaussians_and_a_memory_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    """The method says which of them a file holds."""
+    for header, arrays in (
+        (remembered_arrays(tmp_path)["header"], whole_arrays()),
+        (whole_arrays()["header"], remembered_arrays(tmp_path)),
+    ):
+        np.savez(tmp_path / "mixed.npz", **{**arrays, "header": header})
+        refusal(tmp_path / "mixed.npz")
+
+
+def test_the_bank_belongs_to_what_statistics_must_share_to_be_merged() -> None:
+    def same(**changes: object) -> str:
+        bank = dataclasses.replace(REMEMBERED.recipe.method.bank, **changes)  # type: ignore[type-var, arg-type]
+        method = dataclasses.replace(REMEMBERED.recipe.method, bank=bank)
+        return dataclasses.replace(REMEMBERED, recipe=dataclasses.replace(RECIPE, method=method)).same
+
+    assert same() == REMEMBERED.same != SOME.same
+    others = ({"prototypes": 21}, {"prototypes": None, "share": 0.1}, {"whitened": False}, {"turned": True})
+    assert len({same(), *(same(**changes) for changes in others)}) == 5
 
 
 def test_the_digest_tells_statistics_apart() -> None:
