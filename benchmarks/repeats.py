@@ -111,13 +111,11 @@ def _drawn(from_images: Callable[..., Dataset], draw: Callable[[int], Pixels]) -
 
 def measure(class_name: str, items: tuple[Item, ...], preprocessing: Preprocessing) -> list[Row]:
     """Measure one class: the nearest different image of each image, and each image against itself taken again."""
-    from PIL import Image
-
     from padim_edge_model.repeats import distances, fingerprint, limit
     from padim_edge_runtime import image_files
 
     def code(pixels: Pixels) -> Codes:
-        return fingerprint(image_files.prepare(Image.fromarray(pixels), preprocessing))
+        return fingerprint(image_files.prepare(pixels, preprocessing))
 
     ways = changes()
     own: list[Codes] = []

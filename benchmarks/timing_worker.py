@@ -91,8 +91,6 @@ def open_method(
         threads: Threads for one image.
         options: Options of the engine.
     """
-    from PIL import Image
-
     from padim_edge_artifact import Preprocessing
     from padim_edge_runtime import image_files
 
@@ -100,7 +98,7 @@ def open_method(
     how = Preprocessing(**fields)
 
     def prepare(pixels: Pixels) -> Pixels:
-        return image_files.prepare(Image.fromarray(pixels), how)
+        return image_files.prepare(pixels, how)
 
     pixels = np.load(image)
     frame = prepare(pixels)

@@ -22,7 +22,7 @@ def frames_of(items: Sequence[Item], preprocessing: Preprocessing) -> Iterator[t
     """Decode each item into the model's frame `(H, W, 3)`, in order; an unreadable one comes as its error."""
 
     def prepare(item: Item) -> Frame:
-        return image_files.prepare(item.decoded(preprocessing.levels).image, preprocessing)
+        return image_files.prepare(item.decoded(preprocessing.levels).pixels, preprocessing)
 
     return decoded(items, prepare, ahead=2 * BATCH)
 

@@ -2,13 +2,15 @@
 
 It computes Pillow's resize pass by pass: a product with a constant matrix along the rows, rounded and clipped to whole
 grey levels, then the same along the columns. So the model sees exactly what the host would have shown it. Pillow's
-weights take 31 bits; each is split into two numbers that float32 holds without rounding.
+weights take 31 bits; each is split into two numbers that float32 holds without rounding. Where blocks of pixels are
+averaged first, their sums are exact as well.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -66,12 +68,16 @@ def _resized(editor: GraphEditor, preprocessing: Preprocessing) -> str:
     assert preprocessing.camera is not None
     # The image goes into a Cast and nowhere else, because TensorRT takes uint8 nowhere else.
     pixels = editor.node("Cast", [names.IMAGE], "camera_pixels", to=TensorProto.FLOAT)
+    bins = preprocessing.on_host.bins(*preprocessing.camera)
+    if bins != (1, 1):
+        pixels = _binned(editor, pixels, preprocessing.camera, bins)
     pixels = editor.node("Transpose", [pixels], "camera_planes", perm=[0, 3, 1, 2])
     for axis, name in ((1, "columns"), (0, "rows")):  # in Pillow's order
-        resized, given = preprocessing.resize[axis], preprocessing.camera[axis]
+        extent = preprocessing.camera[axis] / bins[axis]
+        resized, given = preprocessing.resize[axis], math.ceil(extent)
         start, kept = preprocessing.offset[axis], preprocessing.size[axis]
         if resized != given:
-            weights = grids.antialiased(resized, given, preprocessing.interpolation)[start : start + kept]
+            weights = grids.antialiased(resized, given, preprocessing.kernel, extent)[start : start + kept]
             high = np.round(weights / 2**_LOW)
             low = weights - high * 2**_LOW
             sums = [
@@ -82,6 +88,36 @@ def _resized(editor: GraphEditor, preprocessing: Preprocessing) -> str:
         elif kept != given:
             pixels = _cut(editor, pixels, (start, start + kept), axis, name)
     return editor.node("Transpose", [pixels], "camera_frame", perm=[0, 2, 3, 1])
+
+
+def _binned(editor: GraphEditor, pixels: str, size: tuple[int, int], bins: tuple[int, int]) -> str:
+    """Append the means of blocks of `(N, *size, 3)`, in whole grey levels, halves up; border blocks may be cut."""
+
+    def node(kind: str, inputs: list[str], what: str) -> str:
+        return editor.node(kind, inputs, f"camera_bins_{what}")
+
+    def shaped(given: str, shape: list[int], what: str) -> str:
+        return node("Reshape", [given, editor.constant(f"bins_{what}_shape", [-1, *shape], np.int64)], what)
+
+    rows, columns = blocks = [-(-side // block) for side, block in zip(size, bins, strict=True)]
+    missing = [cells * block - side for cells, block, side in zip(blocks, bins, size, strict=True)]
+    if any(missing):  # zeros add nothing to a sum
+        ends = editor.constant("bins_ends", [0] * 5 + missing + [0], np.int64)
+        pixels = node("Pad", [pixels, ends], "filled")
+    strips = shaped(pixels, [rows, bins[0], columns * bins[1] * 3], "rows")
+    strips = node("ReduceSum", [strips, editor.constant("bins_axis", [2], np.int64)], "strips")
+    # A product with ones adds the columns: onnxruntime takes 20 times as long for a sum over an inner axis.
+    across = editor.constant("bins_across", np.tile(np.eye(3), (bins[1], 1)))
+    sums = node("MatMul", [shaped(strips, [rows, columns, bins[1] * 3], "columns"), across], "sums")
+    sides = [
+        editor.constant(f"bins_{axis}", np.array([block] * (cells - 1) + [block - lacking]).reshape(shape))
+        for axis, block, cells, lacking, shape in zip("yx", bins, blocks, missing, ((-1, 1, 1), (-1, 1)), strict=True)
+    ]
+    area = node("Mul", sides, "area")
+    # Half a pixel more keeps every quotient clear of a whole number, so that rounding cannot carry it across one.
+    half = editor.constant("half_pixel", 0.5)
+    rest = node("Add", [node("Floor", [node("Mul", [area, half], "halves")], "rest"), half], "more")
+    return node("Floor", [node("Div", [node("Add", [sums, rest], "raised"), area], "means")], "levels")
 
 
 def _multiplied(editor: GraphEditor, planes: str, matrix: npt.NDArray[np.float64], axis: int, name: str) -> str:

@@ -130,7 +130,7 @@ def _move_image(
     read: Callable[[], image_files.Decoded], angle: float, share: float, at: tuple[float, float]
 ) -> image_files.Decoded:
     image = read()
-    return replace(image, image=_move(image.image, angle, share, at, Image.Resampling.BICUBIC))
+    return replace(image, pixels=_move(image.image, angle, share, at, Image.Resampling.BICUBIC))
 
 
 def _moved_stored(stored: Stored, angle: float, share: float, at: tuple[float, float]) -> Stored:

@@ -58,9 +58,9 @@ def labelled_images(
     """
 
     def prepare(item: Item) -> tuple[tuple[int, int], tuple[Frame, ...]]:
-        images = {levels: item.decoded(levels).image for levels in {each.levels for each in preprocessings}}
+        images = {levels: item.decoded(levels) for levels in {each.levels for each in preprocessings}}
         size = next(iter(images.values())).size
-        return size, tuple(image_files.prepare(images[each.levels], each) for each in preprocessings)
+        return size, tuple(image_files.prepare(images[each.levels].pixels, each) for each in preprocessings)
 
     readable = False
     for item, prepared in decoded(items, prepare):

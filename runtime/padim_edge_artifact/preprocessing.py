@@ -12,12 +12,20 @@ from typing import TypeAlias
 
 from padim_edge_artifact.errors import ArtifactError
 
-__all__ = ["INTERPOLATIONS", "Box", "Levels", "Preprocessing"]
+__all__ = ["INTERPOLATIONS", "MOST_BINNED", "Box", "Levels", "Preprocessing"]
 
 Levels: TypeAlias = tuple[float, float]
 """(lowest, highest) pixel value of a camera's signal. The lowest becomes 0 in the model's frame, the highest 255."""
 
-INTERPOLATIONS = ("bicubic", "bilinear")
+_BINNED = "binned-"
+
+INTERPOLATIONS = ("bicubic", "bilinear", f"{_BINNED}bicubic", f"{_BINNED}bilinear")
+"""Kernels of the resize, alone and behind means of blocks of pixels (see `Preprocessing.bins`). The latter are words
+of their own and not a field, so that a runtime that does not know them refuses the model."""
+
+MOST_BINNED = 8
+"""Largest side of a block in pixels. So the sum of a block stays below 2**14, and that of one of its columns below
+2**11, up to which TensorFloat-32 multiplies exactly."""
 
 _FARTHEST = 2.0**32
 """Largest absolute pixel value of any format."""
@@ -54,7 +62,7 @@ class Preprocessing:
     crop: tuple[int, int] | None = None
     """(height, width) of the centre crop in pixels; `None` keeps the whole frame."""
     interpolation: str = "bicubic"
-    """One of `INTERPOLATIONS`, with Pillow's antialiasing when the image shrinks."""
+    """One of `INTERPOLATIONS`, with Pillow's antialiasing where the image shrinks."""
     camera: tuple[int, int] | None = None
     """(height, width) in pixels of the camera's raw frames where the graph itself resizes and crops; `None` where the
     host does."""
@@ -107,6 +115,29 @@ class Preprocessing:
         """(top, left) of the crop inside the resized image, in pixels."""
         height, width = self.size
         return (self.resize[0] - height) // 2, (self.resize[1] - width) // 2
+
+    @property
+    def kernel(self) -> str:
+        """Kernel of the resize itself: `bicubic` or `bilinear`."""
+        return self.interpolation.removeprefix(_BINNED)
+
+    def bins(self, height: int, width: int) -> tuple[int, int]:
+        """Return (rows, columns) of the blocks of pixels whose means take their place before the resize.
+
+        They are the largest that leave as many pixels as are wanted, on each axis, up to `MOST_BINNED`. (1, 1) leaves
+        the image as it is: where it is not twice as large as the frame, or is not to be binned.
+
+        Args:
+            height: Height of the image in pixels.
+            width: Its width.
+        """
+        if not self.interpolation.startswith(_BINNED):
+            return 1, 1
+        down, across = (
+            min(MOST_BINNED, max(1, given // wanted))
+            for given, wanted in zip((height, width), self.camera or self.resize, strict=True)
+        )
+        return down, across
 
     def judged_box(self, width: int, height: int) -> Box:
         """Return the part of an image of `width` x `height` pixels that the model sees, in the image's pixels."""

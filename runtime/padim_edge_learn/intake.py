@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from padim_edge_artifact import ImageError, PadimEdgeError
 from padim_edge_artifact.evidence import CELLS
 from padim_edge_model.repeats import Codes, fingerprint, groups, repeats_of
 from padim_edge_runtime import image_files
 from padim_edge_runtime.detector import Detector
-from padim_edge_runtime.inspection import ANOMALOUS, NOT_COMPARABLE, Inspection, Unreadable
+from padim_edge_runtime.inspection import ANOMALOUS, NOT_COMPARABLE, Inspection, Source, Unreadable
 from padim_edge_runtime.pipeline import Choice, inspect_many
 from padim_edge_runtime.results import remarks
 
@@ -160,9 +159,9 @@ def look(detector: Detector, images: Sequence[Path], advance: Callable[[int], ob
     codes: dict[Path | None, Codes] = {}
 
     def note(inspection: Inspection) -> None:
-        pixels = inspection.view.pixels
-        image = pixels if isinstance(pixels, Image.Image) else pixels.read(preprocessing.levels)
-        codes[inspection.path] = fingerprint(image_files.prepare(image, preprocessing))
+        decoded = inspection.view.pixels
+        pixels = decoded.read(preprocessing.levels) if isinstance(decoded, Source) else decoded.pixels
+        codes[inspection.path] = fingerprint(image_files.prepare(pixels, preprocessing))
 
     paths, scores, told, unreadable = [], [], [], []
     for path, found in zip(images, inspect_many(detector, images, Choice(), hook=note), strict=True):

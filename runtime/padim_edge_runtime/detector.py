@@ -192,8 +192,8 @@ class Detector:
             ImageError: As for `inspect`.
         """
         preprocessing = self.metadata.preprocessing
-        decoded = image_files.decode(image, color=color, levels=preprocessing.levels)
-        return image_files.prepare(decoded.image, preprocessing)
+        decoded = image_files.decode(image, color=color, keep_grey=True, levels=preprocessing.levels)
+        return image_files.prepare(decoded.pixels, preprocessing)
 
     def __call__(self, images: npt.NDArray[np.uint8], *, threshold: float | None = None) -> Result:
         """Judge images in the model's frame.

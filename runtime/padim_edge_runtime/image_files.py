@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
 from padim_edge_artifact.preprocessing import Levels
 from padim_edge_runtime import plain_tiff
+from padim_edge_runtime.binning import binned
 from padim_edge_runtime.deep_images import deep_pixels
 from padim_edge_runtime.image_formats import open_image
 from padim_edge_runtime.pixel_values import REMEDY, DeepPixels, Extent, eight_bits, of_array, range_words
@@ -45,6 +46,7 @@ _TURNED = range(2, 9)
 _COLORS = ("rgb", "bgr")
 _DROPPED = "transparency was dropped"
 
+Pixels: TypeAlias = npt.NDArray[np.uint8]
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[Any]"
 """The path of a file, the bytes of an encoded file, a Pillow image, or an array of pixels."""
 
@@ -53,10 +55,23 @@ ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview 
 class Decoded:
     """A decoded image, upright and in RGB."""
 
-    image: Image.Image
-    """Pixels of mode RGB, or L where grey images were to stay grey; turned as the EXIF orientation says."""
+    pixels: Image.Image | Pixels
+    """Image of mode RGB, or L where grey images were to stay grey; turned as the EXIF orientation says. An array stays
+    one, `(H, W, 3)` or `(H, W)`, because not every use needs Pillow's copy of it."""
     notes: tuple[str, ...]
     """Changes that were made to get there and may matter, in words; mostly empty."""
+
+    @property
+    def image(self) -> Image.Image:
+        """The pixels as Pillow's image, of mode RGB or L."""
+        return self.pixels if isinstance(self.pixels, Image.Image) else Image.fromarray(self.pixels)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        if isinstance(self.pixels, Image.Image):
+            return self.pixels.size
+        return self.pixels.shape[1], self.pixels.shape[0]
 
 
 def check_color(color: str) -> None:
@@ -118,15 +133,28 @@ def read(path: Path, *, keep_grey: bool = False, levels: Levels | None = None) -
         return _decoded(file, str(path), keep_grey=keep_grey, levels=levels)
 
 
-def prepare(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Bring an image, RGB or grey (L), to `(H, W, 3)` uint8 as the graph takes it (`Preprocessing.input_size`)."""
+def prepare(image: Image.Image | Pixels, preprocessing: Preprocessing) -> Pixels:
+    """Bring an image to `(H, W, 3)` uint8 as the graph takes it (`Preprocessing.input_size`).
+
+    Args:
+        image: Image of mode RGB or L, or its pixels `(H, W, 3)` or `(H, W)`.
+        preprocessing: Way into the model's frame.
+    """
     # A model that resizes by itself gets every image in the size of its camera.
     height, width = preprocessing.camera or preprocessing.resize
+    rows, columns = image.shape[:2] if isinstance(image, np.ndarray) else image.size[::-1]
+    down, across = bins = preprocessing.bins(rows, columns)
+    if bins != (1, 1):
+        image = binned(np.asarray(image), bins)
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(np.ascontiguousarray(image))
     # One axis at a time, so that the device sees the same image as the workstation. Pillow rounds between the axes, and
-    # Pillow 13 may take them in another order than older versions.
-    for size in ((width, image.height), (width, height)):
-        if image.size != size:
-            image = image.resize(size, _RESAMPLING[preprocessing.interpolation])
+    # Pillow 13 may take them in another order than older versions. The last block may stand for a part of one.
+    how = _RESAMPLING[preprocessing.kernel]
+    if image.width != width:
+        image = image.resize((width, image.height), how, (0, 0, columns / across, image.height))
+    if image.height != height:
+        image = image.resize((width, height), how, (0, 0, width, rows / down))
     if image.mode != "RGB":  # only now: channels are resized alike, and one of them takes less time than three
         image = image.convert("RGB")
     pixels = np.asarray(image)
@@ -295,15 +323,21 @@ def _from_array(array: npt.NDArray[Any], color: str, *, keep_grey: bool, levels:
         )
     _check_size("the array", array.shape[1], array.shape[0])
     if array.dtype == np.uint8:
-        pixels, notes = array, _of_fewer_bits(levels)
+        pixels, notes = _own(array), _of_fewer_bits(levels)
     else:
         pixels, notes = eight_bits(of_array(array, "the array"), levels, "the array")
     if pixels.shape[2:] == (3,):
-        image = Image.fromarray(np.ascontiguousarray(pixels if color == "rgb" else pixels[..., ::-1]))
-        return Decoded(image, notes)
-    # Pillow would share a grey array's memory, which a camera may write the next image into.
-    image = Image.fromarray(np.array(pixels.reshape(pixels.shape[:2])))
-    return Decoded(image if keep_grey else image.convert("RGB"), notes)
+        return Decoded(pixels if color == "rgb" else pixels[..., ::-1], notes)
+    pixels = pixels.reshape(pixels.shape[:2])
+    return Decoded(pixels if keep_grey else Image.fromarray(pixels).convert("RGB"), notes)
+
+
+def _own(pixels: Pixels) -> Pixels:
+    """Copy pixels, since a camera may write the next image into their memory."""
+    # Of BGR that is looked at as RGB, the copy is too: numpy is slow where it turns the channels round.
+    if pixels.ndim == 3 and pixels.strides[2] < 0:
+        return _own(pixels[..., ::-1])[..., ::-1]
+    return np.array(pixels, order="C")
 
 
 def _check_size(name: str, width: int, height: int) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from padim_edge_artifact import ImageError, Metadata
 from padim_edge_artifact.preprocessing import Levels
 from padim_edge_runtime import image_files
-from padim_edge_runtime.image_files import ImageLike
+from padim_edge_runtime.image_files import Decoded, ImageLike
 from padim_edge_runtime.overlay import overlay
 from padim_edge_runtime.regions import Region, to_image
 
@@ -96,8 +96,8 @@ class View:
     """`(H, W)` anomaly map in the model's frame."""
     metadata: Metadata
     """Metadata of the model."""
-    pixels: Image.Image | Source
-    """The image, or a source to decode it from again."""
+    pixels: Decoded | Source
+    """The decoded image, or a source to decode it from again."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -163,7 +163,7 @@ class Inspection:
             ImageError: The file is gone, or has changed since it was inspected.
         """
         pixels, preprocessing = self.view.pixels, self.view.metadata.preprocessing
-        image = pixels if isinstance(pixels, Image.Image) else pixels.read(preprocessing.levels)
+        image = pixels.read(preprocessing.levels) if isinstance(pixels, Source) else pixels.image
         return overlay(
             image if image.mode == "RGB" else image.convert("RGB"),
             self.anomaly_map,

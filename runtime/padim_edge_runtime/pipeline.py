@@ -125,14 +125,14 @@ def inspect(
         levels = metadata.preprocessing.levels
         decoded = image_files.decode(image, color=choice.color, keep_grey=True, levels=levels)
     with clock.stage("resize"):
-        frame = image_files.prepare(decoded.image, metadata.preprocessing)
+        frame = image_files.prepare(decoded.pixels, metadata.preprocessing)
     with turn or nullcontext(), clock.stage("model"):
         start = time.perf_counter()
         result = judge(frame, threshold=choice.threshold)
         milliseconds = 1e3 * (time.perf_counter() - start)
     with clock.stage("comparison"):
         check = check_frame(frame, metadata.reference, metadata.grid, result.patch_distance[0])
-    frame_map, (width, height) = result.anomaly_map[0], decoded.image.size
+    frame_map, (width, height) = result.anomaly_map[0], decoded.size
     with clock.stage("regions"):
         regions = find_regions(
             frame_map, result.threshold, metadata.preprocessing, width, height, smallest=choice.min_area
@@ -150,7 +150,7 @@ def inspect(
         shift=_in_pixels(check.shift, metadata, width, height),
         warnings=check.warnings,
         notes=decoded.notes,
-        view=View(frame_map, metadata, decoded.image),
+        view=View(frame_map, metadata, decoded),
     )
 
 

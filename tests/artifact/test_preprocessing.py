@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from padim_edge_artifact import ArtifactError, Preprocessing
+from padim_edge_artifact.preprocessing import INTERPOLATIONS, MOST_BINNED
 
 ROUNDING = 1e-9
 """Pixels: float64 carries positions up to 1e5 pixels to 1e-11."""
@@ -75,6 +76,8 @@ def test_the_papers_protocol() -> None:
         ((10, 10), (10, 11), "bicubic"),
         ((10, 10), None, "nearest"),
         ((10, 10), None, "Bicubic"),
+        ((10, 10), None, "binned"),
+        ((10, 10), None, "binned-nearest"),
     ],
 )
 def test_impossible_preprocessing_is_refused(
@@ -82,6 +85,36 @@ def test_impossible_preprocessing_is_refused(
 ) -> None:
     with pytest.raises(ArtifactError, match="preprocessing"):
         Preprocessing(resize, crop, interpolation)
+
+
+@given(sides, sides, sides, sides, st.sampled_from(INTERPOLATIONS))
+def test_blocks_leave_as_many_pixels_as_are_wanted(
+    rows: int, columns: int, height: int, width: int, interpolation: str
+) -> None:
+    """They are the largest that do, up to the limit; without binning, no pixels are averaged."""
+    bins = Preprocessing((rows, columns), interpolation=interpolation).bins(height, width)
+    for block, given_side, wanted in zip(bins, (height, width), (rows, columns), strict=True):
+        if not interpolation.startswith("binned-"):
+            assert block == 1
+        elif block == MOST_BINNED:
+            assert given_side >= block * wanted
+        else:
+            assert block == 1 or given_side >= block * wanted
+            assert given_side < (block + 1) * wanted
+
+
+def test_blocks_are_chosen_for_the_frame_before_the_crop() -> None:
+    p = Preprocessing((256, 256), (224, 224), "binned-bicubic")
+    assert p.bins(1024, 1023) == (4, 3)
+    assert p.bins(511, 8192) == (1, 8)
+    assert p.kernel == "bicubic"
+
+
+def test_where_the_graph_bins_the_host_only_brings_images_to_the_cameras_size() -> None:
+    p = Preprocessing((256, 256), None, "binned-bilinear", camera=(1080, 1920))
+    assert p.bins(1080, 1920) == (1, 1)
+    assert p.bins(2160, 3840) == (2, 2)
+    assert p.on_host.bins(1080, 1920) == (4, 7)
 
 
 def test_where_the_graph_resizes_the_camera_decides_what_goes_in_and_nothing_else() -> None:
