@@ -24,7 +24,7 @@ _SHARES = (0.25, 0.5, 0.25)
 # patches of one cell keep sharing a vector, which takes a third of the constants.
 _EDGE = Method(
     "edge",
-    Preprocessing(resize=(224, 224), keep_aspect=True),
+    Preprocessing(resize=(224, 224), interpolation="binned-bicubic", keep_aspect=True),
     "resnet18",
     ("layer1", "layer2", "layer3"),
     "random",
@@ -62,7 +62,7 @@ PRESETS = {
         preset="patchcore",
         layers=("layer2", "layer3"),
         dims=384,
-        bank=Bank(prototypes=None, share=0.1, whitened=False, neighbours=9),
+        bank=Bank(prototypes=None, share=0.1, whitened=False, neighbours=9, searched=1.0),
         grid_layer=0,
         upsampling="bilinear",
     ),
@@ -100,7 +100,7 @@ class Options(TypedDict, total=False):
     target: str
     """`cpu` or `tensorrt`."""
     prototypes: int | str | None
-    """Number of prototypes of a memory, such as 2048, or share of the patches, such as `10%`."""
+    """Number of prototypes of a memory, such as 4096, or share of the patches, such as `10%`."""
     turned: bool | None
     """Whether a memory also learns from each good image flipped and turned."""
 
@@ -199,14 +199,14 @@ def _with_bank(method: Method, options: Options) -> Bank | None:
 
 
 def _parse_prototypes(text: str) -> tuple[int | None, float | None]:
-    """Parse a number of prototypes such as `2048`, or a share of the patches such as `10%`."""
+    """Parse a number of prototypes such as `4096`, or a share of the patches such as `10%`."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", text)
     if found and found[2] and 0 < float(found[1]) <= 100:
         return None, float(found[1]) / 100
     if found and not found[2] and "." not in found[1] and 1 <= int(found[1]) <= _MOST_PROTOTYPES:
         return int(found[1]), None
     raise PadimEdgeError(
-        f"--prototypes is {text!r}, expected a number from 1 to {_MOST_PROTOTYPES} such as 2048, or a share of the "
+        f"--prototypes is {text!r}, expected a number from 1 to {_MOST_PROTOTYPES} such as 4096, or a share of the "
         "patches such as 10%"
     )
 

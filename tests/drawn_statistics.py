@@ -33,7 +33,8 @@ def memory(fold_of: tuple[int, ...] = (0, 0, 1, 2, 4, 6, 7), dims: int = 3, grid
     mean[patches == 0] = scatter[patches == 0] = 0
     lengths = [0 if fold == 1 else int(count) // 2 for fold, count in enumerate(patches)]
     vectors = tuple(_RANDOM.standard_normal((length, dims)).astype(np.float32) for length in lengths)
-    return Memory(len(folds), grid, folds, patches, mean, scatter, vectors)
+    weights = tuple(np.arange(1, len(each) + 1) for each in vectors)
+    return Memory(len(folds), grid, folds, patches, mean, scatter, vectors, weights)
 
 
 METHOD = Method(

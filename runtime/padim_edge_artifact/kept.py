@@ -148,6 +148,7 @@ def write_kept(path: Path, kept: Kept) -> None:
             "patches": statistics.patches,
             "lengths": np.array([len(each) for each in statistics.vectors], np.int64),
             "vectors": np.concatenate(statistics.vectors),
+            "weights": np.concatenate(statistics.weights),
         }
     rows, columns = np.tril_indices(statistics.dims)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
@@ -242,15 +243,16 @@ def _read(archive: zipfile.ZipFile, header: dict[str, Any]) -> Kept:
 
 
 def _memory(archive: zipfile.ZipFile, count: int, grid: tuple[int, int], mean: npt.NDArray[np.float64]) -> Memory:
-    fold_of, patches, lengths, vectors = (
-        _array(archive, name) for name in ("fold_of", "patches", "lengths", "vectors")
+    fold_of, patches, lengths, weights, vectors = (
+        _array(archive, name) for name in ("fold_of", "patches", "lengths", "weights", "vectors")
     )
-    if any(each.dtype != np.int64 for each in (fold_of, patches, lengths)) or vectors.dtype != np.float32:
+    if any(each.dtype != np.int64 for each in (fold_of, patches, lengths, weights)):
         raise ValueError("its memory has other types than expected")
-    if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != len(vectors):
+    if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != len(vectors) or vectors.dtype != np.float32:
         raise ValueError("its memory has another length than its header says")
-    parts = tuple(np.split(vectors, np.cumsum(lengths)[:-1]))
-    return Memory(count, grid, fold_of, patches, mean, _scatter(archive, *mean.shape), parts)
+    ends = np.cumsum(lengths)[:-1]
+    parts, counts = tuple(np.split(vectors, ends)), tuple(np.split(weights, ends))
+    return Memory(count, grid, fold_of, patches, mean, _scatter(archive, *mean.shape), parts, counts)
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:

@@ -40,7 +40,9 @@ class Memory:
     scatter: Float64
     """`(K, D, D)` sum over each fold's patches of (x - mean)(x - mean)'; symmetric."""
     vectors: tuple[npt.NDArray[np.float32], ...]
-    """K arrays `(c, D)`: embeddings of each fold that prototypes are chosen from."""
+    """K arrays `(c, D)`: candidates of each fold, embeddings that prototypes are chosen from."""
+    weights: tuple[npt.NDArray[np.int64], ...]
+    """K arrays `(c,)`: number of the fold's patches that each candidate stands for."""
 
     def __post_init__(self) -> None:
         folds, dims = self.mean.shape
@@ -51,6 +53,9 @@ class Memory:
             and len(self.vectors) == folds
             and all(each.ndim == 2 and each.shape[1] == dims for each in self.vectors)
             and all(len(each) <= patches for each, patches in zip(self.vectors, self.patches, strict=True))
+            and len(self.weights) == folds
+            and all(one.shape == (len(each),) for one, each in zip(self.weights, self.vectors, strict=True))
+            and all((one > 0).all() for one in self.weights)
             and self.fold_of.shape == (self.count,)
             and not (self.count and not 0 <= self.fold_of.min() <= self.fold_of.max() < folds)
         )
@@ -77,6 +82,7 @@ class Memory:
             np.zeros((FOLDS, dims)),
             np.zeros((FOLDS, dims, dims)),
             (nothing,) * FOLDS,
+            (np.empty(0, np.int64),) * FOLDS,
         )
 
     def digest(self) -> str:
@@ -85,6 +91,6 @@ class Memory:
         found.update(np.ascontiguousarray(self.patches).data)
         found.update(np.ascontiguousarray(self.mean).data)
         found.update(np.ascontiguousarray(np.einsum("kii->ki", self.scatter)).data)
-        for each in self.vectors:
+        for each in (*self.vectors, *self.weights):
             found.update(np.ascontiguousarray(each).data)
         return found.hexdigest()

@@ -82,7 +82,7 @@ class Bank:
         PadimEdgeError: A value is outside its range, or values contradict each other.
     """
 
-    prototypes: int | None = 2048
+    prototypes: int | None = 4096
     """M, largest number of prototypes, 1 or more; `None` where `share` says it."""
     share: float | None = None
     """Share of the good images' patches that are prototypes, in (0, 1]; `None` where `prototypes` says it."""
@@ -91,6 +91,9 @@ class Bank:
     PatchCore (arXiv 2106.08265)."""
     neighbours: int = 1
     """Number of prototypes that the scores are re-weighted by (PatchCore, eq. 7, b), 2 or more; 1 is none."""
+    searched: float = 0.25
+    """Share of an image's patches that are compared with all prototypes, in (0, 1]: those that are farthest from the
+    most frequent ones. The others are compared with the most frequent ones only."""
     turned: bool = False
     """Whether each good image is also learned from flipped and turned."""
 
@@ -98,9 +101,11 @@ class Bank:
         if (self.prototypes is None) == (self.share is None):
             raise PadimEdgeError("the memory has a number and a share of prototypes, or neither; give one of them")
         if self.prototypes is not None and self.prototypes < 1:
-            raise PadimEdgeError(f"the memory has {self.prototypes} prototypes, expected 1 or more, such as 2048")
+            raise PadimEdgeError(f"the memory has {self.prototypes} prototypes, expected 1 or more, such as 4096")
         if self.share is not None and not 0 < self.share <= 1:
             raise PadimEdgeError(f"the memory has {self.share} of the patches, expected a share such as 0.1 or 10%")
+        if not 0 < self.searched <= 1:
+            raise PadimEdgeError(f"the memory searches {self.searched} of the patches, expected a share such as 0.25")
         if self.neighbours < 1:
             raise PadimEdgeError(f"the memory re-weights by {self.neighbours} prototypes, expected 1 (none) or more")
 

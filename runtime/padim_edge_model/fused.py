@@ -108,7 +108,7 @@ def fuse(
     node, constant = editor.node, editor.constant
 
     if isinstance(form, Nearest):
-        distance = append_nearest(editor, embedding.parts, form, embedding.precision)
+        distance = append_nearest(editor, embedding.parts, form, embedding.precision, stage.patches)
     else:
         distance = append_distance(editor, embedding.parts, form, embedding.precision)
         distance = node("Transpose", [distance], "distance_rows", perm=[1, 0])  # (N, P)

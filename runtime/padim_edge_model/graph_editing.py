@@ -107,20 +107,32 @@ class GraphEditor:
             tensor.external_data.add(key=key, value=str(value))
         self._add(tensor)
 
-    def node(self, kind: str, inputs: Sequence[str], output: str, *, name: str | None = None, **attributes: Any) -> str:
-        """Add a node with one output, at the end of the graph or where `before` or `behind` says.
+    def node(
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        output: str,
+        *,
+        name: str | None = None,
+        more: Sequence[str] = (),
+        **attributes: Any,
+    ) -> str:
+        """Add a node, at the end of the graph or where `before` or `behind` says.
 
         Args:
             kind: ONNX operator.
             inputs: Names of the tensors that it reads.
             output: Name of the tensor that it makes.
             name: Full name of the node; by default made of the prefix, the operator and the output.
+            more: Names of further tensors that it makes.
             attributes: Attributes of the operator.
 
         Returns:
             `output`.
         """
-        made = helper.make_node(kind, inputs, [output], name=name or f"{self.prefix}{kind}_{output}", **attributes)
+        made = helper.make_node(
+            kind, inputs, [output, *more], name=name or f"{self.prefix}{kind}_{output}", **attributes
+        )
         at = len(self._nodes) if self._anchor is None else self._position(self._anchor)
         self.graph.node.insert(at, made)
         self._nodes.insert(at, self.graph.node[at])  # protobuf inserts a copy

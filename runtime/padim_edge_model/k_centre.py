@@ -6,14 +6,15 @@ PatchCore thins its memory in this way (arXiv 2106.08265, algorithm 1). It keeps
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-__all__ = ["farthest_first", "nearest_squared"]
+__all__ = ["cover", "farthest_first"]
 
 _CANDIDATES = 4096
 """Number of points among which the next centres are looked for; they stay in the caches."""
@@ -29,60 +30,94 @@ Float32 = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 
-def farthest_first(
-    points: Float32,
-    count: int,
-    *,
-    start: int = 0,
-    workers: int | None = None,
-    advance: Callable[[int], object] = lambda _: None,
-) -> Indices:
-    """Return the indices of at most `count` points in the order of choice; exact up to rounding.
+def farthest_first(points: Float32, count: int, *, start: Sequence[int] = (0,), workers: int | None = None) -> Indices:
+    """Return the indices of at most `count` points in the order of choice, as `cover` does."""
+    return cover(points, count, start=start, workers=workers)[0]
+
+
+def cover(
+    points: Float32, count: int, *, start: Sequence[int] = (0,), workers: int | None = None
+) -> tuple[Indices, Indices]:
+    """Return at most `count` points in the order of choice, and which of them each point is nearest to.
 
     The plain loop reads all points for every centre. Here a round begins with all points' distances and keeps only
     those of the farthest few thousand up to date. Distances only fall. So the farthest of these is the farthest of all
     as long as it is farther than the others were when the round began. Then all points are compared with the round's
-    centres in one product.
+    centres in one product. The choice is exact up to rounding.
 
     Args:
         points: `(n, d)` float32, n at least 1.
         count: Number of points to take. Fewer are taken where the other points are copies of those.
-        start: Index of the first point.
+        start: Indices of the first points, at least one.
         workers: Number of threads; `None` takes one per core. The result is the same for any number.
-        advance: Called with the number of points taken since the last call.
+
+    Returns:
+        Indices `(c,)` of the points that were taken, and the place `(n,)` of the nearest one among them.
     """
-    norms = np.einsum("nd,nd->n", points, points)
-    distance = np.full(len(points), np.inf, np.float32)  # squared, to the nearest centre; -inf once taken
-    taken, fresh = [start], [start]
     count = min(count, len(points))
+    state = _State(
+        points,
+        np.einsum("nd,nd->n", points, points),
+        np.full(len(points), np.inf, np.float32),
+        np.zeros(len(points), np.int64),
+    )
+    taken: list[int] = []
+    fresh = [int(index) for index in dict.fromkeys(start)][:count]
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool, threadpool_limits(1, "blas"):
-        while True:
-            _approach(pool, distance, points, norms, fresh)
-            advance(len(fresh))
-            candidates, limit = _farthest(distance, _CANDIDATES)
-            vectors, own, near = points[candidates], norms[candidates], distance[candidates]
-            fresh = []
-            while len(taken) < count and len(fresh) < _ROUND:
-                best = int(near.argmax())
-                if near[best] <= _COPY * own[best] or (fresh and near[best] <= limit):
-                    break
-                centre = int(candidates[best])
-                np.minimum(near, own - 2 * (vectors @ points[centre]) + norms[centre], out=near)
-                near[best] = -np.inf
-                taken.append(centre)
-                fresh.append(centre)
-            if not fresh:
-                return np.array(taken, np.int64)
+        while fresh:
+            state.approach(pool, fresh, len(taken))
+            taken += fresh
+            fresh = _next(state, count - len(taken))
+    return np.array(taken, np.int64), state.owner
 
 
-def nearest_squared(points: Float32, centres: Float32) -> Float32:
-    """Compute the squared distance `(n,)` from each point `(n, d)` to the nearest centre `(m, d)`."""
-    distance = np.full(len(points), np.inf, np.float32)
-    norms = np.einsum("nd,nd->n", points, points)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, threadpool_limits(1, "blas"):
-        for first in range(0, len(centres), _ROUND):
-            _lower(pool, distance, points, norms, centres[first : first + _ROUND])
-    return np.maximum(distance, 0)
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Points and their nearest centres."""
+
+    points: Float32
+    """`(n, d)`."""
+    norms: Float32
+    """`(n,)` squared lengths."""
+    distance: Float32
+    """`(n,)` squared distances to the nearest centre; -inf for centres."""
+    owner: Indices
+    """`(n,)` places of the nearest centres in the order of choice."""
+
+    def approach(self, pool: ThreadPoolExecutor, centres: list[int], before: int) -> None:
+        """Lower the distances to those from new centres, where they are less; `before` centres were taken earlier."""
+        offset = self.norms[centres]
+        others = np.ascontiguousarray(-2 * self.points[centres].T)
+
+        def one(first: int) -> None:
+            block = slice(first, first + _ROWS)
+            product = self.points[block] @ others
+            product += offset
+            place = product.argmin(axis=1)
+            squared = product[np.arange(len(product)), place] + self.norms[block]
+            nearer = squared < self.distance[block]
+            np.copyto(self.distance[block], squared, where=nearer)
+            np.copyto(self.owner[block], before + place, where=nearer)
+
+        for _ in pool.map(one, range(0, len(self.points), _ROWS)):
+            pass
+        self.distance[centres] = -np.inf  # nothing is taken twice, whatever rounding says
+        self.owner[centres] = before + np.arange(len(centres))
+
+
+def _next(state: _State, count: int) -> list[int]:
+    """Choose the next centres, at most `count`."""
+    candidates, limit = _farthest(state.distance, _CANDIDATES)
+    vectors, own, near = state.points[candidates], state.norms[candidates], state.distance[candidates]
+    fresh: list[int] = []
+    while len(fresh) < min(count, _ROUND):
+        best = int(near.argmax())
+        if near[best] <= _COPY * own[best] or (fresh and near[best] <= limit):
+            break
+        np.minimum(near, own - 2 * (vectors @ vectors[best]) + own[best], out=near)
+        near[best] = -np.inf
+        fresh.append(int(candidates[best]))
+    return fresh
 
 
 def _farthest(distance: Float32, count: int) -> tuple[Indices, np.float32]:
@@ -91,23 +126,3 @@ def _farthest(distance: Float32, count: int) -> tuple[Indices, np.float32]:
         return np.arange(len(distance)), np.float32(-np.inf)
     order = np.argpartition(-distance, count)
     return np.sort(order[:count]), distance[order[count]]
-
-
-def _approach(pool: ThreadPoolExecutor, distance: Float32, points: Float32, norms: Float32, centres: list[int]) -> None:
-    """Lower `distance` in place to the distance from the new centres, where that is less."""
-    _lower(pool, distance, points, norms, points[centres])
-    distance[centres] = -np.inf  # nothing is taken twice, whatever rounding says
-
-
-def _lower(pool: ThreadPoolExecutor, distance: Float32, points: Float32, norms: Float32, centres: Float32) -> None:
-    offset = np.einsum("md,md->m", centres, centres)
-    others = np.ascontiguousarray(-2 * centres.T)
-
-    def one(first: int) -> None:
-        block = slice(first, first + _ROWS)
-        product = points[block] @ others
-        product += offset
-        np.minimum(distance[block], product.min(axis=1) + norms[block], out=distance[block])
-
-    for _ in pool.map(one, range(0, len(points), _ROWS)):
-        pass

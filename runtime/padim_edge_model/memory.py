@@ -18,7 +18,7 @@ from padim_edge_artifact.errors import ArtifactError
 from padim_edge_artifact.memory import FOLDS, Memory
 from padim_edge_artifact.method import Bank, Method
 from padim_edge_artifact.statistics import Statistics
-from padim_edge_model.k_centre import farthest_first
+from padim_edge_model.k_centre import cover
 from padim_edge_model.statistics import absorb, merge
 
 __all__ = ["BUFFER_BYTES", "MemoryLearner", "Metric", "Nearest", "fold_at", "merge_memories", "metric_of", "nearest_of"]
@@ -31,6 +31,13 @@ _BUFFER_IMAGES = 64
 
 _CANDIDATES = 1.0
 """Number of candidates that a fold keeps, relative to the number of prototypes."""
+
+_DRAWN = 16
+"""Number of patches drawn at random that a selection begins with. The farthest patches are rare ones; without these,
+chance would decide whether the most frequent patches have a prototype near them."""
+
+_FREQUENT = 768
+"""Number of the most frequent prototypes, which all patches are compared with."""
 
 _REACH = 0.9999
 """Quantile of the candidates' coordinates that codes of 8 bits reach to."""
@@ -65,7 +72,11 @@ class Nearest:
     whitening: Float32
     """`(D, D)` map to coordinates with the distance's metric."""
     prototypes: Float32
-    """`(M, D)` prototypes c in these coordinates."""
+    """`(M, D)` prototypes c in these coordinates, the most frequent ones first."""
+    frequent: int
+    """Number of prototypes that all patches are compared with; M for all."""
+    searched: float
+    """Share of an image's patches that are compared with the other prototypes as well, in (0, 1]."""
     step: float
     """Distance of two codes of a coordinate in int8."""
     neighbours: npt.NDArray[np.int64] | None = None
@@ -131,7 +142,9 @@ class MemoryLearner:
         self._grid, self._dims = memory.grid, memory.dims
         self._fold_of = memory.fold_of.tolist()
         self._moments = [_moments(memory, fold) for fold in range(FOLDS)]
+        self._seed = method.seed
         self._vectors = [[each] if len(each) else [] for each in memory.vectors]
+        self._weights = [[each] if len(each) else [] for each in memory.weights]
         self._coming: list[int] = []
 
     def expect(self, fold: int) -> None:
@@ -168,6 +181,7 @@ class MemoryLearner:
         self._moments[fold] = Statistics(moments.count + len(vectors), mean, scatter, (1, 1))
         for start in range(0, len(vectors), self._room):
             self._vectors[fold].append(vectors[start : start + self._room])
+            self._weights[fold].append(np.ones(len(self._vectors[fold][-1]), np.int64))
             count = self._candidates(fold)
             if sum(map(len, self._vectors[fold])) > max(self._room, 2 * count):
                 self._thin(fold, count)
@@ -187,14 +201,21 @@ class MemoryLearner:
     def _thin(self, fold: int, count: int) -> None:
         if sum(map(len, self._vectors[fold])) <= count:
             return
-        vectors = np.concatenate(self._vectors[fold])
-        self._vectors[fold] = [thinned(vectors, count, self._moments[fold], self.bank, self._ridge)]
+        vectors, weights = np.concatenate(self._vectors[fold]), np.concatenate(self._weights[fold])
+        metric = metric_of(self._moments[fold], self._ridge, whitened=self.bank.whitened)
+        points = metric(vectors)
+        taken, owner = cover(points, count, start=_drawn(weights, self._seed))
+        order = np.argsort(taken)  # in the order of the images
+        counts = np.bincount(owner, weights, minlength=len(taken)).astype(np.int64)
+        self._vectors[fold] = [np.ascontiguousarray(vectors[taken[order]])]
+        self._weights[fold] = [counts[order]]
 
     def unite(self, other: Memory) -> None:
         """Add the images of another memory, fold by fold."""
         for fold in range(FOLDS):
             self._moments[fold] = merge(self._moments[fold], _moments(other, fold))
             self._vectors[fold].append(other.vectors[fold])
+            self._weights[fold].append(other.weights[fold])
         self._fold_of += other.fold_of.tolist()
 
     def finish(self) -> Memory:
@@ -215,15 +236,15 @@ class MemoryLearner:
             np.concatenate([each.mean for each in self._moments]),
             np.concatenate([each.scatter for each in self._moments]),
             tuple(np.concatenate(each) if each else nothing for each in self._vectors),
+            tuple(np.concatenate(each) if each else np.empty(0, np.int64) for each in self._weights),
         )
 
 
-def thinned(vectors: Float32, count: int, moments: Statistics, bank: Bank, ridge: float) -> Float32:
-    """Return at most `count` of the vectors `(n, D)`, far apart in the metric of the moments."""
-    if len(vectors) <= count:
-        return vectors
-    metric = metric_of(moments, ridge, whitened=bank.whitened)
-    return np.ascontiguousarray(vectors[np.sort(farthest_first(metric(vectors), count))])
+def _drawn(weights: npt.NDArray[np.int64], seed: int) -> list[int]:
+    """Draw some candidates at random, each as likely as the patches that it stands for."""
+    count = min(_DRAWN, len(weights))
+    generator = np.random.default_rng([seed, int(weights.sum())])
+    return [int(index) for index in generator.choice(len(weights), count, replace=False, p=weights / weights.sum())]
 
 
 def merge_memories(first: Memory, second: Memory, method: Method) -> Memory:
@@ -263,16 +284,19 @@ def nearest_of(memory: Memory, method: Method, without: Collection[int] = ()) ->
     moments = moments_of(memory, folds)
     metric = metric_of(moments, method.ridge, whitened=bank.whitened)
     points = metric(np.concatenate([memory.vectors[fold] for fold in folds]))
+    weights = np.concatenate([memory.weights[fold] for fold in folds])
     count = bank.prototypes if bank.share is None else max(1, int(bank.share * moments.count))
     assert count is not None
-    start = int(np.random.default_rng(method.seed).integers(len(points)))
-    reach = float(np.quantile(np.abs(points), _REACH)) or 1.0
-    prototypes = points[farthest_first(points, count, start=start)]
+    taken, owner = cover(points, count, start=_drawn(weights, method.seed))
+    frequency = np.bincount(owner, weights, minlength=len(taken))
+    prototypes = points[taken[np.argsort(-frequency, kind="stable")]]
     return Nearest(
         metric.mean.astype(np.float32),
         metric.whitening.astype(np.float32),
         prototypes,
-        reach / _CODES,
+        len(prototypes) if bank.searched == 1 else min(_FREQUENT, len(prototypes)),
+        bank.searched,
+        (float(np.quantile(np.abs(points), _REACH)) or 1.0) / _CODES,
         _neighbours(prototypes, bank.neighbours) if bank.neighbours > 1 else None,
     )
 

@@ -3,6 +3,10 @@
 With z = (x - mean) whitening, d^2 = |z|^2 + min over m of (|c_m|^2 - 2 c_m' z). The norms of the prototypes are one
 more row of their matrix, against a coordinate of z that is always 1. So the minimum follows the product at once.
 
+Most patches of a good image are near one of few frequent prototypes. So all patches are compared with those first. Only
+the patches that stay farthest are compared with all other prototypes. The others keep the distance to the nearest
+frequent prototype, which is seldom larger. benchmarks/README.md has the error and the gain.
+
 Number types of each step:
 
 =============  =====================  ======================  ======================
@@ -20,8 +24,10 @@ prototypes have codes on one scale. The distance of the codes is computed withou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +40,9 @@ from padim_edge_model.memory import Nearest
 
 __all__ = ["append_nearest"]
 
-_BLOCK = 256
-"""Number of prototypes that are compared at a time; their distances to the patches of 224 x 224 pixels stay in the
-caches, and those of large images in a bounded memory."""
+_BLOCKS = (256, 1024)
+"""Number of prototypes that are compared at a time in each stage. Their distances to the patches of 224 x 224 pixels
+stay in the caches, and those to the patches of large images in a bounded memory."""
 
 _ZERO = 128
 """Code of the coordinate 0 in uint8."""
@@ -58,7 +64,13 @@ class _Operands:
     """Number that int8 factors are multiplied by."""
 
 
-def append_nearest(editor: GraphEditor, parts: Sequence[Part], form: Nearest, precision: str) -> str:
+def append_nearest(
+    editor: GraphEditor,
+    parts: Sequence[Part],
+    form: Nearest,
+    precision: str,
+    inspected: npt.NDArray[np.float64] | None = None,
+) -> str:
     """Append the distance stage and return the name of its output: `(N, P)`, P patches.
 
     Args:
@@ -66,25 +78,127 @@ def append_nearest(editor: GraphEditor, parts: Sequence[Part], form: Nearest, pr
         parts: Parts of the embedding in its order, all on one grid.
         form: Constants of the distance.
         precision: `fp32`, `fp16` or `int8`; int8 computes in integers where the parts have codes.
+        inspected: `(h, w)`, 1 for patches that count and 0 for others; `None` where all count.
     """
     assert len({part.grid for part in parts}) == 1, "a memory has one grid"
-    if precision == "int8" and all(part.codes is not None for part in parts):
-        return _in_integers(editor, parts, form)
-    operands = _operands(form, precision)
-    z = _coordinates(editor, parts, form, operands.extra)
-    blocks = []
-    for i, name in enumerate(_blocks(editor, operands.factor)):
-        constant = name
-        if precision == "fp16":
-            constant = editor.node("Cast", [name], f"prototypes{i}_float", to=TensorProto.FLOAT)
-        elif precision == "int8":
-            scale, zero = editor.constant("prototype_step", operands.scale), editor.constant("int8_zero", 0, np.int8)
-            constant = editor.node("DequantizeLinear", [name, scale, zero], f"prototypes{i}_float")
-        product = editor.node("MatMul", [z, constant], f"prototypes{i}_product")
-        blocks.append(editor.node("ReduceMin", [product, _last_axis(editor)], f"prototypes{i}_nearest", keepdims=0))
-    nearest = blocks[0] if len(blocks) == 1 else editor.node("Min", blocks, "nearest")
-    squared = editor.node("Add", [_norm(editor, z, operands.extra), nearest], "distance_squared")
-    return editor.node("Sqrt", [editor.node("Relu", [squared], "distance_positive")], "distance_of_patches")
+    in_integers = precision == "int8" and all(part.codes is not None for part in parts)
+    search = (_IntegerSearch if in_integers else _FloatSearch)(editor, parts, form, precision)
+    squared = search.squared(search.rows, search.norm, 0)
+    patches = int(np.prod(parts[0].grid)) if inspected is None else int(inspected.sum())
+    if form.frequent < len(form.prototypes):
+        squared = _searched_further(editor, search, squared, inspected, math.ceil(form.searched * patches))
+    return search.root(squared)
+
+
+def _searched_further(
+    editor: GraphEditor, search: _Search, squared: str, inspected: npt.NDArray[np.float64] | None, count: int
+) -> str:
+    """Append the comparison of the `count` farthest patches with all other prototypes; return the squared distances."""
+    node = editor.node
+    watched = squared
+    if inspected is not None:
+        watched = node("Mul", [squared, editor.constant("inspected", inspected.reshape(1, -1))], "squared_inspected")
+    number = editor.constant("farthest_count", [count], np.int64)
+    node("TopK", [watched, number], "farthest_squared", more=["farthest"], axis=1)
+    places = node("Unsqueeze", ["farthest", editor.constant("last_axis", [2], np.int64)], "farthest_places")
+    rows = node("GatherND", [search.rows, places], "farthest_rows", batch_dims=1)
+    norm = node("GatherElements", [search.norm, "farthest"], "farthest_norm", axis=1)
+    before = node("GatherElements", [squared, "farthest"], "farthest_before", axis=1)
+    nearest = node("Min", [before, search.squared(rows, norm, 1)], "farthest_nearest")
+    return node("ScatterElements", [squared, "farthest", nearest], "squared_of_patches", axis=1)
+
+
+class _Search(Protocol):
+    """Comparison of patches with prototypes in one number type."""
+
+    rows: str
+    """`(N, P, D + e)` coordinates of the patches."""
+    norm: str
+    """`(N, P)` squared lengths of the coordinates."""
+
+    def squared(self, rows: str, norm: str, stage: int) -> str:
+        """Append the least squared distance `(N, p)` to the prototypes of a stage: 0 the frequent ones, 1 the others.
+
+        Args:
+            rows: `(N, p, D + e)` coordinates.
+            norm: `(N, p)` squared lengths.
+            stage: Number of the stage.
+        """
+
+    def root(self, squared: str) -> str:
+        """Append the distance of a squared one."""
+
+
+class _FloatSearch:
+    """Comparison in float32."""
+
+    def __init__(self, editor: GraphEditor, parts: Sequence[Part], form: Nearest, precision: str) -> None:
+        self.editor, self.precision = editor, precision
+        operands = _operands(form, precision)
+        self.scale = operands.scale
+        self.rows = _coordinates(editor, parts, form, operands.extra)
+        self.norm = _norm(editor, self.rows, operands.extra)
+        self.stages = np.split(operands.factor, [form.frequent], axis=1)
+
+    def squared(self, rows: str, norm: str, stage: int) -> str:
+        editor, blocks = self.editor, []
+        for name in _blocks(editor, self.stages[stage], stage):
+            product = editor.node("MatMul", [rows, self._floats(name)], f"{name}_product")
+            blocks.append(editor.node("ReduceMin", [product, _last_axis(editor)], f"{name}_nearest", keepdims=0))
+        nearest = blocks[0] if len(blocks) == 1 else editor.node("Min", blocks, f"stage{stage}_nearest")
+        return editor.node("Add", [norm, nearest], f"stage{stage}_squared")
+
+    def _floats(self, name: str) -> str:
+        """Append a constant of prototypes in float32."""
+        if self.precision == "fp16":
+            return self.editor.node("Cast", [name], f"{name}_float", to=TensorProto.FLOAT)
+        if self.precision == "int8":
+            scale = self.editor.constant("prototype_step", self.scale)
+            zero = self.editor.constant("int8_zero", 0, np.int8)
+            return self.editor.node("DequantizeLinear", [name, scale, zero], f"{name}_float")
+        return name
+
+    def root(self, squared: str) -> str:
+        positive = self.editor.node("Relu", [squared], "squared_positive")
+        return self.editor.node("Sqrt", [positive], "distance_of_patches")
+
+
+class _IntegerSearch:
+    """Comparison in integers: with codes q of z and p of c, d^2 = step^2 * |q - 2 p|^2.
+
+    max over m of (q' p_m - |p_m|^2) finds the nearest prototype. The norms are digits against coordinates that are
+    constant: several of 127 steps and two of 1 step. Squared distances are in steps.
+    """
+
+    def __init__(self, editor: GraphEditor, parts: Sequence[Part], form: Nearest, _: str) -> None:
+        self.editor = editor
+        largest = LARGEST_WEIGHT["MatMulInteger"]
+        codes = _codes(form, largest, 2)
+        norms = np.square(codes).sum(axis=1)
+        extra = (_TOP,) * max(1, -(-int(norms.max()) // (_TOP * largest))) + (1, 1)
+        factor = np.concatenate([codes.T, -_whole_digits(norms, extra, largest)]).astype(np.int8)
+        self.stages = np.split(factor, [form.frequent], axis=1)
+        z = _coordinates(editor, parts, form, tuple(form.step * each for each in extra))
+        self.step, self.zero = editor.constant("step", form.step), editor.constant("zero", _ZERO, np.uint8)
+        self.rows = editor.node("QuantizeLinear", [z, self.step, self.zero], "coordinate_codes")
+        numbers = editor.node("Cast", [self.rows], "coordinate_numbers", to=TensorProto.FLOAT)
+        steps = editor.node("Sub", [numbers, editor.constant("zero_float", _ZERO)], "coordinate_steps")
+        self.norm = _norm(editor, steps, extra)
+
+    def squared(self, rows: str, norm: str, stage: int) -> str:
+        editor, blocks = self.editor, []
+        for name in _blocks(editor, self.stages[stage], stage):
+            product = editor.node("MatMulInteger", [rows, name, self.zero], f"{name}_product")
+            blocks.append(editor.node("ReduceMax", [product, _last_axis(editor)], f"{name}_nearest", keepdims=0))
+        nearest = blocks[0] if len(blocks) == 1 else editor.node("Max", blocks, f"stage{stage}_nearest")
+        nearest = editor.node("Cast", [nearest], f"stage{stage}_float", to=TensorProto.FLOAT)
+        nearest = editor.node("Mul", [nearest, editor.constant("four", 4.0)], f"stage{stage}_steps")
+        return editor.node("Sub", [norm, nearest], f"stage{stage}_squared")
+
+    def root(self, squared: str) -> str:
+        positive = self.editor.node("Relu", [squared], "squared_positive")
+        steps = self.editor.node("Sqrt", [positive], "distance_steps")
+        return self.editor.node("Mul", [steps, self.step], "distance_of_patches")
 
 
 def _norm(editor: GraphEditor, coordinates: str, extra: Sequence[float]) -> str:
@@ -123,37 +237,6 @@ def _digits(values: Float64, largest: int, count: int) -> tuple[tuple[float, ...
     return tuple(units), np.stack(digits)
 
 
-def _in_integers(editor: GraphEditor, parts: Sequence[Part], form: Nearest) -> str:
-    """Append the distance in integers: with codes q of z and p of c, d^2 = step^2 * |q - 2 p|^2.
-
-    max over m of (q' p_m - |p_m|^2) finds the nearest prototype. The norms are digits against coordinates that are
-    constant: several of 127 steps and two of 1 step.
-    """
-    largest = LARGEST_WEIGHT["MatMulInteger"]
-    codes = _codes(form, largest, 2)
-    norms = np.square(codes).sum(axis=1)
-    count = max(1, -(-int(norms.max()) // (_TOP * largest)))
-    extra = (_TOP,) * count + (1, 1)
-    factor = np.concatenate([codes.T, -_whole_digits(norms, extra, largest)]).astype(np.int8)
-
-    z = _coordinates(editor, parts, form, tuple(form.step * each for each in extra))
-    step, zero = editor.constant("step", form.step), editor.constant("zero", _ZERO, np.uint8)
-    coded = editor.node("QuantizeLinear", [z, step, zero], "coordinate_codes")
-    steps = editor.node("Cast", [coded], "coordinate_numbers", to=TensorProto.FLOAT)
-    steps = editor.node("Sub", [steps, editor.constant("zero_float", _ZERO)], "coordinate_steps")
-    norm = _norm(editor, steps, extra)
-    blocks = []
-    for i, name in enumerate(_blocks(editor, factor)):
-        product = editor.node("MatMulInteger", [coded, name, zero], f"prototypes{i}_product")
-        blocks.append(editor.node("ReduceMax", [product, _last_axis(editor)], f"prototypes{i}_nearest", keepdims=0))
-    nearest = blocks[0] if len(blocks) == 1 else editor.node("Max", blocks, "nearest")
-    nearest = editor.node("Cast", [nearest], "nearest_float", to=TensorProto.FLOAT)
-    nearest = editor.node("Mul", [nearest, editor.constant("four", 4.0)], "nearest_steps")
-    squared = editor.node("Sub", [norm, nearest], "distance_squared")
-    root = editor.node("Sqrt", [editor.node("Relu", [squared], "distance_positive")], "distance_steps")
-    return editor.node("Mul", [root, step], "distance_of_patches")
-
-
 def _codes(form: Nearest, largest: int, times: int) -> npt.NDArray[np.int64]:
     """Return codes `(M, D)` of the prototypes: prototype = times * step * code, cut off at `largest`."""
     return np.asarray(np.rint(form.prototypes / (times * form.step)).clip(-largest, largest), np.int64)
@@ -186,11 +269,11 @@ def _coordinates(editor: GraphEditor, parts: Sequence[Part], form: Nearest, extr
     return editor.node("Add", [product, editor.constant("extra", constant)], "coordinates")
 
 
-def _blocks(editor: GraphEditor, factor: npt.NDArray[np.generic]) -> list[str]:
-    """Keep the columns of the factor as constants of at most `_BLOCK` columns."""
-    count = -(-factor.shape[1] // _BLOCK)
+def _blocks(editor: GraphEditor, factor: npt.NDArray[np.generic], stage: int) -> list[str]:
+    """Keep the columns of a stage's factor as constants of at most `_BLOCKS[stage]` columns."""
+    count = -(-factor.shape[1] // _BLOCKS[stage])
     return [
-        editor.beside(f"prototypes{i}", np.ascontiguousarray(block))
+        editor.beside(f"prototypes{stage}_{i}", np.ascontiguousarray(block))
         for i, block in enumerate(np.array_split(factor, count, axis=1))
     ]
 

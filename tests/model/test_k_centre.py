@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from padim_edge_model import k_centre
-from padim_edge_model.k_centre import farthest_first, nearest_squared
+from padim_edge_model.k_centre import cover, farthest_first
 
 ROUNDING = 2e-5
 """Error of a squared distance in float32, relative to the points' largest squared length; copies are told by half."""
@@ -85,7 +85,7 @@ def test_each_point_is_the_farthest_from_those_before_it(
 ) -> None:
     points = drawn(kind, count, dims, seed)
     with short_rounds():
-        taken = farthest_first(points, wanted, start=seed % count)
+        taken = farthest_first(points, wanted, start=[seed % count])
     assert taken[0] == seed % count
     assert len(np.unique(taken)) == len(taken) <= min(wanted, count)
     near = ROUNDING * float(np.square(points.astype(np.float64)).sum(axis=1).max())
@@ -108,9 +108,9 @@ def test_on_whole_numbers_it_is_the_plain_loop_to_the_index(
     """Distances of whole numbers have no rounding, so even ties and copies are decided alike."""
     points = np.random.default_rng(seed).integers(0, levels, (count, dims)).astype(np.float32)
     start = seed % count
-    assert farthest_first(points, wanted, start=start).tolist() == plain(points, wanted, start)
+    assert farthest_first(points, wanted, start=[start]).tolist() == plain(points, wanted, start)
     with short_rounds():  # where several are farthest, another one of them may be among the candidates
-        taken = farthest_first(points, wanted, start=start)
+        taken = farthest_first(points, wanted, start=[start])
     assert len(taken) <= wanted
     assert (shortfalls(points, taken) == 0).all()
     if len(taken) < wanted:
@@ -121,7 +121,7 @@ def test_on_whole_numbers_it_is_the_plain_loop_to_the_index(
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_the_plain_loop_in_full_size(kind: str) -> None:
     points = drawn(kind, 9000, 24, 5)
-    taken = farthest_first(points, 600, start=17)
+    taken = farthest_first(points, 600, start=[17])
     if kind == "random":  # the others have points as far as each other, up to rounding
         assert taken.tolist() == plain(points, 600, 17)
     assert (shortfalls(points, taken) <= ROUNDING * np.square(points).sum(axis=1).max()).all()
@@ -164,24 +164,26 @@ def test_equal_points_are_one(dims: int, count: int, scale: float, seed: int) ->
 
 def test_one_point_is_the_first_and_all_are_all() -> None:
     points = drawn("random", 50, 8, 1)
-    assert farthest_first(points, 1, start=9).tolist() == [9]
+    assert farthest_first(points, 1, start=[9]).tolist() == [9]
     for wanted in (50, 51, 1000):
-        assert sorted(farthest_first(points, wanted, start=9).tolist()) == list(range(50))
-
-
-def test_progress_adds_up_to_the_points_taken() -> None:
-    steps: list[int] = []
-    taken = farthest_first(drawn("random", 3000, 8, 1), 700, advance=steps.append)
-    assert sum(steps) == len(taken) == 700
-    assert len(steps) > 2
+        assert sorted(farthest_first(points, wanted, start=[9]).tolist()) == list(range(50))
 
 
 @settings(max_examples=30, deadline=None)
-@given(count=st.integers(1, 300), centres=st.integers(1, 40), dims=st.integers(1, 40), seed=st.integers(0, 999))
-def test_the_nearest_centre_is_that_of_all_differences(count: int, centres: int, dims: int, seed: int) -> None:
-    points, others = drawn("random", count, dims, seed), drawn("clustered", centres, dims, seed)
-    expected = np.min([squared(points, other) for other in others], axis=0)
+@given(count=st.integers(1, 300), wanted=st.integers(1, 40), dims=st.integers(1, 40), seed=st.integers(0, 999))
+def test_each_point_belongs_to_the_nearest_one_taken(count: int, wanted: int, dims: int, seed: int) -> None:
+    points = drawn("clustered", count, dims, seed)
     with short_rounds():
-        found = nearest_squared(points, others)
-    assert (found >= 0).all()
-    np.testing.assert_allclose(found, expected, atol=ROUNDING * np.square(others).sum(axis=1).max() + ROUNDING)
+        taken, owner = cover(points, wanted)
+    apart = np.stack([squared(points, points[index]) for index in taken], axis=1)
+    near = ROUNDING * np.square(points).sum(axis=1).max() + ROUNDING
+    assert (apart[np.arange(count), owner] <= apart.min(axis=1) + near).all()
+    assert (owner[taken] == np.arange(len(taken))).all()
+
+
+def test_it_begins_with_all_starts_each_once() -> None:
+    points = drawn("random", 100, 4, 0)
+    taken = farthest_first(points, 10, start=[7, 3, 7, 50])
+    assert taken[:3].tolist() == [7, 3, 50]
+    assert len(np.unique(taken)) == 10
+    assert farthest_first(points, 2, start=[7, 3, 50]).tolist() == [7, 3]
