@@ -26,14 +26,13 @@ def symmetric(patches: int, dims: int) -> np.ndarray:
 
 
 def memory(fold_of: tuple[int, ...] = (0, 0, 1, 2, 4, 6, 7), dims: int = 3, grid: tuple[int, int] = (2, 3)) -> Memory:
-    """A memory with drawn numbers, whose third image has left no vector and whose other ones some of their patches."""
+    """A memory with drawn numbers, in which some patches stand for others."""
     folds = np.array(fold_of, np.int64)
     patches = np.bincount(folds, minlength=FOLDS) * grid[0] * grid[1]
     mean, scatter = _RANDOM.standard_normal((FOLDS, dims)), symmetric(FOLDS, dims)
     mean[patches == 0] = scatter[patches == 0] = 0
-    lengths = [0 if fold == 1 else int(count) // 2 for fold, count in enumerate(patches)]
-    vectors = tuple(_RANDOM.standard_normal((length, dims)).astype(np.float32) for length in lengths)
-    weights = tuple(np.arange(1, len(each) + 1) for each in vectors)
+    weights = tuple(np.array([2] * (count // 3) + [1] * (count - 2 * (count // 3)), np.int64) for count in patches)
+    vectors = tuple(_RANDOM.standard_normal((len(each), dims)).astype(np.float32) for each in weights)
     return Memory(len(folds), grid, folds, patches, mean, scatter, vectors, weights)
 
 

@@ -52,10 +52,10 @@ class Memory:
             and self.patches.shape == (folds,)
             and len(self.vectors) == folds
             and all(each.ndim == 2 and each.shape[1] == dims for each in self.vectors)
-            and all(len(each) <= patches for each, patches in zip(self.vectors, self.patches, strict=True))
             and len(self.weights) == folds
             and all(one.shape == (len(each),) for one, each in zip(self.weights, self.vectors, strict=True))
             and all((one > 0).all() for one in self.weights)
+            and [one.sum() for one in self.weights] == self.patches.tolist()
             and self.fold_of.shape == (self.count,)
             and not (self.count and not 0 <= self.fold_of.min() <= self.fold_of.max() < folds)
         )

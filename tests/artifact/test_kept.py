@@ -59,9 +59,10 @@ def assert_equal(found: Kept, expected: Kept) -> None:
         assert isinstance(found.statistics, Memory)
         assert np.array_equal(found.statistics.fold_of, expected.statistics.fold_of)
         assert np.array_equal(found.statistics.patches, expected.statistics.patches)
-        for one, other in zip(found.statistics.vectors, expected.statistics.vectors, strict=True):
-            assert one.dtype == np.float32
-            assert np.array_equal(one, other)
+        for name, kind in (("vectors", np.float32), ("weights", np.int64)):
+            for one, other in zip(getattr(found.statistics, name), getattr(expected.statistics, name), strict=True):
+                assert one.dtype == kind
+                assert np.array_equal(one, other)
     assert found.statistics.digest() == expected.statistics.digest()
     assert np.array_equal(found.evidence.fingerprints, expected.evidence.fingerprints)
     assert np.array_equal(found.evidence.named, expected.evidence.named)
@@ -267,7 +268,8 @@ def test_arrays_of_a_memory_that_do_not_fit_together_are_refused(tmp_path: Path)
     whole = remembered_arrays(tmp_path)
     np.savez(tmp_path / "a.npz", **whole)
     assert_equal(read_kept(tmp_path / "a.npz"), REMEMBERED)
-    fold_of, patches, lengths, vectors = (whole[name] for name in ("fold_of", "patches", "lengths", "vectors"))
+    fold_of, patches, lengths = (whole[name] for name in ("fold_of", "patches", "lengths"))
+    vectors, weights = whole["vectors"], whole["weights"]
     more = lengths + np.eye(8, dtype=np.int64)[0] - np.eye(8, dtype=np.int64)[-1]
     folds = {"mean": whole["mean"][:7], "scatter": whole["scatter"][:7], "patches": patches[:7]}
     images = {"fingerprints": whole["fingerprints"][1:], "named": whole["named"][1:]}
@@ -280,7 +282,14 @@ def test_arrays_of_a_memory_that_do_not_fit_together_are_refused(tmp_path: Path)
         {"fold_of": fold_of[None]},
         {"patches": patches[:7]},
         {"patches": patches - 4},
+        {"patches": patches + 1},
         {"patches": patches.astype(np.float64)},
+        {"weights": weights[1:]},
+        {"weights": weights - 1},
+        {"weights": -weights},
+        {"weights": weights * 2},
+        {"weights": weights.astype(np.float64)},
+        {"weights": weights[:, None]},
         {"lengths": lengths[:-1]},
         {"lengths": lengths[None]},
         {"lengths": lengths[:0]},
@@ -295,7 +304,7 @@ def test_arrays_of_a_memory_that_do_not_fit_together_are_refused(tmp_path: Path)
         {"mean": whole["mean"][:, :2]},
         {"scatter": whole["scatter"][:, :5]},
         folds,
-        folds | {"lengths": lengths[:7], "vectors": vectors[: lengths[:7].sum()], "fold_of": fold_of % 7},
+        folds | {"lengths": lengths[:7], "fold_of": fold_of % 7, "vectors": vectors[:24], "weights": weights[:24]},
         images,
     ):
         np.savez(tmp_path / "shapes.npz", **{**whole, **changed})
