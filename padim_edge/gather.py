@@ -17,9 +17,9 @@ from padim_edge.frames import frames_of
 from padim_edge_artifact import ImageError, Memory, PadimEdgeError, Statistics
 from padim_edge_artifact.kept import Kept, Progress, read_kept, write_kept
 from padim_edge_learn.accumulate import Learner, accumulate, learner_of
+from padim_edge_learn.folds import Folds
 from padim_edge_model.comparable import Observed
 from padim_edge_model.graph import joined, of_kept
-from padim_edge_model.memory import fold_at
 from padim_edge_model.repeats import Recorder, groups_of
 
 __all__ = ["FEWEST", "Checkpoint", "checkpoint_of", "digest_of", "gather", "require_enough"]
@@ -85,7 +85,7 @@ def gather(
         looked = start.progress.done
         unreadable.update(start.progress.unreadable)
         advance(looked)
-    observed, recorder = Observed(start.seen), Recorder(start.evidence)
+    observed, recorder, folds = Observed(start.seen), Recorder(start.evidence), Folds(start)
     learner = learner_of(start.statistics, start.recipe.method)
     written = _Writes(time.monotonic(), 0.0)
 
@@ -97,8 +97,7 @@ def gather(
                 unreadable[item.name] = str(frame)
                 continue
             observed.add(frame)
-            recorder.add(frame, item.group)
-            learner.expect(fold_at(looked - 1, len(items)))
+            learner.expect(folds.choose(recorder.add(frame, item.group), looked - 1, len(items)))
             yield frame
 
     def grown(statistics: Statistics | Memory) -> Kept:

@@ -8,10 +8,11 @@ folds alone.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from padim_edge_artifact import Memory, PadimEdgeError, names
 from padim_edge_artifact.kept import Kept
@@ -23,11 +24,18 @@ from padim_edge_runtime.progress import Report, none
 
 __all__ = ["Refit", "cross_validated"]
 
+Numbered = tuple[int, npt.NDArray[np.uint8]]
+"""Number of an image, and its frame `(H, W, 3)`."""
+
 Refit = Callable[[frozenset[int]], Any]
 """Function that returns the session of a model without these folds, in the precision that ships."""
 
 _SESSIONS = 2
-"""Number of models that are held at a time. Images come fold by fold, so few are enough."""
+"""Number of models that are held at a time. Images mostly come fold by fold, so few are enough."""
+
+_MOST_EVERYWHERE = 0.2
+"""Largest share of the independent images that may have repeats in every fold, such as an empty conveyor belt. They are
+judged by models that have seen them."""
 
 
 def cross_validated(kept: Kept, images: GoodImages, refit: Refit, observed: Observed, report: Report = none) -> HeldOut:
@@ -44,37 +52,73 @@ def cross_validated(kept: Kept, images: GoodImages, refit: Refit, observed: Obse
         report: Progress bar.
 
     Raises:
-        PadimEdgeError: None of the images can be read, or one of them was not fitted on.
+        PadimEdgeError: None of the images can be read, one of them was not fitted on, or too few can be held out.
     """
     matcher = Matcher(kept.evidence)
-    folds = _Folds(kept.statistics, matcher)
-    models: OrderedDict[frozenset[int], Any] = OrderedDict()
-    scores: dict[int, float] = {}
+    folds, judge = _Folds(kept.statistics, matcher), _Judge(refit, observed)
     groups: dict[int, int] = {}
+    waiting: dict[frozenset[int], list[int]] = {}
     together = side_by_side(kept.recipe.method.preprocessing.input_size)
     with report("calibrating", images.count) as advance:
         for batch in batches(images.read(range(images.count)), together):
-            places = matcher.find(batch)
-            for left_out in dict.fromkeys(map(folds.left_out, places)):
-                own = [each for each, place in zip(batch, places, strict=True) if folds.left_out(place) == left_out]
-                model = models.pop(left_out, None) or refit(left_out)
-                models[left_out] = model
-                while len(models) > _SESSIONS:
-                    models.popitem(last=False)
-                feed = {names.IMAGE: np.stack([frame for _, frame in own])}
-                found, distances = model.run([names.SCORE, names.PATCH_DISTANCE], feed)
-                observed.add_distances(np.asarray(distances, np.float64))
-                scores |= {number: float(score) for (number, _), score in zip(own, found, strict=True)}
-            for (number, frame), place in zip(batch, places, strict=True):
+            ready: dict[frozenset[int], list[Numbered]] = {}
+            for (number, frame), place in zip(batch, matcher.find(batch), strict=True):
                 observed.compare(frame)
                 groups[number] = matcher.group(place)
-            advance(len(batch))
-    if not scores:
-        raise PadimEdgeError("none of the good images can be read; expected some of those that were fitted on")
-    matcher.refuse_strangers(images.count)
-    order = sorted(scores)
-    ordered = np.array([scores[number] for number in order])
+                left_out = folds.left_out(place)
+                if judge.takes(left_out):
+                    ready.setdefault(left_out, []).append((number, frame))
+                else:
+                    waiting.setdefault(left_out, []).append(number)
+            for left_out in sorted(ready, key=judge.lacks):
+                judge(left_out, ready[left_out])
+                advance(len(ready[left_out]))
+        if not groups:
+            raise PadimEdgeError("none of the good images can be read; expected some of those that were fitted on")
+        matcher.refuse_strangers(images.count)
+        folds.require_held_out(set(groups.values()))
+        for left_out, numbers in waiting.items():
+            for some in batches(images.read(numbers), together):
+                judge(left_out, some)
+                advance(len(some))
+    order = sorted(judge.scores)
+    ordered = np.array([judge.scores[number] for number in order])
     return HeldOut(np.array(order, np.int64), ordered, ordered, np.array([groups[number] for number in order]), None)
+
+
+class _Judge:
+    """Scores of images in models without some folds, and the last of these models."""
+
+    def __init__(self, refit: Refit, observed: Observed) -> None:
+        self.scores: dict[int, float] = {}
+        """Score of each image by its number."""
+        self._refit, self._observed = refit, observed
+        self._models: OrderedDict[frozenset[int], Any] = OrderedDict()
+        self._made: set[frozenset[int]] = set()
+
+    def takes(self, left_out: frozenset[int]) -> bool:
+        """Tell whether images are judged as they come; all others wait, so that each model is made twice at most.
+
+        Repeats in other folds, and statistics that were merged, bring the folds in any order.
+        """
+        return not self.lacks(left_out) or (len(left_out) == 1 and left_out not in self._made)
+
+    def lacks(self, left_out: frozenset[int]) -> bool:
+        """Tell whether the model is not at hand."""
+        return left_out not in self._models
+
+    def __call__(self, left_out: frozenset[int], images: Sequence[Numbered]) -> None:
+        """Judge numbered images by the model without these folds."""
+        if self.lacks(left_out):
+            if len(self._models) == _SESSIONS:  # first, so that there is never one more
+                self._models.popitem(last=False)
+            self._models[left_out] = self._refit(left_out)
+            self._made.add(left_out)
+        self._models.move_to_end(left_out)
+        feed = {names.IMAGE: np.stack([frame for _, frame in images])}
+        found, distances = self._models[left_out].run([names.SCORE, names.PATCH_DISTANCE], feed)
+        self._observed.add_distances(np.asarray(distances, np.float64))
+        self.scores |= {number: float(score) for (number, _), score in zip(images, found, strict=True)}
 
 
 class _Folds:
@@ -84,10 +128,25 @@ class _Folds:
         assert isinstance(memory, Memory)
         self.memory, self.matcher = memory, matcher
         self.filled = frozenset(np.unique(memory.fold_of).tolist())
+        if len(self.filled) < 2:
+            raise PadimEdgeError(
+                f"the {memory.count} good images are neighbours in a longer list, so none of them can be held out for "
+                "the threshold; fit again without the images that could not be read"
+            )
         self._by_group: dict[int, frozenset[int]] = {}
         for place, fold in enumerate(memory.fold_of.tolist()):
             group = matcher.group(place)
             self._by_group[group] = self._by_group.get(group, frozenset()) | {fold}
+
+    def require_held_out(self, groups: set[int]) -> None:
+        """Refuse images that mostly have repeats in every fold."""
+        count = sum(self._by_group[group] == self.filled for group in groups)
+        if count > _MOST_EVERYWHERE * len(groups):
+            raise PadimEdgeError(
+                f"{count} of the {len(groups)} independent good images come again all over the list, so they cannot be "
+                "held out for the threshold; name the parts with --group, or sort the images so that repeats are "
+                "neighbours"
+            )
 
     def left_out(self, place: int) -> frozenset[int]:
         """Return the image's fold, and those of its repeats unless nothing would be left."""

@@ -17,12 +17,12 @@ from padim_edge_artifact.files import require_folder
 from padim_edge_artifact.kept import Kept, read_kept, write_kept
 from padim_edge_learn.accumulate import BATCH, accumulate, learner_of
 from padim_edge_learn.assemble import Assembled, ModelOptions, assemble
+from padim_edge_learn.folds import Folds
 from padim_edge_learn.held_out import Frames, GoodImages
 from padim_edge_learn.intake import Intake, SetAside, counted, in_words, look, nothing_taken, reasons_of, sort_out
 from padim_edge_model.calibration import check_rate
 from padim_edge_model.comparable import Observed
 from padim_edge_model.graph import joined, of_kept
-from padim_edge_model.memory import fold_at
 from padim_edge_model.repeats import Recorder
 from padim_edge_runtime import image_files
 from padim_edge_runtime.detector import Detector
@@ -161,14 +161,13 @@ def update(
         old = _statistics_of(files, before)
     found, torn = _look(files.model, images, old, reasons, device=device, report=report)
     unreadable: dict[Path, str] = {}
-    observed, recorder = Observed(old.seen), Recorder(old.evidence)
+    observed, recorder, folds = Observed(old.seen), Recorder(old.evidence), Folds(old)
     learner = learner_of(old.statistics, old.recipe.method)
 
     def passing() -> Iterator[npt.NDArray[np.uint8]]:
         for number, frame in _frames_of(found.taken, old, unreadable)(range(len(found.taken))):
             observed.add(frame)
-            recorder.add(frame)
-            learner.expect(fold_at(number, len(found.taken)))
+            learner.expect(folds.choose(recorder.add(frame), number, len(found.taken)))
             yield frame
 
     with report("fitting", len(found.taken)) as advance:

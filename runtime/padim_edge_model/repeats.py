@@ -68,12 +68,13 @@ class Recorder:
 
     def __init__(self, start: Evidence) -> None:
         self._fingerprints = list(start.fingerprints)
-        self._named = start.named.tolist()
+        self._named: list[int] = start.named.tolist()
 
-    def add(self, frame: npt.NDArray[np.uint8], group: str | None = None) -> None:
-        """Note an image `(H, W, 3)`, and the group that the user puts it in."""
+    def add(self, frame: npt.NDArray[np.uint8], group: str | None = None) -> int:
+        """Note an image `(H, W, 3)`; return the number of the group that the user puts it in, 0 for none."""
         self._fingerprints.append(fingerprint(frame))
         self._named.append(0 if group is None else _number(group))
+        return self._named[-1]
 
     @property
     def evidence(self) -> Evidence:
