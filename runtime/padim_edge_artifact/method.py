@@ -158,6 +158,10 @@ class Method:
         _choice("upsampling", self.upsampling, UPSAMPLINGS)
         if self.bank is not None and not self.precision.exact:
             raise PadimEdgeError("a memory has no Gaussians to cut; leave --rank and --diagonal out")
+        if self.bank is not None and self.bank.neighbours > 1 and self.precision.name == "int8":
+            raise PadimEdgeError(
+                "PatchCore's re-weighting is not offered in int8; choose --precision fp32 or fp16, or --preset free"
+            )
         wrong = {
             "layers": not self.layers or not all(self.layers),
             "dims": self.dims < 1,

@@ -107,8 +107,10 @@ def fuse(
     editor = GraphEditor(model.graph, "head")
     node, constant = editor.node, editor.constant
 
+    weight: str | None = None
     if isinstance(form, Nearest):
-        distance = append_nearest(editor, embedding.parts, form, embedding.precision, stage.patches)
+        appended = append_nearest(editor, embedding.parts, form, embedding.precision, stage.patches)
+        distance, weight = appended.distance, appended.weight
     else:
         distance = append_distance(editor, embedding.parts, form, embedding.precision)
         distance = node("Transpose", [distance], "distance_rows", perm=[1, 0])  # (N, P)
@@ -117,10 +119,12 @@ def fuse(
     if stage.patches is not None:
         seen = node("Mul", [seen, constant("roi_patches", stage.patches)], "patch_distance_inside")
     tall = node("MatMul", [constant("map_rows", stage.rows), seen], "map_tall")
-    smooth = names.ANOMALY_MAP if stage.gain is None else "map_smooth"
-    node("MatMul", [tall, constant("map_columns", stage.columns.T)], smooth)
-    if stage.gain is not None:
-        node("Mul", [smooth, constant("roi_gain", stage.gain)], names.ANOMALY_MAP)
+    factors = [] if stage.gain is None else [constant("roi_gain", stage.gain)]
+    factors += [] if weight is None else [weight]
+    steps = [*(f"map_{i}" for i in range(len(factors))), names.ANOMALY_MAP]
+    node("MatMul", [tall, constant("map_columns", stage.columns.T)], steps[0])
+    for factor, before, after in zip(factors, steps, steps[1:], strict=False):
+        node("Mul", [before, factor], after)
     node("ReduceMax", [names.ANOMALY_MAP, constant("map_axes", [1, 2], np.int64)], names.SCORE, keepdims=0)
 
     shapes: dict[str, list[str | int]] = {

@@ -38,7 +38,7 @@ from padim_edge_model.graph import Part
 from padim_edge_model.graph_editing import GraphEditor
 from padim_edge_model.memory import Nearest
 
-__all__ = ["append_nearest"]
+__all__ = ["Appended", "append_nearest"]
 
 _BLOCKS = (256, 1024)
 """Number of prototypes that are compared at a time in each stage. Their distances to the patches of 224 x 224 pixels
@@ -50,6 +50,16 @@ _TOP = 127
 """Value, in steps, of the coordinates that carry the norms' larger digits in int8: the largest code."""
 
 Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Appended:
+    """Names of the stage's outputs."""
+
+    distance: str
+    """`(N, P)` distance of each patch to its prototype."""
+    weight: str | None
+    """`(N, 1, 1)` number that the anomaly map is multiplied by; `None` without re-weighting."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +80,8 @@ def append_nearest(
     form: Nearest,
     precision: str,
     inspected: npt.NDArray[np.float64] | None = None,
-) -> str:
-    """Append the distance stage and return the name of its output: `(N, P)`, P patches.
+) -> Appended:
+    """Append the distance stage.
 
     Args:
         editor: Editor of the graph that has the parts.
@@ -87,7 +97,38 @@ def append_nearest(
     patches = int(np.prod(parts[0].grid)) if inspected is None else int(inspected.sum())
     if form.frequent < len(form.prototypes):
         squared = _searched_further(editor, search, squared, inspected, math.ceil(form.searched * patches))
-    return search.root(squared)
+    distance = search.root(squared)
+    if form.neighbours is None:
+        return Appended(distance, None)
+    assert isinstance(search, _FloatSearch), "Method refuses re-weighting in int8"
+    if inspected is not None:
+        squared = editor.node("Mul", [squared, _mask(editor, inspected)], "squared_of_inspected")
+    return Appended(distance, _weight(editor, search, squared, form.neighbours))
+
+
+def _weight(editor: GraphEditor, search: _FloatSearch, squared: str, neighbours: npt.NDArray[np.int64]) -> str:
+    """Append the weight of each image `(N, 1, 1)`, from its farthest patch.
+
+    With d_k the distances of that patch to the prototypes in the neighbourhood of the nearest one, itself included,
+    weight = 1 - exp(d_0) / sum over k of exp(d_k) (PatchCore, eq. 7).
+    """
+    node, constant = editor.node, editor.constant
+    node("ArgMax", [squared], "farthest_patch", axis=1, keepdims=1)  # (N, 1)
+    place = node("Unsqueeze", ["farthest_patch", constant("last_axis", [2], np.int64)], "farthest_patch_place")
+    row = node("GatherND", [search.rows, place], "farthest_patch_row", batch_dims=1)  # (N, 1, D + e)
+    norm = node("GatherElements", [search.norm, "farthest_patch"], "farthest_patch_norm", axis=1)
+    products = [node("MatMul", [row, block], f"{block}_once_more") for block in search.blocks]
+    whole = products[0] if len(products) == 1 else node("Concat", products, "farthest_patch_products", axis=2)
+    flat = node("Reshape", [whole, constant("prototype_row", [-1, len(neighbours)], np.int64)], "farthest_patch_flat")
+    mate = node("ArgMin", [flat], "mate", axis=1, keepdims=0)  # (N,)
+    mates = node("Gather", [constant("neighbours", neighbours, np.int64), mate], "mates", axis=0)
+    around = node("Add", [node("GatherElements", [flat, mates], "around_less", axis=1), norm], "around_squared")
+    around = node("Sqrt", [node("Relu", [around], "around_positive")], "around")
+    axis = constant("neighbour_axis", [1], np.int64)
+    beyond = node("Sub", [around, node("ReduceMin", [around, axis], "peak", keepdims=1)], "beyond")
+    total = node("ReduceSum", [node("Exp", [beyond], "odds"), axis], "odds_sum", keepdims=1)
+    weight = node("Sub", [constant("unit", 1.0), node("Reciprocal", [total], "odds_share")], "weight_row")
+    return node("Unsqueeze", [weight, constant("last_axis", [2], np.int64)], "weight")
 
 
 def _searched_further(
@@ -97,7 +138,7 @@ def _searched_further(
     node = editor.node
     watched = squared
     if inspected is not None:
-        watched = node("Mul", [squared, editor.constant("inspected", inspected.reshape(1, -1))], "squared_inspected")
+        watched = node("Mul", [squared, _mask(editor, inspected)], "squared_inspected")
     number = editor.constant("farthest_count", [count], np.int64)
     node("TopK", [watched, number], "farthest_squared", more=["farthest"], axis=1)
     places = node("Unsqueeze", ["farthest", editor.constant("last_axis", [2], np.int64)], "farthest_places")
@@ -139,11 +180,14 @@ class _FloatSearch:
         self.rows = _coordinates(editor, parts, form, operands.extra)
         self.norm = _norm(editor, self.rows, operands.extra)
         self.stages = np.split(operands.factor, [form.frequent], axis=1)
+        self.blocks: list[str] = []
+        """Constants of the prototypes that were compared, in float32."""
 
     def squared(self, rows: str, norm: str, stage: int) -> str:
         editor, blocks = self.editor, []
         for name in _blocks(editor, self.stages[stage], stage):
-            product = editor.node("MatMul", [rows, self._floats(name)], f"{name}_product")
+            self.blocks.append(self._floats(name))
+            product = editor.node("MatMul", [rows, self.blocks[-1]], f"{name}_product")
             blocks.append(editor.node("ReduceMin", [product, _last_axis(editor)], f"{name}_nearest", keepdims=0))
         nearest = blocks[0] if len(blocks) == 1 else editor.node("Min", blocks, f"stage{stage}_nearest")
         return editor.node("Add", [norm, nearest], f"stage{stage}_squared")
@@ -276,6 +320,11 @@ def _blocks(editor: GraphEditor, factor: npt.NDArray[np.generic], stage: int) ->
         editor.beside(f"prototypes{stage}_{i}", np.ascontiguousarray(block))
         for i, block in enumerate(np.array_split(factor, count, axis=1))
     ]
+
+
+def _mask(editor: GraphEditor, inspected: npt.NDArray[np.float64]) -> str:
+    """Add the constant `(1, P)` that is 0 for patches that do not count."""
+    return editor.constant("inspected", inspected.reshape(1, -1))
 
 
 def _last_axis(editor: GraphEditor) -> str:
