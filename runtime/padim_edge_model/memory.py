@@ -7,11 +7,13 @@ mean and one covariance per position instead (arXiv 2011.08785, eq. 1).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.errors import ArtifactError
@@ -29,8 +31,8 @@ BUFFER_BYTES = 200_000_000
 _BUFFER_IMAGES = 64
 """Number of images whose patches are kept before they are thinned; see `BUFFER_BYTES`."""
 
-_CANDIDATES = 1.0
-"""Number of candidates that a fold keeps, relative to the number of prototypes."""
+_CANDIDATES = 0.5
+"""Number of candidates that each fold keeps, relative to the number of prototypes."""
 
 _DRAWN = 16
 """Number of patches drawn at random that a selection begins with. The farthest patches are rare ones; without these,
@@ -101,7 +103,8 @@ def metric_of(moments: Statistics, ridge: float, *, whitened: bool) -> Metric:
     covariance = moments.scatter[0] / (moments.count - 1)
     if not np.isfinite(covariance).all():
         raise PadimEdgeError("the memory is not finite; fit again, from undamaged images")
-    values, vectors = np.linalg.eigh(covariance)
+    with threadpool_limits(1, "blas"):  # more threads would round differently
+        values, vectors = np.linalg.eigh(covariance)
     return Metric(moments.mean[0], vectors / np.sqrt(np.maximum(values, 0) + ridge))
 
 
@@ -194,9 +197,9 @@ class MemoryLearner:
 
     def _candidates(self, fold: int) -> int:
         if self.bank.prototypes is not None:
-            return int(_CANDIDATES * self.bank.prototypes)
+            return math.ceil(_CANDIDATES * self.bank.prototypes)
         assert self.bank.share is not None
-        return max(1, int(_CANDIDATES * self.bank.share * self._moments[fold].count))
+        return max(1, int(self.bank.share * self._moments[fold].count))
 
     def _thin(self, fold: int, count: int) -> None:
         if sum(map(len, self._vectors[fold])) <= count:

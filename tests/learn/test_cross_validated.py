@@ -255,7 +255,7 @@ def test_each_model_is_made_at_most_twice_in_whatever_order_the_images_come(orde
 
 
 def test_images_that_are_all_neighbours_cannot_be_held_out() -> None:
-    """As when all others cannot be read."""
+    """These images are left where all others cannot be read."""
     some = memory(kept_of(FRAMES))
     kept = kept_of(FRAMES[:2])
     alone = dataclasses.replace(kept, statistics=dataclasses.replace(some, count=2, fold_of=np.zeros(2, np.int64)))
