@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +23,9 @@ __all__ = ["BATCH", "GaussianLearner", "Learner", "accumulate", "batches", "lear
 
 BATCH = 32
 """Number of images in a batch. It is fixed, because another grouping of the same images rounds differently."""
+
+_BATCH_PIXELS = 32 * 448 * 448
+"""Number of pixels in a batch, at most, so that the embeddings of large images do not fill the memory."""
 
 _PIXELS = 8 * 224 * 224
 """Number of pixels that go through the backbone at a time. More are no faster on a CPU, and activations take memory."""
@@ -106,13 +109,22 @@ def accumulate(
         PadimEdgeError: An embedding is not finite.
     """
     session = open_session(embedding_graph, device, threads=threads).session
-    for batch in batches(images, BATCH):
+    for batch in _of_equal_work(images):
         variants = [_embedded(session, batch)]
         if learner.turned:
             variants += [_embedded(session, some) for some in turned(batch)]
         with threadpool_limits(1, "blas"):  # BLAS threads would wait for each other at every patch
             learner.add(variants, threads or cores())
         after(learner, len(batch))
+
+
+def _of_equal_work(images: Iterable[npt.NDArray[np.uint8]]) -> Iterator[list[npt.NDArray[np.uint8]]]:
+    """Split images into batches of `BATCH`, or of fewer where they are large."""
+    iterator = iter(images)
+    first = next(iterator, None)
+    if first is not None:
+        height, width = first.shape[:2]
+        yield from batches(chain([first], iterator), max(1, min(BATCH, _BATCH_PIXELS // (height * width))))
 
 
 def _embedded(session: Any, batch: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
