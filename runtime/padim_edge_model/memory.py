@@ -199,7 +199,7 @@ class MemoryLearner:
         if self.bank.prototypes is not None:
             return math.ceil(_CANDIDATES * self.bank.prototypes)
         assert self.bank.share is not None
-        return max(1, int(self.bank.share * self._moments[fold].count))
+        return math.ceil(self.bank.share * self._moments[fold].count)
 
     def _thin(self, fold: int, count: int) -> None:
         if sum(map(len, self._vectors[fold])) <= count:
