@@ -14,13 +14,28 @@ from padim_edge.datasets import Dataset, Item
 from padim_edge.gather import Checkpoint, gather
 from padim_edge.start import begin
 from padim_edge_artifact import ImageError, PadimEdgeError, Statistics
-from padim_edge_artifact.kept import Kept, read_kept
+from padim_edge_artifact.kept import Kept, read_kept, write_kept
+from padim_edge_artifact.method import Bank, Method
 from padim_edge_learn import accumulate
 from padim_edge_learn.merge import merge_kept
+from padim_edge_model import memory
 from padim_edge_model.comparable import reference_of
 
 COUNT = 40
 METHOD = small("edge")
+
+
+def remembering(**bank: object) -> Method:
+    """Method of a memory that must choose."""
+    return dataclasses.replace(small("free"), bank=Bank(**{"prototypes": 60, **bank}))  # type: ignore[arg-type]
+
+
+METHODS = {
+    "gaussians": METHOD,
+    "memory": remembering(),
+    "share": remembering(prototypes=None, share=0.02, whitened=False),
+    "turned": remembering(turned=True),
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,25 +75,36 @@ def assert_same_bits(a: Statistics, b: Statistics) -> None:
     assert np.array_equal(a.scatter, b.scatter)
 
 
-def test_an_interrupted_fit_goes_on_to_the_same_bits(part: Dataset, empty: Kept, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "steps"), [("gaussians", 4), *((kind, 20) for kind in METHODS), ("memory", 33), ("turned", 12)]
+)
+def test_an_interrupted_fit_goes_on_to_the_same_bytes(
+    part: Dataset, kind: str, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the middle of a fold whose patches have been thinned before."""
+    monkeypatch.setattr(memory, "_BUFFER_IMAGES", 2)
     torn = list(part.good)
     torn[5] = dataclasses.replace(torn[5], read=_torn)
     torn[30] = dataclasses.replace(torn[30], read=_torn)
-    whole, unreadable = gather(begin(part, METHOD), torn)
+    whole, unreadable = gather(begin(part, METHODS[kind]), torn)
     assert list(unreadable) == ["images[5]", "images[30]"]
     checkpoint = Checkpoint(tmp_path / "c.npz", seconds=0)
+    empty = begin(part, METHODS[kind])
     with pytest.raises(UnpluggedError):
-        gather(empty, torn, checkpoint=checkpoint, advance=unplugged_after(20))  # type: ignore[arg-type]
-    begun = read_kept(checkpoint.path)
-    assert begun.progress is not None
-    assert 0 < begun.statistics.count == begun.seen.count < begun.progress.done < COUNT
-    again = begin(part, METHOD)
-    steps: list[int] = []
-    resumed, still = gather(again, torn, checkpoint=dataclasses.replace(checkpoint, resume=True), advance=steps.append)
-    assert_same_bits(resumed.statistics, whole.statistics)
+        gather(empty, torn, checkpoint=checkpoint, advance=unplugged_after(steps))  # type: ignore[arg-type]
+    if steps < 8:
+        assert not checkpoint.path.exists()
+    else:
+        begun = read_kept(checkpoint.path)
+        assert begun.progress is not None
+        assert 0 < begun.statistics.count == begun.seen.count < begun.progress.done < COUNT
+    again = begin(part, METHODS[kind])
+    resumed, still = gather(again, torn, checkpoint=dataclasses.replace(checkpoint, resume=True))
     assert resumed.progress is None
-    assert reference_of(resumed.seen) == reference_of(whole.seen)
     assert still == unreadable
+    for name, kept in (("whole", whole), ("resumed", resumed)):
+        write_kept(tmp_path / name, kept)
+    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 def _torn() -> None:
