@@ -97,7 +97,8 @@ def _binned(editor: GraphEditor, pixels: str, size: tuple[int, int], bins: tuple
         return editor.node(kind, inputs, f"camera_bins_{what}")
 
     def shaped(given: str, shape: list[int], what: str) -> str:
-        return node("Reshape", [given, editor.constant(f"bins_{what}_shape", [-1, *shape], np.int64)], what)
+        # 0 keeps the batch's own dimension; where it gets lost, onnxruntime fuses fewer nodes behind it.
+        return node("Reshape", [given, editor.constant(f"bins_{what}_shape", [0, *shape], np.int64)], what)
 
     rows, columns = blocks = [-(-side // block) for side, block in zip(size, bins, strict=True)]
     missing = [cells * block - side for cells, block, side in zip(blocks, bins, size, strict=True)]

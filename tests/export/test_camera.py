@@ -20,6 +20,7 @@ from padim_edge_artifact import PadimEdgeError, Preprocessing
 from padim_edge_artifact.kept import write_kept
 from padim_edge_artifact.metadata import Reduction
 from padim_edge_artifact.method import Precision
+from padim_edge_artifact.preprocessing import INTERPOLATIONS
 from padim_edge_export import camera
 from padim_edge_learn.update import update, update_files
 from padim_edge_model import grids, tensorrt_rules
@@ -28,6 +29,8 @@ from padim_edge_runtime import Detector, image_files
 from padim_edge_runtime.devices.providers import open_session
 
 SIZES = st.tuples(st.integers(8, 150), st.integers(8, 150))
+FEW = st.tuples(st.integers(8, 40), st.integers(8, 40))
+"""Sizes that are far smaller than most of `SIZES`, so that blocks of pixels are averaged."""
 
 
 def nothing_but_pixels(size: tuple[int, int], kind: int = TensorProto.FLOAT) -> EmbeddingGraph:
@@ -63,14 +66,14 @@ def host(preprocessing: Preprocessing, frame: np.ndarray) -> np.ndarray:
 
 @st.composite
 def ways(draw: st.DrawFn) -> Preprocessing:
-    resize = draw(SIZES)
+    resize = draw(SIZES | FEW)
     crop = draw(st.none() | st.tuples(st.integers(1, resize[0]), st.integers(1, resize[1])))
-    return Preprocessing(resize, crop, draw(st.sampled_from(["bicubic", "bilinear"])), draw(SIZES))
+    return Preprocessing(resize, crop, draw(st.sampled_from(INTERPOLATIONS)), draw(SIZES))
 
 
 @settings(max_examples=60, deadline=None)
 @given(ways(), st.integers(0, 99))
-def test_the_graph_resizes_and_crops_as_pillow_does(preprocessing: Preprocessing, seed: int) -> None:
+def test_the_graph_resizes_and_crops_as_the_host_does(preprocessing: Preprocessing, seed: int) -> None:
     frames = np.stack([drawn_images.noise(seed + i, preprocessing.camera) for i in range(2)])
     found = seen(preprocessing, frames)
     wanted = np.stack([host(preprocessing, frame) for frame in frames]).astype(np.float32)
@@ -106,7 +109,8 @@ def test_without_a_camera_nothing_changes() -> None:
     assert camera.baked(graph, Preprocessing((8, 8))) is graph
 
 
-CAMERA = (120, 100)
+CAMERA = (150, 131)
+"""More than twice the models' frame, and an odd side, so that the border cuts blocks where they are averaged."""
 
 
 @cache
@@ -127,7 +131,7 @@ def built(folder: Path, precision: Precision, preset: str = "edge", *, raw: bool
     return path
 
 
-@pytest.mark.parametrize("preset", ["edge", "paper"])
+@pytest.mark.parametrize("preset", ["edge", "paper"])  # with binning and without
 @pytest.mark.parametrize(
     "precision", [Precision(), Precision("fp16"), Precision("int8"), Precision("int8", "tensorrt")], ids=str
 )
@@ -136,6 +140,7 @@ def test_raw_frames_score_as_resized_ones(precision: Precision, preset: str, tmp
     assert raw.metadata.input_size == CAMERA
     assert raw.metadata.size == resized.metadata.size == (64, 64)
     assert raw.self_test().passed
+    assert raw.metadata.preprocessing.on_host.bins(*CAMERA) == ((2, 2) if preset == "edge" else (1, 1))
     judged = [*shots(3, first=50), drawn_images.defective(60, CAMERA)[0]]
     for image in judged:
         a, b = (each(each.prepare(image)) for each in (raw, resized))
@@ -158,7 +163,7 @@ def test_tensorrt_takes_it(precision: Precision, tmp_path: Path) -> None:
 def test_regions_lie_in_the_image_and_nothing_seems_moved(tmp_path: Path) -> None:
     detector = Detector.load(built(tmp_path, Precision()), "cpu")
     image, (left, top, width, height) = drawn_images.defective(61, CAMERA)
-    image.resize((200, 240)).save(tmp_path / "large.png")
+    image.resize((2 * CAMERA[1], 2 * CAMERA[0])).save(tmp_path / "large.png")
     found = detector.inspect(tmp_path / "large.png")
     assert found.anomalous
     assert found.warnings == ()
@@ -169,7 +174,7 @@ def test_regions_lie_in_the_image_and_nothing_seems_moved(tmp_path: Path) -> Non
 
 def test_other_frames_are_refused_and_the_size_is_named(tmp_path: Path) -> None:
     detector = Detector.load(built(tmp_path, Precision()), "cpu")
-    with pytest.raises(PadimEdgeError, match=r"expected uint8 \(N, 120, 100, 3\)"):
+    with pytest.raises(PadimEdgeError, match=r"expected uint8 \(N, 150, 131, 3\)"):
         detector(np.zeros((64, 64, 3), np.uint8))
 
 

@@ -26,6 +26,7 @@ def test_merging_adds_up_and_keeps_the_first_recipe() -> None:
     [
         {"graph": b"another graph"},
         {"recipe": with_method(preprocessing=Preprocessing((32, 48), crop=(16, 24)))},
+        {"recipe": with_method(preprocessing=Preprocessing((16, 24), interpolation="binned-bicubic"))},
         {"recipe": dataclasses.replace(RECIPE, parts=RECIPE.parts[::-1])},
     ],
 )

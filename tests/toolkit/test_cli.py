@@ -89,7 +89,7 @@ def test_a_model_for_raw_frames_says_so_and_where_images_are_of_another_size(dat
     _, stderr = run("export", *options, "--frame", "120x160")
     assert "96x96 pixels (height x width) and not the 120x160 of --frame" in stderr
     stdout, _ = run("inspect", output)
-    assert "uint8 RGB (N, 120, 160, 3); resize in the graph to 64x64 bicubic" in stdout
+    assert "uint8 RGB (N, 120, 160, 3); resize in the graph to 64x64 binned-bicubic" in stdout
     stdout, _ = run("verify", output, "--json", "--device", "cpu")
     assert json.loads(stdout)["devices"]["cpu"]["passed"] is True
     _, stderr = run("export", *options, "--frame", "96x96")

@@ -53,6 +53,13 @@ def test_a_size_replaces_resize_and_crop() -> None:
     assert preset("edge", dims=50).dims == 50
 
 
+def test_the_published_method_resizes_as_published_and_the_quick_ones_bin_first() -> None:
+    ways = {name: each.preprocessing.interpolation for name, each in PRESETS.items()}
+    assert ways["paper"] == "bicubic"
+    assert ways["edge"] == ways["accurate"] == "binned-bicubic"
+    assert preset("edge", size="96x128", frame="900x900").preprocessing.interpolation == "binned-bicubic"
+
+
 def test_a_frame_is_resized_in_the_graph_and_the_models_frame_stays() -> None:
     method = preset("edge", frame="1080x1920")
     assert method.preprocessing.input_size == (1080, 1920)
