@@ -32,7 +32,7 @@ def fit(
     threads: int | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> Fitted:
-    """Fit a method with its paper's settings.
+    """Fit a method with its paper's settings, apart from PatchCore's score, which is smoothed as ours is.
 
     Args:
         method: One of `METHODS`.
@@ -50,8 +50,8 @@ def fit(
     if method == "spade":
         return spade.fit(frames, network, size, threads=threads, progress=progress)
     if method in ("patchcore-1", "patchcore-10"):
-        share = float(method.removeprefix("patchcore-")) / 100
-        return patchcore.fit(frames, network, size, patchcore.Settings(share), threads=threads, progress=progress)
+        settings = patchcore.Settings(float(method.removeprefix("patchcore-")) / 100, smoothed=True)
+        return patchcore.fit(frames, network, size, settings, threads=threads, progress=progress)
     if method == "vae":
         return vae.fit(frames, size, threads=threads, progress=progress)
     raise PadimEdgeError(f"there is no method {method!r}; choose one of {', '.join(METHODS)}")

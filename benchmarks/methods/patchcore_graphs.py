@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,25 @@ from benchmarks.networks import Normalise
 from padim_edge_artifact import names
 from padim_edge_export.torch_export import export_graph
 
-__all__ = ["PATCHES", "judge", "patches"]
+__all__ = ["PATCHES", "Judging", "judge", "patches"]
 
 PATCHES = "patches"
 
 _LAYERS = ("layer2", "layer3")
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Shapes and settings of the graph behind the patches."""
+
+    size: tuple[int, int]
+    """(H, W) of the image."""
+    grid: tuple[int, int]
+    """(h, w) of the patches."""
+    block_rows: int
+    """Number of vectors of the bank that are compared at a time."""
+    smoothed: bool
+    """Whether the score is the largest value of the smoothed map, re-weighted, instead of equation 7's."""
 
 
 class _Patches(nn.Module):
@@ -87,10 +102,7 @@ def judge(
     model: onnx.ModelProto,
     bank: npt.NDArray[np.float32],
     neighbours: npt.NDArray[np.int64],
-    size: tuple[int, int],
-    grid: tuple[int, int],
-    *,
-    block_rows: int,
+    how: Judging,
 ) -> bytes:
     """Continue the graph of `patches` to score, map and patch distances.
 
@@ -101,16 +113,15 @@ def judge(
         s = (1 - exp(d*) / sum over m in N_b(m*) of exp |x* - m|) d*        (equation 7)
 
     where x* is the patch with the largest d, d* that distance, m* its nearest vector, N_b(m*) the vectors nearest to
-    m*.
+    m*. The smoothed score has the largest value of the smoothed map in the place of the last d*.
 
     Args:
         model: Graph of `patches`.
         bank: `(M, D)` float32.
         neighbours: `(M, b)` indices of `coreset.neighbours`.
-        size: (H, W) of the image.
-        grid: (h, w) of the patches.
-        block_rows: Number of vectors of the bank that are compared at a time.
+        how: Shapes and settings.
     """
+    size, grid = how.size, how.grid
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
     graph = whole.graph
@@ -129,7 +140,7 @@ def judge(
 
     vectors, dims = bank.shape
     none, one, two = (integers(f"int{value}", value) for value in range(3))
-    blocks = [constant(f"bank{i}", block) for i, block in enumerate(_blocks(bank, block_rows))]
+    blocks = [constant(f"bank{i}", block) for i, block in enumerate(_blocks(bank, how.block_rows))]
 
     # Distances of all patches: the minimum is taken block against block, and over the rows of the last one only.
     least = node("MatMul", [blocks[0], PATCHES], "d0")  # (N, rows, P)
@@ -168,7 +179,11 @@ def judge(
     node("Exp", [node("Sub", [around, "peak"], "beyond")], "odds")
     share = node("Reciprocal", [node("ReduceSum", ["odds", one], "sum", keepdims=1)], "share")
     node("Sub", [constant("unit", np.ones((), np.float32)), share], "weight")
-    node("Squeeze", [node("Mul", ["weight", "peak"], "score1"), one], names.SCORE)
+    peak = "peak"
+    if how.smoothed:
+        highest = node("ReduceMax", [names.ANOMALY_MAP, integers("map_axes", 1, 2)], "map_peak", keepdims=0)
+        peak = node("Unsqueeze", [highest, one], "map_peak1")
+    node("Squeeze", [node("Mul", ["weight", peak], "score1"), one], names.SCORE)
 
     shapes: dict[str, list[str | int | None]] = {
         names.SCORE: ["N"],

@@ -262,6 +262,19 @@ def test_patchcore_is_the_papers_equations(network: features.Network, fitted_pat
         close(maps[i], naive.smooth(expected.reshape(layer2.shape[2:]), SIZE), FLOAT32)
 
 
+def test_patchcores_smoothed_score_is_the_papers_times_the_peak_of_the_map_over_the_largest_distance(
+    network: features.Network, fitted_patchcore: OneGraph
+) -> None:
+    settings = patchcore.Settings(share=0.1, block_rows=BLOCK_ROWS, smoothed=True)
+    smoothed = patchcore.fit(iter(GOOD_FRAMES), network, SIZE, settings, threads=1)
+    values = fitted_patchcore._session.run([names.PATCH_DISTANCE], {names.IMAGE: TEST_FRAMES})[0]
+    scores, maps = fitted_patchcore(TEST_FRAMES)
+    expected = scores / values.max((1, 2)) * maps.max((1, 2))
+    close(smoothed(TEST_FRAMES)[0], expected, ROUNDING)
+    np.testing.assert_array_equal(smoothed(TEST_FRAMES)[1], maps)
+    assert "smoothed" in smoothed.notes[-1]
+
+
 def test_patchcores_bank_is_the_k_centre_selection_of_the_good_patches(
     network: features.Network, fitted_patchcore: OneGraph
 ) -> None:
@@ -306,22 +319,6 @@ def exact_points(count: int, dims: int) -> np.ndarray:
     return (np.random.default_rng(5).integers(-400, 400, (count, dims)) / 512).astype(np.float32)
 
 
-@pytest.mark.parametrize(("candidates", "round_of"), [(4096, 256), (64, 8), (5, 3), (1, 1)])
-def test_greedy_selection_is_the_naive_one(candidates: int, round_of: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coreset, "_CANDIDATES", candidates)
-    monkeypatch.setattr(coreset, "_ROUND", round_of)
-    points = exact_points(1500, 6)
-    steps: list[int] = []
-    found = coreset.greedy(points, 60, start=7, progress=steps.append)
-    assert found.tolist() == naive.k_centre(points, 60, 7)
-    assert sum(steps) == 60
-
-
-def test_all_points_can_be_taken_even_twins() -> None:
-    points = np.repeat(exact_points(20, 3), 2, axis=0)
-    assert sorted(coreset.greedy(points, 40, start=0)) == list(range(40))
-
-
 def test_neighbours_are_the_naive_ones_and_a_vector_is_its_own() -> None:
     bank = exact_points(300, 6)
     found = coreset.neighbours(bank, 9)
@@ -333,18 +330,17 @@ def test_neighbours_are_the_naive_ones_and_a_vector_is_its_own() -> None:
     assert coreset.neighbours(bank[:4], 9).shape == (4, 4)
 
 
-def test_the_selection_never_holds_a_matrix_larger_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbours_never_hold_a_matrix_larger_than_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     bank = exact_points(3000, 4)
-    expected = coreset.greedy(bank, 200, start=0), coreset.neighbours(bank, 3)
+    expected = coreset.neighbours(bank, 3)
     monkeypatch.setattr(coreset, "BLOCK_BYTES", limit := 200_000)
     tracemalloc.start()
     try:
-        found = coreset.greedy(bank, 200, start=0), coreset.neighbours(bank, 3)
+        found = coreset.neighbours(bank, 3)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(np.sort(one), np.sort(other))
+    np.testing.assert_array_equal(np.sort(found), np.sort(expected))
     # A block, its indices (8 bytes for 4), and some vectors and indices a point; all distances would take 36 MB.
     assert peak < 4 * limit + 120 * len(bank)
 
