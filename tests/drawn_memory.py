@@ -26,13 +26,13 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 
-def parts(count: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+def parts(count: int, seed: int = 0, *, upright: bool = False) -> npt.NDArray[np.uint8]:
     """Frames `(count, 32, 32, 3)`: a bar with a band at any place and angle, on a ground of its own shade."""
     draw = np.random.default_rng(seed)
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     found = []
     for _ in range(count):
-        angle, (up, left) = draw.uniform(0, 2 * np.pi), draw.uniform(-5, 5, 2)
+        angle, (up, left) = 0.0 if upright else draw.uniform(0, 2 * np.pi), draw.uniform(-5, 5, 2)
         along = np.cos(angle) * (x - left) + np.sin(angle) * (y - up)
         across = np.cos(angle) * (y - up) - np.sin(angle) * (x - left)
         inside = (np.abs(along) < 10) & (np.abs(across) < 4)
