@@ -19,7 +19,7 @@ from padim_edge_model.statistics import absorb
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.prefetch import cores
 
-__all__ = ["BATCH", "GaussianLearner", "Learner", "accumulate", "batches", "learner_of", "side_by_side"]
+__all__ = ["BATCH", "GaussianLearner", "Learner", "accumulate", "batch_size", "batches", "learner_of", "side_by_side"]
 
 BATCH = 32
 """Number of images in a batch. It is fixed, because another grouping of the same images rounds differently."""
@@ -78,6 +78,11 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+def batch_size(size: tuple[int, int]) -> int:
+    """Return the number of images of (H, W) pixels in a batch."""
+    return max(1, min(BATCH, _BATCH_PIXELS // (size[0] * size[1])))
+
+
 def side_by_side(size: tuple[int, int]) -> int:
     """Return how many images of (H, W) pixels go through the backbone at a time."""
     return max(1, min(BATCH, _PIXELS // (size[0] * size[1])))
@@ -123,8 +128,7 @@ def _of_equal_work(images: Iterable[npt.NDArray[np.uint8]]) -> Iterator[list[npt
     iterator = iter(images)
     first = next(iterator, None)
     if first is not None:
-        height, width = first.shape[:2]
-        yield from batches(chain([first], iterator), max(1, min(BATCH, _BATCH_PIXELS // (height * width))))
+        yield from batches(chain([first], iterator), batch_size((first.shape[0], first.shape[1])))
 
 
 def _embedded(session: Any, batch: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:

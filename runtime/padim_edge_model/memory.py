@@ -23,7 +23,19 @@ from padim_edge_artifact.statistics import Statistics
 from padim_edge_model.k_centre import cover
 from padim_edge_model.statistics import absorb, merge
 
-__all__ = ["BUFFER_BYTES", "MemoryLearner", "Metric", "Nearest", "fold_at", "merge_memories", "metric_of", "nearest_of"]
+__all__ = [
+    "BUFFER_BYTES",
+    "MemoryLearner",
+    "Metric",
+    "Nearest",
+    "buffered_patches",
+    "candidates_of",
+    "fold_at",
+    "merge_memories",
+    "metric_of",
+    "nearest_of",
+    "prototypes_of",
+]
 
 BUFFER_BYTES = 200_000_000
 """Memory for the patches of a fold before they are thinned, at most."""
@@ -128,6 +140,19 @@ def fold_at(position: int, total: int) -> int:
     return position * FOLDS // max(total, 1)
 
 
+def candidates_of(bank: Bank, patches: int) -> int:
+    """Return the number of candidates that a fold of so many patches keeps, at most."""
+    if bank.prototypes is not None:
+        return math.ceil(_CANDIDATES * bank.prototypes)
+    assert bank.share is not None
+    return math.ceil(bank.share * patches)
+
+
+def buffered_patches(grid: tuple[int, int], dims: int) -> int:
+    """Return the number of patches of a fold from which they are thinned."""
+    return min(_BUFFER_IMAGES * grid[0] * grid[1], BUFFER_BYTES // (4 * dims))
+
+
 class MemoryLearner:
     """A memory that images are added to.
 
@@ -191,15 +216,10 @@ class MemoryLearner:
 
     @property
     def _room(self) -> int:
-        """Number of patches of a fold from which they are thinned."""
-        patches = _BUFFER_IMAGES * self._grid[0] * self._grid[1]
-        return min(patches, BUFFER_BYTES // (4 * self._dims))
+        return buffered_patches(self._grid, self._dims)
 
     def _candidates(self, fold: int) -> int:
-        if self.bank.prototypes is not None:
-            return math.ceil(_CANDIDATES * self.bank.prototypes)
-        assert self.bank.share is not None
-        return math.ceil(self.bank.share * self._moments[fold].count)
+        return candidates_of(self.bank, self._moments[fold].count)
 
     def _thin(self, fold: int, count: int) -> None:
         if sum(map(len, self._vectors[fold])) <= count:
@@ -288,9 +308,7 @@ def nearest_of(memory: Memory, method: Method, without: Collection[int] = ()) ->
     metric = metric_of(moments, method.ridge, whitened=bank.whitened)
     points = metric(np.concatenate([memory.vectors[fold] for fold in folds]))
     weights = np.concatenate([memory.weights[fold] for fold in folds])
-    count = bank.prototypes if bank.share is None else max(1, int(bank.share * moments.count))
-    assert count is not None
-    taken, owner = cover(points, count, start=_drawn(weights, method.seed))
+    taken, owner = cover(points, prototypes_of(bank, moments.count), start=_drawn(weights, method.seed))
     frequency = np.bincount(owner, weights, minlength=len(taken))
     prototypes = points[taken[np.argsort(-frequency, kind="stable")]]
     return Nearest(
@@ -302,6 +320,14 @@ def nearest_of(memory: Memory, method: Method, without: Collection[int] = ()) ->
         (float(np.quantile(np.abs(points), _REACH)) or 1.0) / _CODES,
         _neighbours(prototypes, bank.neighbours) if bank.neighbours > 1 else None,
     )
+
+
+def prototypes_of(bank: Bank, patches: int) -> int:
+    """Return the largest number of prototypes of a model of so many patches."""
+    if bank.prototypes is not None:
+        return min(bank.prototypes, patches)
+    assert bank.share is not None
+    return max(1, int(bank.share * patches))
 
 
 def _neighbours(prototypes: Float32, count: int) -> npt.NDArray[np.int64]:
