@@ -36,6 +36,7 @@ __all__ = [
     "print_table",
     "print_targets",
     "probe",
+    "product_commit",
     "read_json",
     "refuse_unknown",
     "verdict",
@@ -284,13 +285,25 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    def git(*arguments: str) -> str:
+    return _git_commit("rev-parse", "--short=12", "HEAD")
+
+
+def product_commit() -> str:
+    """Return the commit that last changed the product's files, with a `+` where they differ from it.
+
+    Commits of results and pages leave it as it is, unlike `Environment.commit`.
+    """
+    return _git_commit("log", "-1", "--abbrev=12", "--format=%h", "--", *_PRODUCT)
+
+
+def _git_commit(*arguments: str) -> str:
+    def git(*words: str) -> str:
         return subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+            ["git", *words], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
         ).stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--", *_PRODUCT)
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+        return git(*arguments) + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -40,6 +40,8 @@ RATIOS = (
     ("ours-paper-fp32", FLOOR, 1.25, True),
     ("ours-edge-fp32", FLOOR, 1.35, True),
     ("ours-accurate-fp32", FLOOR, 1.45, True),
+    ("ours-free-int8", "ours-edge-int8", 1.1, True),
+    ("ours-free-fp32", "PatchCore-10%", 1 / 3, True),
 )
 """Promises: (method, method that its time is divided by, wanted ratio, whether that is the most or the least)."""
 

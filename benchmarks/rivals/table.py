@@ -134,6 +134,7 @@ def _fitted(name: str, label: str, method: str, network: str = "resnet18") -> Me
 _ROWS = (
     Method("bare-backbone", "floor", "bare", _make_bare, ("export", "benchmarks/networks.py"), "ResNet-18 alone"),
     *(ours(preset, precision) for preset in ("paper", "edge", "accurate") for precision in ("fp32", "fp16", "int8")),
+    *(ours("free", precision) for precision in ("fp32", "int8")),
     *(ours(preset, precision, backbone="builtin") for preset in ("edge", "accurate") for precision in ("fp32", "int8")),
     _anomalib("anomalib-onnx", "anomalib-onnx", "ONNX"),
     _anomalib("anomalib-openvino", "anomalib-openvino", "OpenVINO's choice", OPENVINO),

@@ -1,0 +1,1 @@
+"""Parts of `benchmarks.presets` and `benchmarks.score_rules`: which preset, and which score, for which part."""
