@@ -7,13 +7,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import run
+from commands import run, torchrun
 
 from padim_edge import sample
 from padim_edge.cli.export import export
@@ -100,6 +99,8 @@ FIXED: dict[str, tuple[object, ...]] = {
     "frame": ("80x80",),
     "levels": ("0:1023",),
     "seed": (0,),
+    "prototypes": (100,),
+    "turned": (),
     "budget": ("1GB",),
     "keep_statistics": ("kept.npz",),
 }
@@ -212,12 +213,6 @@ def test_bad_options_are_one_sentence(
     _, stderr = run(*command, code=1)
     assert sentence in stderr
     assert not (tmp_path / "b.npz").exists()
-
-
-def torchrun(*arguments: object) -> list[str]:
-    """Two processes on this machine."""
-    two = ("--standalone", "--nproc-per-node", "2", "-m", "padim_edge", "fit")
-    return [sys.executable, "-m", "torch.distributed.run", *two, *map(str, arguments)]
 
 
 @pytest.mark.slow
