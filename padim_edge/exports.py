@@ -32,7 +32,7 @@ class Job:
     """Everything besides data and output that an export depends on."""
 
     method: Method
-    """Method of the fit; a budget replaces its precision."""
+    """Method of the fit; a budget replaces its precision, and may lower the number of its prototypes."""
     weights: str = "auto"
     """`auto`, or the path of a weights file."""
     options: ExportOptions = field(default_factory=ExportOptions)
@@ -114,9 +114,9 @@ def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> 
         read_roi(Path(job.options.roi), method.preprocessing, dataset)
     if (sentence := stretched(dataset, method)) is not None:
         feedback.tell(sentence)
+    asked = method
     if job.budget is not None:
-        chosen = budgets.choose(job.budget, method, job.weights, len(dataset.good))
-        method = replace(method, precision=chosen)
+        method = budgets.choose(job.budget, asked, job.weights, len(dataset.good))
 
     def export(some: Dataset, output: Path) -> Model:
         device = job.options.device
@@ -136,7 +136,7 @@ def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> 
         write_kept(job.keep_statistics, model.kept)
     if job.budget is None:
         return Exported(model, left_out=left_out)
-    cost = budgets.exact_cost(model, dataset, job.weights, job.options, feedback)
+    cost = budgets.exact_cost(model, asked, dataset, job.weights, job.options, feedback)
     return Exported(model, job.budget, cost, left_out)
 
 

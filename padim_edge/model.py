@@ -187,9 +187,11 @@ class Model:
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `export --json` prints."""
+        memory = {} if self.metadata.prototypes is None else {"prototypes": self.metadata.prototypes}
         return {
             "model": str(self.path),
             "bytes": self.bytes,
+            **memory,
             "images": self.metadata.images,
             "independent": self.metadata.independent,
             "drift": self.metadata.drift,

@@ -12,25 +12,41 @@ from onnx import numpy_helper
 
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import Kept
-from padim_edge_artifact.method import Precision
-from padim_edge_learn.accumulate import BATCH, side_by_side
+from padim_edge_artifact.memory import FOLDS
+from padim_edge_artifact.method import Bank, Method, Precision
+from padim_edge_learn.accumulate import batch_size, side_by_side
 from padim_edge_learn.held_out import GROUP_BYTES, LARGEST_GROUP
+from padim_edge_learn.turns import turned
 from padim_edge_model.graph import EmbeddingGraph, of_kept
+from padim_edge_model.memory import buffered_patches, candidates_of, prototypes_of
+from padim_edge_model.nearest import most_extra
 from padim_edge_model.whitening import exact_numbers, levels_of
 from padim_edge_runtime.memory import available_memory
 
-__all__ = ["Needs", "model_bytes", "needs", "require_memory", "require_room"]
+__all__ = ["Needs", "model_bytes", "most_prototypes", "needs", "require_memory", "require_room"]
 
 _BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 
 _REST = 300_000
-"""Bytes of nodes, map constants and metadata with calibration scores; an upper bound."""
+"""Bytes of nodes, small constants and metadata; an upper bound."""
 
-_PROGRAM = 700_000_000
-"""Bytes of Python with torch, onnxruntime and the like."""
+_EACH_IMAGE = 300
+"""Bytes of metadata for each good image: its fingerprint and its calibration score."""
+
+_PROGRAM = 1_050_000_000
+"""Bytes of Python with torch, onnxruntime and the like, and of a small backbone while it was exported."""
 
 _ALIVE = 4
 """Number of activations of the largest size that onnxruntime holds at a time."""
+
+_COPIES = 4
+"""Number of copies of a memory's patches while they are thinned: as they came, joined, centred and whitened."""
+
+_MODELS = 3
+"""Number of models of a memory at a time: the one that is written, and two that its images are judged by."""
+
+_UNEVEN = 2
+"""Number of patches of the largest fold of a memory, relative to the mean one."""
 
 _SPARE = 0.95
 """Share of the free memory that may be planned for."""
@@ -41,7 +57,7 @@ class Needs:
     """Estimated bytes, rather too many than too few."""
 
     statistics: int
-    """Mean and scatter of all patches in float64."""
+    """Mean and scatter of all patches in float64; for a memory, its moments and its candidates."""
     memory: int
     """Peak of the whole process."""
     model: int
@@ -50,16 +66,26 @@ class Needs:
     """Number of patches."""
     dims: int
     """Number of embedding dimensions."""
+    prototypes: int | None = None
+    """Largest number of prototypes of a memory; `None` for Gaussians."""
 
     def __str__(self) -> str:
+        kept = f"statistics of {self.patches} patches" if self.prototypes is None else "candidates for prototypes"
+        model = "" if self.prototypes is None else f" with {self.prototypes} prototypes"
         return (
-            f"needs about {_size(self.memory)} of memory ({_size(self.statistics)} of them statistics of "
-            f"{self.patches} patches with {self.dims} dimensions); the model will take about {_size(self.model)}"
+            f"needs about {_size(self.memory)} of memory ({_size(self.statistics)} of them {kept} with {self.dims} "
+            f"dimensions); the model{model} will take about {_size(self.model)}"
         )
 
     def times(self, processes: int) -> Needs:
         """Return the needs of several processes on one machine that fit parts of the images."""
         return replace(self, memory=processes * self.memory, statistics=processes * self.statistics)
+
+    @property
+    def smaller(self) -> str:
+        """Options that make these needs smaller, in words."""
+        fewer = "--layers without the finest" if self.prototypes is None else "fewer --prototypes"
+        return f"fewer --dims, a smaller --size, {fewer}, or a machine with more"
 
 
 def needs(kept: Kept, precision: Precision, images: int) -> Needs:
@@ -71,22 +97,63 @@ def needs(kept: Kept, precision: Precision, images: int) -> Needs:
         images: Number of good images to fit on.
     """
     graph = of_kept(kept)
-    patches, dims = int(np.prod(graph.grid)), graph.dims
-    statistics = 8 * patches * dims * (dims + 1)
-    model = model_bytes(graph, precision, images)
-    vectors = 4 * BATCH * patches * dims
-    held_out = 3 * min(GROUP_BYTES, 4 * min(LARGEST_GROUP, images) * patches * dims) + vectors
-    decoded = 3 * 3 * BATCH * int(np.prod(graph.size))  # a batch, and two that are decoded ahead
-    fitting = vectors + decoded + _largest_activation(graph) * _ALIVE * side_by_side(graph.size)
-    # The constants exist as they were computed, as they are written, and as onnxruntime lays them out. Judging images
-    # outside the fit needs those of a fit without them, and of rounded ones those of the fit as well.
+    method = replace(kept.recipe.method, precision=precision)
+    model = model_bytes(graph, method, images)
+    # The constants exist as they were computed, as they are written, and as onnxruntime lays them out.
     constants = 4 * model // _BYTES[precision.name]
-    copies = 2 if precision.name == "fp32" else 3
-    memory = _PROGRAM + statistics + max(fitting, copies * constants + held_out)
+    size = graph.size
+    decoded = 3 * 3 * batch_size(size) * int(np.prod(size))  # a batch, and two that are decoded ahead
+    running = _largest_activation(graph) * _ALIVE * side_by_side(size)
+    if method.bank is None:
+        return _needs_of_gaussians(graph, method, images, model, (constants, decoded + running))
+    return _needs_of_memory(graph, method, images, model, (constants, decoded, running))
+
+
+def _needs_of_gaussians(graph: EmbeddingGraph, method: Method, images: int, model: int, rest: tuple[int, int]) -> Needs:
+    patches, dims = int(np.prod(graph.grid)), graph.dims
+    constants, running = rest
+    statistics = 8 * patches * dims * (dims + 1)
+    vectors = 4 * batch_size(graph.size) * patches * dims
+    held_out = 3 * min(GROUP_BYTES, 4 * min(LARGEST_GROUP, images) * patches * dims) + vectors
+    # Judging images outside the fit needs the constants of a fit without them, and of rounded ones those of the fit.
+    copies = 2 if method.precision.name == "fp32" else 3
+    memory = _PROGRAM + statistics + max(vectors + running, copies * constants + held_out)
     return Needs(statistics, memory, model, patches, dims)
 
 
-_SMALLER = "fewer --dims, a smaller --size, --layers without the finest, or a machine with more"
+def _needs_of_memory(
+    graph: EmbeddingGraph, method: Method, images: int, model: int, rest: tuple[int, int, int]
+) -> Needs:
+    bank, dims = method.bank, graph.dims
+    assert bank is not None
+    constants, decoded, running = rest
+    patches, positions = int(np.prod(graph.grid)), _positions(bank, graph.size)
+    total, prototypes = images * positions * patches, most_prototypes(graph, bank, images)
+    share = -(-total // FOLDS)
+    own = candidates_of(bank, share)
+    candidates = min(FOLDS * own, total)
+    row = 4 * dims + 24  # a vector, the patches that it stands for, its distance and its owner
+    statistics = 8 * FOLDS * dims * (dims + 1) + row * candidates
+    vectors = 4 * batch_size(graph.size) * patches * dims
+    buffered = max(buffered_patches(graph.grid, dims), 2 * own) + batch_size(graph.size) * patches
+    # The embeddings of a batch are joined, sorted by fold, laid out by patch, and centred in float64.
+    fitting = decoded + running + (positions + 4) * vectors + _COPIES * row * min(buffered, _UNEVEN * share, total)
+    choosing = _COPIES * row * candidates + 4 * dims * prototypes
+    if bank.neighbours > 1:
+        choosing += 16 * 1024 * prototypes
+    judging = _MODELS * (constants + running + 4 * patches * side_by_side(graph.size) * (4 * dims + 1024))
+    memory = _PROGRAM + statistics + max(fitting, choosing + judging)
+    return Needs(statistics, memory, model, patches, dims, prototypes)
+
+
+def most_prototypes(graph: EmbeddingGraph, bank: Bank, images: int) -> int:
+    """Return the largest number of prototypes of a memory of so many images."""
+    return prototypes_of(bank, images * _positions(bank, graph.size) * int(np.prod(graph.grid)))
+
+
+def _positions(bank: Bank, size: tuple[int, int]) -> int:
+    """Return the number of positions that each image is learned in."""
+    return 1 + sum(1 for _ in turned([np.empty((*size, 3), np.uint8)])) if bank.turned else 1
 
 
 def require_memory(found: Needs) -> None:
@@ -97,7 +164,9 @@ def require_memory(found: Needs) -> None:
     """
     memory = available_memory()
     if memory is not None and found.memory > _SPARE * memory:
-        raise PadimEdgeError(f"this {found}, and {_size(memory)} of memory are free here; choose {_SMALLER} memory")
+        raise PadimEdgeError(
+            f"this {found}, and {_size(memory)} of memory are free here; choose {found.smaller} memory"
+        )
 
 
 def require_room(found: Needs, output: Path) -> None:
@@ -109,9 +178,10 @@ def require_room(found: Needs, output: Path) -> None:
     folder = output.resolve().parent
     room = shutil.disk_usage(folder).free if folder.is_dir() else found.model
     if found.model > room:
+        rank = "--rank 32, " if found.prototypes is None else ""
         raise PadimEdgeError(
             f"the model will take about {_size(found.model)}, and {_size(room)} are free on the disk of {folder}; "
-            f"choose --precision int8, --rank 32, {_SMALLER} room"
+            f"choose --precision int8, {rank}{found.smaller} room"
         )
 
 
@@ -129,25 +199,47 @@ def _largest_activation(graph: EmbeddingGraph) -> int:
     return 4 * max(sizes, default=0)
 
 
-def model_bytes(graph: EmbeddingGraph, precision: Precision, images: int) -> int:
-    """Estimate the bytes of a model, rather too many than too few."""
+def model_bytes(graph: EmbeddingGraph, method: Method, images: int) -> int:
+    """Estimate the bytes of a model, rather too many than too few.
+
+    Args:
+        graph: Embedding graph in any precision.
+        method: Method of the fit, in the precision of the model.
+        images: Number of good images to fit on.
+    """
+    precision = method.precision
     weights = sum(numpy_helper.to_array(each).size for each in graph.model.graph.initializer)
-    each = _BYTES[precision.name]
     # int8: biases, scales and what is not a convolution stay larger.
-    backbone = weights * each * (1.1 if precision.name == "int8" else 1)
-    patches, dims = int(np.prod(graph.grid)), graph.dims
+    backbone = weights * _BYTES[precision.name] * (1.1 if precision.name == "int8" else 1)
+    head = _gaussian_bytes(graph, precision, images) if method.bank is None else _memory_bytes(graph, method, images)
+    (height, width), (h, w) = method.preprocessing.size, graph.grid
+    return int(backbone + head + 4 * (height * h + width * w) + _EACH_IMAGE * images + _REST)
+
+
+def _gaussian_bytes(graph: EmbeddingGraph, precision: Precision, images: int) -> int:
+    """Return the bytes of the constants of Gaussians."""
+    each, patches, dims = _BYTES[precision.name], int(np.prod(graph.grid)), graph.dims
+    if precision.diagonal:
+        return 2 * 4 * patches * dims
     means = 4 * sum(
         int(np.prod(max(part.grid for part in group))) * sum(part.dims for part in group)
         for group in levels_of(graph.parts)
     )
-    if precision.diagonal:
-        head = 2 * 4 * patches * dims
-    else:
-        rank = precision.rank if precision.rank is not None else max(images - 1, 1)
-        low = patches * rank * dims
-        ranked = precision.rank is not None or low < exact_numbers(graph.parts)
-        head = (low if ranked else exact_numbers(graph.parts)) * each
-        head += 4 * patches * (dims + 1) if ranked else means
-        if precision.name == "int8":  # a scale and a bias a column
-            head += 2 * (4 * patches * rank if ranked else means)
-    return int(backbone + head + _REST)
+    rank = precision.rank if precision.rank is not None else max(images - 1, 1)
+    low = patches * rank * dims
+    ranked = precision.rank is not None or low < exact_numbers(graph.parts)
+    head = (low if ranked else exact_numbers(graph.parts)) * each
+    head += 4 * patches * (dims + 1) if ranked else means
+    if precision.name == "int8":  # a scale and a bias a column
+        head += 2 * (4 * patches * rank if ranked else means)
+    return head
+
+
+def _memory_bytes(graph: EmbeddingGraph, method: Method, images: int) -> int:
+    """Return the bytes of the prototypes and the whitening, at most."""
+    bank, dims = method.bank, graph.dims
+    assert bank is not None
+    prototypes = most_prototypes(graph, bank, images)
+    rows = dims + most_extra(method.precision, dims)
+    neighbours = 8 * prototypes * bank.neighbours if bank.neighbours > 1 else 0
+    return prototypes * rows * _BYTES[method.precision.name] + 4 * dims * (rows + 1) + neighbours

@@ -113,7 +113,7 @@ def export(
         if suspects is not None:
             _draw(suspects / dataset.class_name if len(datasets) > 1 else suspects, made)
         if made.cost is not None:
-            warn(made.cost.sentence(model.metadata.precision))
+            warn(made.cost.sentence(model.metadata.method))
         commands = {} if trtexec is None else {"trtexec": calls(path, model.metadata, trtexec)}
         told.append(made.to_json() | commands)
         if not as_json:

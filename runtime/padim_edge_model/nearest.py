@@ -33,12 +33,13 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
+from padim_edge_artifact.method import Precision
 from padim_edge_model.distance import LARGEST_WEIGHT
 from padim_edge_model.graph import Part
 from padim_edge_model.graph_editing import GraphEditor
 from padim_edge_model.memory import Nearest
 
-__all__ = ["Appended", "append_nearest"]
+__all__ = ["Appended", "append_nearest", "most_extra"]
 
 _BLOCKS = (256, 1024)
 """Number of prototypes that are compared at a time in each stage. Their distances to the patches of 224 x 224 pixels
@@ -250,6 +251,14 @@ def _norm(editor: GraphEditor, coordinates: str, extra: Sequence[float]) -> str:
     whole = editor.node("ReduceSumSquare", [coordinates, _last_axis(editor)], "coordinates_squared", keepdims=0)
     constant = float(np.square(np.array(extra, np.float32), dtype=np.float64).sum())
     return editor.node("Sub", [whole, editor.constant("extra_squared", constant)], "norm")
+
+
+def most_extra(precision: Precision, dims: int) -> int:
+    """Return the largest number of coordinates that carry the prototypes' norms, for D dimensions."""
+    if precision.name != "int8" or precision.target != "cpu":
+        return {"fp32": 1, "fp16": 2, "int8": 3}[precision.name]
+    largest = LARGEST_WEIGHT["MatMulInteger"]
+    return -(-dims * largest**2 // (_TOP * largest)) + 2
 
 
 def _operands(form: Nearest, precision: str) -> _Operands:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,24 @@ from small_models import dataset, fitted, rounded_to_nearest, small, weave
 
 from padim_edge import plan
 from padim_edge.fitted import ExportOptions, fit_dataset
+from padim_edge.gather import gather
 from padim_edge.start import begin
-from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact import Memory, PadimEdgeError
 from padim_edge_artifact.kept import Kept
-from padim_edge_artifact.method import Precision
+from padim_edge_artifact.method import Bank, Method, Precision
+from padim_edge_model.memory import nearest_of
 from padim_edge_runtime.progress import SILENT, Feedback
 
 METHOD = small("edge")
 PART = dataset(weave(12))
 GB = 10**9
+ENGINES = 10**8
+"""Bytes that are planned for engines on small frames, at most."""
+
+
+def remembering() -> Method:
+    """A memory on small frames."""
+    return dataclasses.replace(small("free"), bank=Bank(prototypes=300))
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +59,45 @@ def test_a_model_takes_no_more_than_was_told(tmp_path: Path, precision: Precisio
     assert told[0].startswith("needs about ")
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("bank", [Bank(prototypes=50), Bank(prototypes=None, share=0.9)], ids=["few", "most"])
+def test_the_memory_of_prototypes_is_told_at_most_a_few_times_too_large(bank: Bank, *, turned: bool) -> None:
+    """Counted by numpy's own allocations while candidates and prototypes are chosen; engines and torch come on top."""
+    method = dataclasses.replace(remembering(), bank=dataclasses.replace(bank, turned=turned))
+    empty = begin(PART, method)
+    needed = plan.needs(empty, Precision(), 12)
+    tracemalloc.start()
+    try:
+        kept, _ = gather(empty, PART.good)
+        assert isinstance(kept.statistics, Memory)
+        form = nearest_of(kept.statistics, method)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    memory = kept.statistics
+    held = memory.mean.nbytes + memory.scatter.nbytes + sum(each.nbytes for each in (*memory.vectors, *memory.weights))
+    assert held <= needed.statistics <= 1.5 * held
+    assert len(form.prototypes) <= (needed.prototypes or 0)
+    assert peak <= needed.memory - plan._PROGRAM <= ENGINES + 3 * peak
+
+
+def test_candidates_of_many_images_are_told_by_their_share() -> None:
+    """A number of prototypes stays the same; a share of the patches grows with the images."""
+    empty = begin(PART, remembering())
+    number, share = Bank(prototypes=50), Bank(prototypes=None, share=0.1)
+
+    def told(bank: Bank, images: int) -> plan.Needs:
+        method = dataclasses.replace(empty.recipe.method, bank=bank)
+        return plan.needs(
+            dataclasses.replace(empty, recipe=dataclasses.replace(empty.recipe, method=method)), Precision(), images
+        )
+
+    assert told(number, 1000).statistics == told(number, 10_000).statistics
+    assert told(share, 10_000).statistics == pytest.approx(10 * told(share, 1000).statistics, rel=0.05)
+    assert told(share, 10_000).prototypes == pytest.approx(10 * (told(share, 1000).prototypes or 0))
+    assert told(share, 10_000).model > 5 * told(share, 1000).model
+
+
 def test_what_does_not_fit_into_memory_is_refused_before_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     def gather(*_: object, **__: object) -> None:
         raise AssertionError("the fit has begun")
@@ -56,9 +105,14 @@ def test_what_does_not_fit_into_memory_is_refused_before_the_fit(monkeypatch: py
     monkeypatch.setattr(plan, "available_memory", lambda: 300_000_000)
     monkeypatch.setattr("padim_edge.fitted.gather", gather)
     with pytest.raises(
-        PadimEdgeError, match=r"needs about .* MB of memory .* 300 MB of memory are free here; .*--dims"
+        PadimEdgeError, match=r"needs about .* GB of memory .* 300 MB of memory are free here; .*--dims.*--layers"
     ):
         fitted(PART, METHOD)
+    with pytest.raises(
+        PadimEdgeError, match=r"candidates for prototypes with 20 dim.* are free here; .*--dims.* fewer --prototypes"
+    ) as refused:
+        fitted(PART, remembering())
+    assert "--layers" not in str(refused.value)
 
 
 def test_what_does_not_fit_onto_the_disk_is_refused_before_the_fit(
@@ -72,6 +126,9 @@ def test_what_does_not_fit_onto_the_disk_is_refused_before_the_fit(
     monkeypatch.setattr("padim_edge.fitted.gather", gather)
     with pytest.raises(PadimEdgeError, match=r"free on the disk .* --rank"):
         fit_dataset(PART, METHOD, room_for=tmp_path / "m.onnx", feedback=SILENT)
+    with pytest.raises(PadimEdgeError, match=r"free on the disk .* --precision int8, .* --prototypes") as refused:
+        fit_dataset(PART, remembering(), room_for=tmp_path / "m.onnx", feedback=SILENT)
+    assert "--rank" not in str(refused.value)
 
 
 def test_what_does_not_fit_onto_the_disk_is_refused(
