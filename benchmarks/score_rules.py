@@ -119,16 +119,18 @@ def row_of(run: Run, aurocs: dict[str, float | None], seconds: float) -> dict[st
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the image AUROC of each rule in Markdown, as means and ranges over the seeds."""
+    """Return the image AUROC of each rule in Markdown, as means and ranges over the seeds, class by class."""
     from benchmarks.choosing.pages import mean_and_range
 
-    rules = list(dict.fromkeys(rule for row in rows for rule in row["image_auroc"]))
-    lines = []
-    for class_name, model in dict.fromkeys((row["class_name"], row["model"]) for row in rows):
-        found = _of(rows, class_name, model)
-        values = ([row["image_auroc"].get(rule) for row in found] for rule in rules)
-        lines.append((class_name, model, str(len(found)), *(mean_and_range(each) for each in values)))
-    return report.markdown_table(("class", "model", "seeds", *rules), lines, words=2)
+    parts = []
+    for class_name in dict.fromkeys(row["class_name"] for row in rows):
+        models = list(dict.fromkeys(row["model"] for row in rows if row["class_name"] == class_name))
+        found = [[row["image_auroc"] for row in _of(rows, class_name, model)] for model in models]
+        rules = dict.fromkeys(rule for each in found for aurocs in each for rule in aurocs)
+        lines = [(rule, *(mean_and_range([aurocs.get(rule) for aurocs in each]) for each in found)) for rule in rules]
+        columns = (class_name, *(f"{model}, {len(each)} seeds" for model, each in zip(models, found, strict=True)))
+        parts.append(report.markdown_table(columns, lines))
+    return "\n\n".join(parts)
 
 
 def targets_of(rows: Sequence[dict[str, Any]]) -> list[Target]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.choosing.record import Row
-from padim_edge.datasets import GOOD, Dataset, Item
+from padim_edge.datasets import GOOD, Dataset
 from padim_edge.evaluation.evaluate import evaluate
 from padim_edge.fitted import ExportOptions, fit_dataset
 from padim_edge.frames import readable_frames
@@ -34,26 +34,22 @@ RATES = (0.01, 0.05, 0.1)
 _MB = 1e6
 
 
-def in_order(items: Sequence[Item]) -> list[Item]:
-    """Return images in the order of their names."""
-    return sorted(items, key=lambda item: item.key or item.name)
-
-
 def subset(dataset: Dataset, images: int | None, seed: int) -> Dataset:
-    """Return the data set with some of its good images, drawn from those in order; the same for all methods.
+    """Return the data set with some of its good images, drawn from the sorted list; the same for all methods.
 
-    A larger number with the same seed has the images of the smaller ones as well.
+    A larger number with the same seed has the images of the smaller ones as well. The images stay in the order of the
+    data set, which is that of their capture.
 
     Raises:
         PadimEdgeError: There are fewer images.
     """
-    good = in_order(dataset.good)
     if images is None:
-        return replace(dataset, good=tuple(good))
-    if len(good) < images:
-        raise PadimEdgeError(f"{dataset.class_name} has {len(good)} good images, expected {images}; ask for fewer")
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(good))[:images])
-    return replace(dataset, good=tuple(good[int(number)] for number in drawn))
+        return dataset
+    names = sorted(item.key or item.name for item in dataset.good)
+    if len(names) < images:
+        raise PadimEdgeError(f"{dataset.class_name} has {len(names)} good images, expected {images}; ask for fewer")
+    drawn = {names[int(number)] for number in np.random.default_rng(seed).permutation(len(names))[:images]}
+    return replace(dataset, good=tuple(item for item in dataset.good if (item.key or item.name) in drawn))
 
 
 @contextmanager
@@ -96,7 +92,7 @@ def halves(dataset: Dataset, method: Method, weights: str) -> Row:
 
     The method's seed draws the half.
     """
-    good = in_order((*dataset.good, *(item for item in dataset.test if item.kind == GOOD)))
+    good = (*dataset.good, *(item for item in dataset.test if item.kind == GOOD))
     order = np.random.default_rng(method.seed).permutation(len(good))
     inside, outside = (
         [good[int(number)] for number in np.sort(numbers)] for numbers in np.split(order, [len(good) // 2])

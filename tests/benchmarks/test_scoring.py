@@ -90,7 +90,11 @@ def _row(class_name: str, model: str, seed: int, value: float) -> dict[str, Any]
 
 def test_the_table_has_means_over_seeds_and_promises_wait_for_all_of_them() -> None:
     rows = [_row("screw", "free", seed, 0.98 + 0.01 * (seed == 1)) for seed in range(3)]
-    assert "| screw | free | 3 | 0.983 (0.980 to 0.990) | - |" in score_rules.table([*rows, _row("a", "b", 0, 0.5)])
+    shown = score_rules.table([*rows, _row("screw", "patchcore-1", 0, 0.5), _row("bottle", "free", 0, 1.0)])
+    assert "| screw | free, 3 seeds | patchcore-1, 1 seeds |" in shown
+    assert f"| {SHIPPED} | 0.983 (0.980 to 0.990) | 0.500 |" in shown
+    assert f"| re-weighted {SHIPPED} | - | 0.490 |" in shown
+    assert f"| bottle | free, 1 seeds |\n| --- | --: |\n| {SHIPPED} | 1.000 |" in shown
     rows += [_row("screw", "patchcore-10", seed, 0.97) for seed in range(2)]
     assert score_rules.targets_of(rows) == []
     rows.append(_row("screw", "patchcore-10", 2, 0.97))
