@@ -14,6 +14,7 @@ from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import Kept
 from padim_edge_artifact.memory import FOLDS
 from padim_edge_artifact.method import Bank, Method, Precision
+from padim_edge_export import strips
 from padim_edge_learn.accumulate import batch_size, side_by_side
 from padim_edge_learn.held_out import GROUP_BYTES, LARGEST_GROUP
 from padim_edge_learn.turns import turned
@@ -68,13 +69,24 @@ class Needs:
     """Number of embedding dimensions."""
     prototypes: int | None = None
     """Largest number of prototypes of a memory; `None` for Gaussians."""
+    activation: int = 0
+    """Largest activation of one image."""
 
     def __str__(self) -> str:
         kept = f"statistics of {self.patches} patches" if self.prototypes is None else "candidates for prototypes"
         model = "" if self.prototypes is None else f" with {self.prototypes} prototypes"
         return (
             f"needs about {_size(self.memory)} of memory ({_size(self.statistics)} of them {kept} with {self.dims} "
-            f"dimensions); the model{model} will take about {_size(self.model)}"
+            f"dimensions); the model{model} will take about {_size(self.model)}{self._whole}"
+        )
+
+    @property
+    def _whole(self) -> str:
+        if self.activation <= strips.LARGEST:
+            return ""
+        return (
+            f"; one activation takes {_size(self.activation)}, because the model needs all of it at once, so a device "
+            "needs several times that"
         )
 
     def times(self, processes: int) -> Needs:
@@ -103,10 +115,13 @@ def needs(kept: Kept, precision: Precision, images: int) -> Needs:
     constants = 4 * model // _BYTES[precision.name]
     size = graph.size
     decoded = 3 * 3 * batch_size(size) * int(np.prod(size))  # a batch, and two that are decoded ahead
-    running = _largest_activation(graph) * _ALIVE * side_by_side(size)
+    activation = _largest_activation(graph)
+    running = activation * _ALIVE * side_by_side(size)
     if method.bank is None:
-        return _needs_of_gaussians(graph, method, images, model, (constants, decoded + running))
-    return _needs_of_memory(graph, method, images, model, (constants, decoded, running))
+        found = _needs_of_gaussians(graph, method, images, model, (constants, decoded + running))
+    else:
+        found = _needs_of_memory(graph, method, images, model, (constants, decoded, running))
+    return replace(found, activation=activation)
 
 
 def _needs_of_gaussians(graph: EmbeddingGraph, method: Method, images: int, model: int, rest: tuple[int, int]) -> Needs:

@@ -17,19 +17,25 @@ from padim_edge_export.quantise.equalise import equalise, factors
 from padim_edge_export.quantise.half import halve
 from padim_edge_export.quantise.integers import LARGEST_WEIGHT, Range
 from padim_edge_export.quantise.rounding import Moments, round_weights, tap
-from padim_edge_learn.accumulate import batches
+from padim_edge_learn.accumulate import batches, side_by_side
 from padim_edge_model.graph import EmbeddingGraph
 from padim_edge_model.graph_editing import copied
 from padim_edge_runtime.devices.providers import open_session
 
-__all__ = ["OBSERVED", "in_precision"]
+__all__ = ["in_precision", "observed"]
 
-OBSERVED = 64
-"""Number of good images, spread over all of them, whose activations an int8 backbone is made for."""
+_OBSERVED, _FEWEST, _PIXELS = 64, 8, 64 * 1024 * 1024
+"""Largest and smallest number of good images whose activations an int8 backbone is made for, and the number of their
+pixels from which they are fewer."""
 
 _BATCH = 8
 
 Frames = Sequence[npt.NDArray[np.uint8]]
+
+
+def observed(size: tuple[int, int]) -> int:
+    """Return the number of good images of (H, W) pixels, spread over all of them, that an int8 backbone is made for."""
+    return max(_FEWEST, min(_OBSERVED, _PIXELS // (size[0] * size[1])))
 
 
 def in_precision(
@@ -40,7 +46,7 @@ def in_precision(
     Args:
         graph: Graph in float32, as `padim_edge_export.embedding.build` makes it; it is not changed.
         precision: Number types and target; the form of the Gaussians does not matter here.
-        frames: Good images, `(H, W, 3)` uint8, best `OBSERVED` of them; only int8 reads them.
+        frames: Good images, `(H, W, 3)` uint8, best as many as `observed` says; only int8 reads them.
         device: Device that observes them.
 
     Raises:
@@ -84,5 +90,6 @@ def _run(model: onnx.ModelProto, frames: Frames, device: str) -> Iterable[dict[s
     """Run the model on batches of frames; yield all outputs of each batch, by name."""
     session = open_session(model.SerializeToString(), device).session
     outputs = [output.name for output in model.graph.output]
-    for batch in batches(frames, _BATCH):
+    height, width = frames[0].shape[:2]
+    for batch in batches(frames, min(_BATCH, side_by_side((height, width)))):
         yield dict(zip(outputs, session.run(outputs, {names.IMAGE: np.stack(batch)}), strict=True))

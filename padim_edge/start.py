@@ -9,13 +9,13 @@ from padim_edge.datasets import Dataset
 from padim_edge.frames import readable_frames
 from padim_edge.network import Exported, all_channels, exported
 from padim_edge.principal import principal_components
-from padim_edge.quantisation import OBSERVED, in_precision
+from padim_edge.quantisation import in_precision, observed
 from padim_edge_artifact import Memory, Statistics
 from padim_edge_artifact.evidence import Evidence
 from padim_edge_artifact.kept import Kept, Recipe
 from padim_edge_artifact.method import Method
 from padim_edge_artifact.reference import Seen
-from padim_edge_export import camera
+from padim_edge_export import camera, strips
 from padim_edge_model.graph import records
 from padim_edge_runtime.progress import Report, none
 
@@ -68,9 +68,11 @@ def prepared(
         PadimEdgeError: The precision is int8 and no image can be read.
     """
     with report(f"preparing {method.precision.name}", None):
-        step = max(1, len(dataset.good) // OBSERVED)
-        tried = readable_frames(dataset.good[::step][:OBSERVED], method.preprocessing.on_host, {})
+        count = observed(method.preprocessing.size)
+        step = max(1, len(dataset.good) // count)
+        tried = readable_frames(dataset.good[::step][:count], method.preprocessing.on_host, {})
         graph = in_precision(network.graph, method.precision, tried, device)
+    graph = strips.cut(graph, strips.LARGEST)
     graph = camera.baked(graph, method.preprocessing)  # only now: grey levels are whole numbers in float32 alone
     same = replace(method.preprocessing, keep_aspect=False)  # the graph has a size now, whoever chose it
     recipe = Recipe(
