@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import padim_edge
 from padim_edge import sample
 from padim_edge_artifact.metadata import Metadata, PastThreshold
-from padim_edge_artifact.method import Method, Precision
+from padim_edge_artifact.method import Bank, Method, Precision
 from padim_edge_artifact.names import FORMAT_VERSION
 from padim_edge_artifact.reference import Reference
 from padim_edge_runtime.cli import app
@@ -146,7 +146,7 @@ def test_the_format_page_names_every_field() -> None:
     assert f"# File format, version {FORMAT_VERSION}\n" in text
     tables = re.findall(r"^\| field \|.*?\n\n", text, re.DOTALL | re.MULTILINE)
     named = [re.findall(r"^\| `(\w+)`", table, re.MULTILINE) for table in tables]
-    for kind, names in zip((Metadata, Method, Reference, PastThreshold), named, strict=True):
+    for kind, names in zip((Metadata, Method, Bank, Reference, PastThreshold), named, strict=True):
         assert sorted(names) == sorted(field.name for field in dataclasses.fields(kind))
     for field in dataclasses.fields(Precision):
         assert f"`{field.name}`" in text
