@@ -43,6 +43,9 @@ BUFFER_BYTES = 200_000_000
 _BUFFER_IMAGES = 64
 """Number of images whose patches are kept before they are thinned; see `BUFFER_BYTES`."""
 
+_PARTS = 8
+"""Number of parts that fill the buffer, so that it is thinned soon after it is full."""
+
 _CANDIDATES = 0.5
 """Number of candidates that each fold keeps, relative to the number of prototypes."""
 
@@ -52,6 +55,9 @@ chance would decide whether the most frequent patches have a prototype near them
 
 _FREQUENT = 768
 """Number of the most frequent prototypes, which all patches are compared with."""
+
+_ROWS = 1024
+"""Number of patches that are mapped at a time, so that they are not held once more."""
 
 _REACH = 0.9999
 """Quantile of the candidates' coordinates that codes of 8 bits reach to."""
@@ -73,8 +79,12 @@ class Metric:
 
     def __call__(self, vectors: npt.NDArray[np.float32]) -> Float32:
         """Map `(n, D)` embeddings, in float32 after an exact centring."""
-        centred = vectors - self.mean.astype(np.float32)
-        return np.asarray(centred @ self.whitening.astype(np.float32), np.float32)
+        mean, whitening = self.mean.astype(np.float32), self.whitening.astype(np.float32)
+        found = np.empty_like(vectors)
+        for start in range(0, len(vectors), _ROWS):
+            block = slice(start, start + _ROWS)
+            np.matmul(vectors[block] - mean, whitening, out=found[block])
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,8 +217,9 @@ class MemoryLearner:
         mean, scatter = moments.mean.copy(), moments.scatter.copy()
         absorb(mean, scatter, moments.count, vectors[:, :, None, None], workers=workers)
         self._moments[fold] = Statistics(moments.count + len(vectors), mean, scatter, (1, 1))
-        for start in range(0, len(vectors), self._room):
-            self._vectors[fold].append(vectors[start : start + self._room])
+        step = -(-self._room // _PARTS)
+        for start in range(0, len(vectors), step):
+            self._vectors[fold].append(vectors[start : start + step])
             self._weights[fold].append(np.ones(len(self._vectors[fold][-1]), np.int64))
             count = self._candidates(fold)
             if sum(map(len, self._vectors[fold])) > max(self._room, 2 * count):
@@ -225,6 +236,7 @@ class MemoryLearner:
         if sum(map(len, self._vectors[fold])) <= count:
             return
         vectors, weights = np.concatenate(self._vectors[fold]), np.concatenate(self._weights[fold])
+        self._vectors[fold] = [vectors]  # and not the parts beside it
         metric = metric_of(self._moments[fold], self._ridge, whitened=self.bank.whitened)
         points = metric(vectors)
         taken, owner = cover(points, count, start=_drawn(weights, self._seed))

@@ -54,6 +54,9 @@ _SAMPLE = 512
 MOST_KEPT = 512
 """Largest number of fingerprints that a model keeps."""
 
+_LEAST_ROOM = 64
+"""Number of images that a recorder has room for at first."""
+
 _BLOCK, _LEAST_BLOCK = 256, 16
 """Largest and least number of images that are compared at a time."""
 _PAIRS = 4_000_000
@@ -67,20 +70,32 @@ class Recorder:
     """Evidence of the images that pass through a fit, in their order."""
 
     def __init__(self, start: Evidence) -> None:
-        self._fingerprints = list(start.fingerprints)
-        self._named: list[int] = start.named.tolist()
+        self._count = 0
+        self._fingerprints = np.empty((_LEAST_ROOM, CELLS), np.uint16)
+        self._named = np.empty(_LEAST_ROOM, np.int64)
+        for code, named in zip(start.fingerprints, start.named.tolist(), strict=True):
+            self._append(code, named)
 
     def add(self, frame: npt.NDArray[np.uint8], group: str | None = None) -> int:
         """Note an image `(H, W, 3)`; return the number of the group that the user puts it in, 0 for none."""
-        self._fingerprints.append(fingerprint(frame))
-        self._named.append(0 if group is None else _number(group))
-        return self._named[-1]
+        named = 0 if group is None else _number(group)
+        self._append(fingerprint(frame), named)
+        return named
 
     @property
     def evidence(self) -> Evidence:
         """Evidence so far."""
-        rows = np.array(self._fingerprints, np.uint16).reshape(-1, CELLS)
-        return Evidence(rows, np.array(self._named, np.int64))
+        return Evidence(self._fingerprints[: self._count], self._named[: self._count])
+
+    def _append(self, code: Codes, named: int) -> None:
+        if self._count == len(self._named):  # arrays, because a list of small ones takes twice the memory
+            codes, groups = self._fingerprints, self._named
+            self._fingerprints, self._named = (
+                np.empty((2 * len(each), *each.shape[1:]), each.dtype) for each in (codes, groups)
+            )
+            self._fingerprints[: len(codes)], self._named[: len(groups)] = codes, groups
+        self._fingerprints[self._count], self._named[self._count] = code, named
+        self._count += 1
 
 
 def fingerprint(frame: npt.NDArray[np.uint8]) -> Codes:
