@@ -23,7 +23,7 @@ def require_folder(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for heat maps, and those that it lies in, where they do not exist.
+    """Make a folder for maps, and those that it lies in, where they do not exist.
 
     Raises:
         PadimEdgeError: It cannot be made.
@@ -32,7 +32,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PadimEdgeError(
-            f"the folder {folder} cannot be made ({error.strerror}); choose another one for the heat maps"
+            f"the folder {folder} cannot be made ({error.strerror}); choose another one for the maps"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Heat maps as files: one overlay per image, in the folders that the images came from."""
+"""Heat maps and anomaly maps as files: one per image, in the folders that the images came from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from padim_edge_artifact.files import make_folder, replacing
 from padim_edge_runtime.inspection import Inspection
 from padim_edge_runtime.profile import Clock
 
-__all__ = ["heat_maps"]
+__all__ = ["anomaly_maps", "heat_maps"]
 
 DRAWN_TOGETHER = 5_000_000
 """Largest number of pixels of all images that are drawn at a time; drawing takes some 150 bytes for each."""
@@ -32,9 +32,7 @@ def heat_maps(
         PadimEdgeError: The folder cannot be made. The hook raises it where a file cannot be written.
     """
     clock, drawing = clock or Clock(), threading.Lock()
-    targets: dict[Path, list[Path]] = {}
-    for (path, _), target in zip(files, _targets(folder, [name for _, name in files]), strict=True):
-        targets.setdefault(path, []).append(target)
+    targets = _targets(folder, files, ".png")
 
     def write(inspection: Inspection) -> None:
         assert inspection.path is not None
@@ -49,17 +47,42 @@ def heat_maps(
     return write
 
 
-def _targets(folder: Path, names: Sequence[Path]) -> list[Path]:
-    """Choose a file for each overlay; names that differ only in their ending do not overwrite each other."""
+def anomaly_maps(
+    folder: Path, files: Sequence[tuple[Path, Path]], *, clock: Clock | None = None
+) -> Callable[[Inspection], None]:
+    """Return a hook for `Detector.inspect_many` that writes the anomaly map of each file to a folder.
+
+    Args:
+        folder: Folder for the maps, `<name>.tif` in the image's own size; made if need be.
+        files: As for `heat_maps`.
+        clock: Counts the time that writing takes.
+
+    Raises:
+        PadimEdgeError: As from `heat_maps`.
+    """
+    clock, targets = clock or Clock(), _targets(folder, files, ".tif")
+
+    def write(inspection: Inspection) -> None:
+        assert inspection.path is not None
+        target = targets[inspection.path].pop()
+        with clock.stage("overlay"):
+            make_folder(target.parent)
+            inspection.save_map(target)
+
+    return write
+
+
+def _targets(folder: Path, files: Sequence[tuple[Path, Path]], ending: str) -> dict[Path, list[Path]]:
+    """Choose a file for each image; names that differ only in their ending do not overwrite each other."""
     make_folder(folder)
     taken: set[Path] = set()
-    targets = []
-    for name in names:
-        target = folder / name.with_suffix(".png")
+    targets: dict[Path, list[Path]] = {}
+    for path, name in files:
+        target = folder / name.with_suffix(ending)
         number = 2
         while target in taken:
-            target = folder / name.with_name(f"{name.stem}-{number}.png")
+            target = folder / name.with_name(f"{name.stem}-{number}{ending}")
             number += 1
         taken.add(target)
-        targets.append(target)
+        targets.setdefault(path, []).append(target)
     return targets

@@ -14,7 +14,7 @@ from PIL import Image
 
 from padim_edge_artifact import ImageError, Metadata
 from padim_edge_artifact.preprocessing import Levels
-from padim_edge_runtime import image_files
+from padim_edge_runtime import float_tiff, image_files
 from padim_edge_runtime.image_files import Decoded, ImageLike
 from padim_edge_runtime.overlay import overlay
 from padim_edge_runtime.regions import Region, to_image
@@ -23,6 +23,9 @@ __all__ = ["ANOMALOUS", "GOOD", "NOT_COMPARABLE", "UNREADABLE", "Inspection", "R
 
 GOOD, ANOMALOUS, NOT_COMPARABLE, UNREADABLE = "good", "anomalous", "not comparable", "unreadable"
 """The verdicts."""
+
+_BLOCK = 2**20
+"""Number of pixels of a map that are computed at a time where it is written to a file."""
 
 _SHOWN = 800
 """Largest side in pixels of the overlay that a notebook shows."""
@@ -147,11 +150,31 @@ class Inspection:
     def anomaly_map(self) -> Float32:
         """`(height, width)` distances in the image's own pixels, NaN where the model did not look.
 
-        The map is computed at each access, since large images have large maps.
+        The map is computed at each access, since large images have large maps. `save_map` writes it in little memory.
         """
+        return self._map_rows((0, self.height))
+
+    def save_map(self, path: str | os.PathLike[str]) -> None:
+        """Write `anomaly_map` as a TIFF file of one channel of float32, some rows at a time.
+
+        So a large image takes little more memory than a small one.
+
+        Raises:
+            PadimEdgeError: The file cannot be written.
+        """
+        step = max(1, _BLOCK // self.width)
+        rows = ((first, min(first + step, self.height)) for first in range(0, self.height, step))
+        float_tiff.write(Path(path), (self.height, self.width), map(self._map_rows, rows))
+
+    def _map_rows(self, rows: tuple[int, int]) -> Float32:
         metadata = self.view.metadata
         return to_image(
-            self.view.frame_map, metadata.preprocessing, self.width, self.height, inspected=metadata.inspected
+            self.view.frame_map,
+            metadata.preprocessing,
+            self.width,
+            self.height,
+            inspected=metadata.inspected,
+            rows=rows,
         )
 
     def overlay(self) -> Image.Image:

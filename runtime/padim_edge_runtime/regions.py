@@ -36,8 +36,9 @@ def to_image(
     height: int,
     *,
     inspected: npt.NDArray[np.bool_] | None = None,
+    rows: tuple[int, int] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Bring the anomaly map `(H, W)` to the image's own pixels: `(height, width)` float32.
+    """Bring the anomaly map `(H, W)` to the image's own pixels: `(height, width)` float32, or some rows of that.
 
     The interpolation is bilinear, so no value is higher than the map's.
 
@@ -47,22 +48,24 @@ def to_image(
         width: Width of the image in pixels.
         height: Height of the image in pixels.
         inspected: `(H, W)` region of interest in the frame; `None` where everything is inspected.
+        rows: First row of the image, and the one behind the last; `None` for all.
 
     Returns:
         The map, NaN outside the frame and outside the region of interest.
     """
     if inspected is not None and not inspected.all():
         # Values outside are 0, which must not be blended into the rim of the region: the shares are divided out.
-        inside = to_image(inspected.astype(np.float32), preprocessing, width, height)
-        whole = to_image(np.where(inspected, anomaly_map, 0).astype(np.float32), preprocessing, width, height)
+        inside = to_image(inspected.astype(np.float32), preprocessing, width, height, rows=rows)
+        seen = np.where(inspected, anomaly_map, 0).astype(np.float32)
+        whole = to_image(seen, preprocessing, width, height, rows=rows)
         return np.where(inside >= 0.5, whole / np.maximum(inside, 0.5), np.float32(np.nan)).astype(np.float32)
     box = preprocessing.judged_box(width, height)
-    rows, columns = anomaly_map.shape
-    across, down = columns / box.width, rows / box.height
+    first, last = rows or (0, height)
+    across, down = anomaly_map.shape[1] / box.width, anomaly_map.shape[0] / box.height
     image = Image.fromarray(np.asarray(anomaly_map, np.float32)).transform(
-        (width, height),
+        (width, last - first),
         Image.Transform.AFFINE,
-        (across, 0.0, -box.left * across, 0.0, down, -box.top * down),
+        (across, 0.0, -box.left * across, 0.0, down, (first - box.top) * down),
         Image.Resampling.BILINEAR,
         fillcolor=float("nan"),
     )

@@ -64,7 +64,7 @@ SMALL_JSON = (
     '"history":[],"images":209,"independent":null,'
     '"method":{"backbone":"toy","bank":null,"dims":2,"grid_layer":0,"layers":["a","b"],"pool_patches":true,"pooling":3,'
     '"precision":{"diagonal":false,"name":"fp16","rank":64,"target":"cpu"},'
-    '"preprocessing":{"camera":null,"crop":[224,240],"interpolation":"bilinear","levels":null,"resize":[256,320]},'
+    '"preprocessing":{"camera":null,"crop":[224,240],"interpolation":"bilinear","keep_aspect":false,"levels":null,"resize":[256,320]},'
     '"preset":"edge","reduction":"random","ridge":0.01,"seed":7,"shares":[0.25,0.75],"sigma":4.0,'
     '"upsampling":"nearest"},"parent":"ef","prototypes":null,'
     '"reduction":{"channels":[1,5],"stage_dims":null},'
@@ -174,7 +174,7 @@ def changed(path: Path, value: Any) -> str:
 EVERY = list(paths(json.loads(SMALL_JSON)))
 FIELDS = [path for path in EVERY if isinstance(path[-1], str) and path != ("format_version",)]
 OPTIONAL = {
-    *(("method", "preprocessing", key) for key in ("crop", "interpolation", "camera", "levels")),
+    *(("method", "preprocessing", key) for key in ("crop", "interpolation", "camera", "levels", "keep_aspect")),
     *(("reference", key) for key in ("deviation", "turned", "unlike")),
     ("method", "precision"),
     *(("method", "precision", key) for key in ("name", "target", "rank", "diagonal")),
@@ -183,7 +183,12 @@ OPTIONAL = {
     *(("method", key) for key in ("bank", "grid_layer", "upsampling")),
 }
 """They have defaults."""
-TRUTHS = {("extrapolated",), ("method", "pool_patches"), ("method", "precision", "diagonal")}
+TRUTHS = {
+    ("extrapolated",),
+    ("method", "pool_patches"),
+    ("method", "precision", "diagonal"),
+    ("method", "preprocessing", "keep_aspect"),
+}
 
 
 @settings(deadline=None)

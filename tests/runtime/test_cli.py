@@ -243,6 +243,15 @@ def test_heatmaps_do_not_change_what_is_said(run: Run, golden: Path, parts: Path
     assert [{**each, "milliseconds": 0} for each in plain] == [{**each, "milliseconds": 0} for each in drawn]
 
 
+def test_maps_keep_the_tree_and_the_size_and_stand_beside_heatmaps(
+    run: Run, golden: Path, parts: Path, tmp_path: Path
+) -> None:
+    run("infer", golden, parts, "--maps", tmp_path / "out", "--heatmaps", tmp_path / "out")
+    maps = {path.relative_to(tmp_path / "out").as_posix(): size(path) for path in (tmp_path / "out").rglob("*.tif")}
+    assert maps == {"a.tif": (120, 90), "line 1/b.tif": (96, 96), "line 1/c.tif": (140, 100)}
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 3
+
+
 def test_heatmaps_that_cannot_be_written_are_refused(run: Run, golden: Path, parts: Path) -> None:
     assert "cannot be made" in refused(run("infer", golden, parts, "--heatmaps", parts / "a.png", code=1))
 
@@ -301,6 +310,7 @@ def test_inspect_prints_the_metadata(run: Run, golden_data: Path) -> None:
         "crop": [64, 48],
         "interpolation": "bilinear",
         "camera": None,
+        "keep_aspect": False,
     }
     stdout, stderr = run("inspect", golden_data)
     for shown in ("disc", "toy stage1, stage2, stage3", "72x80", "64x48", "Apache-2.0", "golden_data.onnx.data"):

@@ -57,6 +57,14 @@ def infer(
     heatmaps: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write a heat map for each image.", rich_help_panel=OUTPUT)
     ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write the anomaly map of each image, in its own size, as TIFF in float32.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     verbose: VerboseOption = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Say at the end where the time went.", rich_help_panel=OUTPUT)
@@ -69,7 +77,7 @@ def infer(
     from padim_edge_artifact.files import replacing
     from padim_edge_runtime import image_search, pipeline, progress, results
     from padim_edge_runtime.detector import Detector
-    from padim_edge_runtime.heatmaps import heat_maps
+    from padim_edge_runtime.heatmaps import anomaly_maps, heat_maps
     from padim_edge_runtime.inspection import Unreadable
     from padim_edge_runtime.profile import Clock, table
 
@@ -95,11 +103,18 @@ def infer(
             rows = results.Table(text)
         advance = stack.enter_context(progress.bar("inspecting", len(files)))
         clock = Clock()
-        hook = None
+        hooks: list[pipeline.Hook] = []
         if heatmaps is not None:
-            hook = heat_maps(heatmaps, files, workers=pipeline.workers_of(detector), clock=clock)
+            hooks.append(heat_maps(heatmaps, files, workers=pipeline.workers_of(detector), clock=clock))
+        if maps is not None:
+            hooks.append(anomaly_maps(maps, files, clock=clock))
+
+        def hook(inspection: Inspection) -> None:
+            for each in hooks:
+                each(inspection)
+
         paths = (path for path, _ in files)
-        found = pipeline.inspect_many(detector, paths, choice, hook=hook, clock=clock)
+        found = pipeline.inspect_many(detector, paths, choice, hook=hook if hooks else None, clock=clock)
         for result in stack.enter_context(closing(found)):
             tally.add(result)
             with clock.stage("output"):
