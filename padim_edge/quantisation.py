@@ -39,7 +39,12 @@ def observed(size: tuple[int, int]) -> int:
 
 
 def in_precision(
-    graph: EmbeddingGraph, precision: Precision, frames: Iterable[npt.NDArray[np.uint8]], device: str
+    graph: EmbeddingGraph,
+    precision: Precision,
+    frames: Iterable[npt.NDArray[np.uint8]],
+    device: str,
+    *,
+    coded: bool = True,
 ) -> EmbeddingGraph:
     """Return a copy of the graph in the number types of `precision`.
 
@@ -48,15 +53,18 @@ def in_precision(
         precision: Number types and target; the form of the Gaussians does not matter here.
         frames: Good images, `(H, W, 3)` uint8, best as many as `observed` says; only int8 reads them.
         device: Device that observes them.
+        coded: Whether int8 rounds the parts to codes, as `integers.quantise` says.
 
     Raises:
         PadimEdgeError: The precision is int8 and there is no image to observe.
     """
-    if precision.name == "fp16":
-        return halve(graph)
     graph = replace(graph, model=copied(graph.model))
+    if precision.name == "fp16":
+        rewrites.pool_by_windows(graph.model)
+        return halve(graph)
     rewrites.fold_scale(graph.model)
     if precision.name == "fp32":
+        rewrites.pool_by_windows(graph.model)
         return graph
     seen = list(frames)
     if not seen:
@@ -66,7 +74,10 @@ def in_precision(
     graph = equalise(graph, factor)
     ranges = {name: each.times(factor[name]) if name in factor else each for name, each in ranges.items()}
     rounded = round_weights(graph, _moments(graph, seen, device), LARGEST_WEIGHT[precision.target])
-    return integers.quantise(graph, ranges, precision.target, rounded)
+    found = integers.quantise(graph, ranges, precision.target, rounded, coded=coded)
+    if all(part.codes is None for part in found.parts):  # onnxruntime refuses a pool before codes of several scales
+        rewrites.pool_by_windows(found.model)
+    return found
 
 
 def _ranges(graph: EmbeddingGraph, frames: Frames, device: str) -> dict[str, Range]:

@@ -71,7 +71,7 @@ def prepared(
         count = observed(method.preprocessing.size)
         step = max(1, len(dataset.good) // count)
         tried = readable_frames(dataset.good[::step][:count], method.preprocessing.on_host, {})
-        graph = in_precision(network.graph, method.precision, tried, device)
+        graph = in_precision(network.graph, method.precision, tried, device, coded=method.bank is None)
     graph = strips.cut(graph, strips.LARGEST)
     graph = camera.baked(graph, method.preprocessing)  # only now: grey levels are whole numbers in float32 alone
     same = replace(method.preprocessing, keep_aspect=False)  # the graph has a size now, whoever chose it

@@ -12,9 +12,19 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto
 
+from padim_edge_model import grids
 from padim_edge_model.graph_editing import GraphEditor, attribute, set_attribute, value_types
 
-__all__ = ["feature_maps", "fold_scale", "narrow_last_stage"]
+__all__ = ["feature_maps", "fold_scale", "narrow_last_stage", "pool_by_windows"]
+
+_CHANNELS = 16
+"""Number of channels that the pools of onnxruntime's CPU provider take together; products are faster for others."""
+
+_LARGEST_WINDOW = 15
+"""Largest side of a window that is looked for."""
+
+_EQUAL = 1e-6
+"""Largest difference between the weights of two means that are the same but for rounding."""
 
 _UNARY = frozenset(("Relu", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", "Clip", "Identity"))
 """Operators that treat each channel by itself; all inputs but the first are scalars."""
@@ -68,6 +78,62 @@ def narrow_last_stage(model: onnx.ModelProto) -> int:
         cut += count
     editor.drop_unused()
     return cut
+
+
+def pool_by_windows(model: onnx.ModelProto) -> int:
+    """Write means over windows as AveragePool instead of products with matrices; return how many were written.
+
+    The work then grows with the image as that of convolutions does, and not with its side to the third power. The mean
+    over a window of odd side comes first, at the border over the cells that exist. The mean over blocks may follow.
+    """
+    editor, types = GraphEditor(model.graph), value_types(model)
+    written = 0
+    for columns in editor.nodes:
+        rows = editor.maker(columns.input[0]) if columns.op_type == "MatMul" else None
+        if rows is None or rows.op_type != "MatMul" or editor.uses(rows.output[0]) != 1:
+            continue
+        source, left, right = rows.input[1], editor.value(rows.input[0]), editor.value(columns.input[1])
+        shape = [each.dim_value for each in types[source].shape.dim] if source in types else []
+        if left is None or right is None or len(shape) != 4 or shape[1] % _CHANNELS:
+            continue
+        down, across = _window_and_block(left), _window_and_block(right.T)
+        if down is None or across is None or down[0] != across[0]:
+            continue
+        with editor.before(columns):
+            _append_mean(editor, source, columns.output[0], down[0], (down[1], across[1]))
+        editor.remove(rows)
+        editor.remove(columns)
+        written += 1
+    editor.drop_unused()
+    return written
+
+
+def _append_mean(editor: GraphEditor, source: str, output: str, side: int, blocks: tuple[int, int]) -> None:
+    """Append the mean over windows of `side` cells, then that over blocks of cells."""
+    pooled = f"{output}/window" if blocks != (1, 1) else output
+    editor.node(
+        "AveragePool",
+        [source],
+        pooled,
+        name=f"pool/{pooled}",
+        kernel_shape=[side, side],
+        pads=[side // 2] * 4,
+        count_include_pad=0,
+    )
+    if blocks != (1, 1):
+        editor.node("AveragePool", [pooled], output, name=f"pool/{output}", kernel_shape=blocks, strides=blocks)
+
+
+def _window_and_block(matrix: npt.NDArray[np.float32]) -> tuple[int, int] | None:
+    """Return the sides of the window and of the block whose means a matrix computes; `None` for other matrices."""
+    outputs, inputs = matrix.shape
+    if outputs > inputs or inputs % outputs:
+        return None
+    blocks = grids.mean_of(outputs, inputs)
+    for side in range(3, min(_LARGEST_WINDOW, 2 * inputs) + 1, 2):
+        if np.allclose(matrix, blocks @ grids.mean_pool(inputs, side), rtol=0, atol=_EQUAL):
+            return side, inputs // outputs
+    return None
 
 
 def feature_maps(model: onnx.ModelProto) -> set[str]:

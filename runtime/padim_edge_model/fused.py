@@ -11,6 +11,7 @@ import onnx
 
 from padim_edge_artifact import names
 from padim_edge_model import grids
+from padim_edge_model.banded import append_matrix
 from padim_edge_model.distance import append_distance
 from padim_edge_model.graph import EmbeddingGraph
 from padim_edge_model.graph_editing import Array, GraphEditor, copied
@@ -109,7 +110,7 @@ def fuse(
 
     weight: str | None = None
     if isinstance(form, Nearest):
-        appended = append_nearest(editor, embedding.parts, form, embedding.precision, stage.patches)
+        appended = append_nearest(editor, embedding, form, stage.patches)
         distance, weight = appended.distance, appended.weight
     else:
         distance = append_distance(editor, embedding.parts, form, embedding.precision)
@@ -118,11 +119,18 @@ def fuse(
     seen: str = names.PATCH_DISTANCE
     if stage.patches is not None:
         seen = node("Mul", [seen, constant("roi_patches", stage.patches)], "patch_distance_inside")
-    tall = node("MatMul", [constant("map_rows", stage.rows), seen], "map_tall")
+    rows = append_matrix(editor, "map_rows", stage.rows)
+    if rows in editor.constants:
+        columns = constant("map_columns", stage.columns.T)
+    else:
+        same = np.array_equal(stage.rows, stage.columns)
+        columns = rows if same else append_matrix(editor, "map_columns_upright", stage.columns)
+        columns = node("Transpose", [columns], "map_columns", perm=[1, 0])
+    tall = node("MatMul", [rows, seen], "map_tall")
     factors = [] if stage.gain is None else [constant("roi_gain", stage.gain)]
     factors += [] if weight is None else [weight]
     steps = [*(f"map_{i}" for i in range(len(factors))), names.ANOMALY_MAP]
-    node("MatMul", [tall, constant("map_columns", stage.columns.T)], steps[0])
+    node("MatMul", [tall, columns], steps[0])
     for factor, before, after in zip(factors, steps, steps[1:], strict=False):
         node("Mul", [before, factor], after)
     node("ReduceMax", [names.ANOMALY_MAP, constant("map_axes", [1, 2], np.int64)], names.SCORE, keepdims=0)

@@ -45,7 +45,7 @@ class Part:
     grid: tuple[int, int]
     """(h, w), rows and columns of cells."""
     codes: Codes | None = None
-    """Quantised form; only in an int8 graph for onnxruntime's CPU provider."""
+    """Quantised form; only in an int8 graph for onnxruntime's CPU provider, and only for Gaussians."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,8 @@ class EmbeddingGraph:
     """(H, W) of the image in pixels."""
     precision: str = "fp32"
     """Number type of the backbone: `fp32`, `fp16` or `int8`."""
+    target: str = "cpu"
+    """Engine that an int8 graph is for: `cpu` or `tensorrt`."""
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -132,6 +134,6 @@ def of_kept(kept: Kept) -> EmbeddingGraph:
         )
         for each in kept.recipe.parts
     )
-    recipe = kept.recipe
-    method = recipe.method
-    return EmbeddingGraph(model, parts, recipe.reduction, method.preprocessing.input_size, method.precision.name)
+    method, precision = kept.recipe.method, kept.recipe.method.precision
+    size = method.preprocessing.input_size
+    return EmbeddingGraph(model, parts, kept.recipe.reduction, size, precision.name, precision.target)

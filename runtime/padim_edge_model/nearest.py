@@ -35,7 +35,7 @@ from onnx import TensorProto
 
 from padim_edge_artifact.method import Precision
 from padim_edge_model.distance import LARGEST_WEIGHT
-from padim_edge_model.graph import Part
+from padim_edge_model.graph import EmbeddingGraph, Part
 from padim_edge_model.graph_editing import GraphEditor
 from padim_edge_model.memory import Nearest
 
@@ -77,25 +77,24 @@ class _Operands:
 
 def append_nearest(
     editor: GraphEditor,
-    parts: Sequence[Part],
+    embedding: EmbeddingGraph,
     form: Nearest,
-    precision: str,
     inspected: npt.NDArray[np.float64] | None = None,
 ) -> Appended:
     """Append the distance stage.
 
     Args:
-        editor: Editor of the graph that has the parts.
-        parts: Parts of the embedding in its order, all on one grid.
+        editor: Editor of a graph that has the parts of the embedding.
+        embedding: Embedding graph, whose parts are all on one grid.
         form: Constants of the distance.
-        precision: `fp32`, `fp16` or `int8`; int8 computes in integers where the parts have codes.
         inspected: `(h, w)`, 1 for patches that count and 0 for others; `None` where all count.
     """
+    parts = embedding.parts
     assert len({part.grid for part in parts}) == 1, "a memory has one grid"
-    in_integers = precision == "int8" and all(part.codes is not None for part in parts)
-    search = (_IntegerSearch if in_integers else _FloatSearch)(editor, parts, form, precision)
+    in_integers = embedding.precision == "int8" and embedding.target == "cpu"
+    search = (_IntegerSearch if in_integers else _FloatSearch)(editor, parts, form, embedding.precision)
     squared = search.squared(search.rows, search.norm, 0)
-    patches = int(np.prod(parts[0].grid)) if inspected is None else int(inspected.sum())
+    patches = int(np.prod(embedding.grid)) if inspected is None else int(inspected.sum())
     if form.frequent < len(form.prototypes):
         squared = _searched_further(editor, search, squared, inspected, math.ceil(form.searched * patches))
     distance = search.root(squared)
@@ -309,10 +308,10 @@ def _coordinates(editor: GraphEditor, parts: Sequence[Part], form: Nearest, extr
     """Append `(N, P, D + e)`: the whitened coordinates of each patch, then e that are constant."""
     names = [part.name for part in parts]
     whole = names[0] if len(names) == 1 else editor.node("Concat", names, "embedding", axis=1)
-    cells = parts[0].grid[0] * parts[0].grid[1]
-    shape = editor.constant("embedding_shape", [0, sum(part.dims for part in parts), cells], np.int64)
-    columns = editor.node("Reshape", [whole, shape], "embedding_columns")
-    rows = editor.node("Transpose", [columns], "embedding_rows", perm=[0, 2, 1])
+    # The channels go last before the cells are one axis: onnxruntime then joins this with its own changes of layout.
+    cells = editor.node("Transpose", [whole], "embedding_cells", perm=[0, 2, 3, 1])
+    shape = [0, parts[0].grid[0] * parts[0].grid[1], sum(part.dims for part in parts)]
+    rows = editor.node("Reshape", [cells, editor.constant("embedding_shape", shape, np.int64)], "embedding_rows")
     centred = editor.node("Sub", [rows, editor.constant("mean", form.mean)], "centred")
     dims = len(form.mean)
     whitening = np.zeros((dims, dims + len(extra)), np.float32)

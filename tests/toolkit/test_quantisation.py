@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import small_models
 
 from padim_edge.presets import PRESETS
+from padim_edge.presets import preset as preset_of
 from padim_edge.quantisation import in_precision
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.method import Precision
@@ -50,6 +53,20 @@ def test_int8_is_nearer_than_without_its_preparations(preset: str, backbone: str
     found = in_precision(graph, precision, iter(FRAMES), "cpu")
     assert found.precision == "int8"
     assert 0 < away(found, expected) < 0.8 * away(plain, expected)
+
+
+def test_a_memory_reads_parts_that_no_code_rounds() -> None:
+    """It whitens them in float32. All its channels are kept, so their means are pools and no products."""
+    method = dataclasses.replace(preset_of("free", backbone="builtin", size=64), sigma=1.0)
+    graph = small_models.exported(method)
+    expected = parts_of(graph)
+    coded, plain = (in_precision(graph, Precision("int8"), iter(FRAMES), "cpu", coded=each) for each in (True, False))
+    assert all(part.codes is not None for part in coded.parts)
+    assert all(part.codes is None for part in plain.parts)
+    assert 0 < away(plain, expected) < away(coded, expected)
+    kinds = [{node.op_type for node in each.model.graph.node} for each in (graph, coded, plain)]
+    windows = [("AveragePool" in each, "MatMul" in each) for each in kinds]
+    assert windows == [(False, True), (False, True), (True, False)]
 
 
 @pytest.mark.parametrize(("name", "allowed"), [("fp32", 1e-9), ("fp16", 1e-3)])

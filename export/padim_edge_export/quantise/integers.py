@@ -35,7 +35,12 @@ __all__ = ["LARGEST_WEIGHT", "Range", "probe", "quantise"]
 
 
 def quantise(
-    graph: EmbeddingGraph, ranges: Mapping[str, Range], target: str, rounded: Mapping[str, Rounded] | None = None
+    graph: EmbeddingGraph,
+    ranges: Mapping[str, Range],
+    target: str,
+    rounded: Mapping[str, Rounded] | None = None,
+    *,
+    coded: bool = True,
 ) -> EmbeddingGraph:
     """Return the graph in int8.
 
@@ -45,10 +50,14 @@ def quantise(
         target: `cpu` or `tensorrt`.
         rounded: Weights in integers of at most `LARGEST_WEIGHT`, by the convolution's name. Weights of the other
             convolutions are rounded to the nearest integers.
+        coded: Whether a graph for the CPU rounds its parts to codes, which the distance of Gaussians multiplies with. A
+            memory whitens the parts in float32, where rounding them first would cost time and exactness.
     """
     draft = collect_weights(round_activations(graph, ranges, target), rounded or {}, target)
     parts = graph.parts
-    if target == "cpu":
+    if target == "cpu" and not coded:
+        model = write_weights(read_pixels(draft, graph.size), target).model
+    elif target == "cpu":
         codes = {part.name: codes_of(part, ranges[part.name]) for part in parts}
         draft = scale_parts(read_pixels(draft, graph.size), codes)
         model = code_parts(write_weights(draft, target), codes)
@@ -56,4 +65,4 @@ def quantise(
     else:
         model = write_weights(draft, target).model
     GraphEditor(model.graph).drop_unused()
-    return dataclasses.replace(graph, model=model, parts=parts, precision="int8")
+    return dataclasses.replace(graph, model=model, parts=parts, precision="int8", target=target)
