@@ -27,6 +27,10 @@ _FEW = 20
 """Number of good images below which a threshold cannot be trusted."""
 
 
+_MANY = 200
+"""Number of good images from which more of them rarely help a memory."""
+
+
 @dataclass(frozen=True)
 class Suspect:
     """A good image that looks unlike the others."""
@@ -124,17 +128,18 @@ class Model:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences that a user of the threshold should know, without a full stop; mostly empty."""
-        about, dims = self.metadata, self.metadata.method.dims
+        about = self.metadata
+        many = _MANY if about.method.bank is not None else 2 * about.method.dims
         images = about.images if about.independent is None else about.independent
         found = []
         if images < about.images:
             found.append(f"{about.images} good images, {images} independent: {self._repeats()}")
         if images < _FEW:
             found.append(
-                f"{images} good images are too few to trust the threshold; expected {_FEW} or more, better {2 * dims}"
+                f"{images} good images are too few to trust the threshold; expected {_FEW} or more, better {many}"
             )
-        elif images < 2 * dims:
-            found.append(f"{images} good images: usable; {2 * dims} or more usually find more defects")
+        elif images < many:
+            found.append(f"{images} good images: usable; {many} or more usually find more defects")
         if self.metadata.precision.rank is not None:
             found.append(
                 "--rank makes thresholds come out low, because the kept directions were chosen with each image in the "

@@ -38,9 +38,9 @@ def describe(model: Path, metadata: Metadata, here: Here) -> dict[str, str]:
         "backbone": f"{method.backbone} {', '.join(method.layers)}",
         "weights": f"{metadata.backbone.weights}; sha256 {metadata.backbone.weights_digest[:12]}",
         "weights' licence": metadata.backbone.licence,
-        "embedding": f"{method.dims} dimensions {method.reduction}{per_stage}, seed {method.seed}; "
-        f"{method.pooling}x{method.pooling} pooling; grid {h}x{w}",
-        "Gaussians": f"{good_images(metadata)}; ridge {method.ridge:g}; map sigma {method.sigma:g} px",
+        "embedding": f"{_dimensions(metadata)}{per_stage}, seed {method.seed}; {method.pooling}x{method.pooling} "
+        f"pooling; grid {h}x{w}",
+        **_learned(metadata),
         "inspected": "the whole frame" if metadata.roi is None else inspected,
         "threshold": f"{metadata.threshold:.4f}, for a false-alarm rate of {metadata.false_alarm_rate:g}"
         + (" (extrapolated)" if metadata.extrapolated else ""),
@@ -49,6 +49,26 @@ def describe(model: Path, metadata: Metadata, here: Here) -> dict[str, str]:
         "size": f"{stored / 1e6:.1f} MB" + (f", with {digests.data_file}" if digests.data_file else ""),
         "runs here on": here.words,
     }
+
+
+def _learned(metadata: Metadata) -> dict[str, str]:
+    """Describe what was learned from the good images: Gaussians, or a memory."""
+    method, bank = metadata.method, metadata.method.bank
+    rest = f"{good_images(metadata)}; ridge {method.ridge:g}; map sigma {method.sigma:g} px"
+    if bank is None:
+        return {"Gaussians": rest}
+    turned = ", flipped and turned as well" if bank.turned else ""
+    metric = "one covariance for all patches" if bank.whitened else "Euclidean distances"
+    weighed = f"; re-weighted by {bank.neighbours} prototypes" if bank.neighbours > 1 else ""
+    return {"memory": f"{metadata.prototypes} prototypes, {metric}; {rest}{turned}{weighed}"}
+
+
+def _dimensions(metadata: Metadata) -> str:
+    """Describe the dimensions of the embedding."""
+    method, channels = metadata.method, sum(metadata.backbone.channels)
+    if method.reduction == "random" and method.dims == channels:
+        return f"all {channels} channels"
+    return f"{method.dims} dimensions {method.reduction}"
 
 
 def to_json(metadata: Metadata, here: Here) -> dict[str, Any]:
