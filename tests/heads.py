@@ -11,14 +11,18 @@ import reference
 from onnx import TensorProto, helper, numpy_helper
 
 from padim_edge_artifact import Statistics
+from padim_edge_artifact.metadata import Reduction
+from padim_edge_artifact.method import Precision
 from padim_edge_model.distance import append_distance
-from padim_edge_model.graph import IR_VERSION, OPSET, Codes, Part
+from padim_edge_model.graph import IR_VERSION, OPSET, Codes, EmbeddingGraph, Part
 from padim_edge_model.graph_editing import GraphEditor
+from padim_edge_model.memory import Nearest
+from padim_edge_model.nearest import append_nearest
 from padim_edge_model.statistics import absorb
 from padim_edge_model.whitening import Form
 from padim_edge_runtime.devices.providers import open_session
 
-__all__ = ["coded", "draw", "head", "joined", "parts_of", "run", "statistics_of", "with_codes"]
+__all__ = ["coded", "draw", "head", "joined", "memory_head", "parts_of", "run", "statistics_of", "with_codes"]
 
 Shape = tuple[int, tuple[int, int]]
 """Number of dimensions and grid of a part."""
@@ -104,6 +108,29 @@ def head(parts: Sequence[Part], form: Form, precision: str) -> tuple[onnx.ModelP
     for name, values in editor.large.items():
         graph.initializer.append(numpy_helper.from_array(values, name))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    return model, editor
+
+
+def memory_head(
+    parts: Sequence[Part], form: Nearest, numbers: Precision, inspected: np.ndarray | None = None
+) -> tuple[onnx.ModelProto, GraphEditor]:
+    """A model of a memory's distance stage, from the parts to `(N, P)` and the weights; and its editor."""
+    graph = onnx.GraphProto(name="head")
+    for part in parts:
+        graph.input.append(helper.make_tensor_value_info(part.name, TensorProto.FLOAT, ["N", part.dims, *part.grid]))
+    editor = GraphEditor(graph, "head")
+    embedding = EmbeddingGraph(
+        onnx.ModelProto(), tuple(parts), Reduction(None, None), (1, 1), numbers.name, numbers.target
+    )
+    appended = append_nearest(editor, embedding, form, inspected)
+    patches = parts[0].grid[0] * parts[0].grid[1]
+    graph.output.append(helper.make_tensor_value_info(appended.distance, TensorProto.FLOAT, ["N", patches]))
+    if appended.weight is not None:
+        graph.output.append(helper.make_tensor_value_info(appended.weight, TensorProto.FLOAT, ["N", 1, 1]))
+    for name, values in editor.large.items():
+        graph.initializer.append(numpy_helper.from_array(values, name))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    onnx.checker.check_model(model, full_check=True)
     return model, editor
 
 

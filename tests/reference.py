@@ -1,4 +1,6 @@
-"""PaDiM in float64, written straight from the paper's equations (arXiv 2011.08785) and in the paper's order.
+"""PaDiM and a memory of prototypes in float64, written straight from the equations of the papers.
+
+PaDiM (arXiv 2011.08785) stands in the paper's order. A memory has its metric and no positions.
 
 Slow and plain on purpose: nothing here is shared with the code under test except the weights and the recorded choice of
 dimensions. The backbone runs in torch's float64, everything else in numpy and scipy.
@@ -111,3 +113,71 @@ def anomaly_map(distances: np.ndarray, size: tuple[int, int], sigma: float) -> n
         torch.tensor(distances)[:, None], size=size, mode="bicubic", align_corners=False
     )[:, 0].numpy()
     return np.stack([ndimage.gaussian_filter(each, sigma, mode="reflect", truncate=4) for each in upsampled])
+
+
+def shared_metric(embeddings: np.ndarray, ridge: float) -> np.ndarray:
+    """`(D, D)` inverse of one covariance of all patches of all images, plus the ridge: a memory has no positions."""
+    d = embeddings.shape[1]
+    vectors = embeddings.transpose(0, 2, 3, 1).reshape(-1, d)
+    return np.linalg.inv(np.cov(vectors, rowvar=False).reshape(d, d) + ridge * np.eye(d))
+
+
+def away_from(prototypes: np.ndarray, inverse: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+    """`(N, P, M)`: sqrt((x - c)' S^-1 (x - c)) of each patch x and each prototype c, from their difference."""
+    n, d = embeddings.shape[:2]
+    vectors = embeddings.reshape(n, d, -1).transpose(0, 2, 1)
+    found = np.empty((*vectors.shape[:2], len(prototypes)))
+    for i, c in enumerate(prototypes):
+        away = vectors - c
+        found[:, :, i] = np.einsum("npi,ij,npj->np", away, inverse, away)
+    return np.sqrt(np.maximum(found, 0))
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Distance of each patch to its prototype, where only the farthest patches are compared with all of them."""
+
+    distance: np.ndarray
+    """`(N, P)`."""
+    other: np.ndarray
+    """`(N, P)`: what it were if the patch were on the other side of the border between the farthest and the rest."""
+    margin: np.ndarray
+    """`(N, P)`: distance from that border, relative to it."""
+
+
+def search(away: np.ndarray, frequent: int, count: int, inside: np.ndarray | None = None) -> Searched:
+    """Compare all patches with the first prototypes, and the `count` farthest of those inside with all.
+
+    Args:
+        away: `(N, P, M)` distances to all prototypes, the frequent ones first.
+        frequent: Number of prototypes that every patch is compared with.
+        count: Number of patches of an image that are compared with all.
+        inside: `(P,)`, 1 for patches that count and 0 for others.
+    """
+    first, best = away[:, :, :frequent].min(axis=2), away.min(axis=2)
+    if frequent == away.shape[2]:
+        return Searched(best, best, np.full(best.shape, np.inf))
+    watched = first if inside is None else first * inside
+    border = np.sort(watched, axis=1)[:, -count, None]
+    far = watched >= border
+    return Searched(np.where(far, best, first), np.where(far, first, best), np.abs(watched / border - 1))
+
+
+def patchcore_weight(away: np.ndarray, prototypes: np.ndarray, inverse: np.ndarray, neighbours: int) -> np.ndarray:
+    """`(N,)`: 1 - exp(d*) / sum of exp(d) over the neighbourhood of the nearest prototype (arXiv 2106.08265, eq. 7).
+
+    Of an image's farthest patch. The neighbourhood are the b prototypes nearest to that prototype, itself included.
+
+    Args:
+        away: `(N, P, M)` distances of the patches to all prototypes.
+        prototypes: `(M, D)`.
+        inverse: `(D, D)` inverse covariance of the metric; the identity for PatchCore.
+        neighbours: b.
+    """
+    between = away_from(prototypes, inverse, prototypes.T[None, :, :, None])[0]
+    found = []
+    for image in away:
+        patch = image[image.min(axis=1).argmax()]
+        around = np.argsort(between[patch.argmin()], kind="stable")[:neighbours]
+        found.append(1 - np.exp(patch.min()) / np.exp(patch[around]).sum())
+    return np.array(found)

@@ -126,7 +126,9 @@ def _weight(editor: GraphEditor, search: _FloatSearch, squared: str, neighbours:
     around = node("Sqrt", [node("Relu", [around], "around_positive")], "around")
     axis = constant("neighbour_axis", [1], np.int64)
     beyond = node("Sub", [around, node("ReduceMin", [around, axis], "peak", keepdims=1)], "beyond")
-    total = node("ReduceSum", [node("Exp", [beyond], "odds"), axis], "odds_sum", keepdims=1)
+    # onnxruntime's sums depend on the number of images in their last bit; running sums have one order.
+    sums = node("CumSum", [node("Exp", [beyond], "odds"), constant("odds_axis", 1, np.int64)], "odds_sums")
+    total = node("Gather", [sums, constant("last_sum", [neighbours.shape[1] - 1], np.int64)], "odds_sum", axis=1)
     weight = node("Sub", [constant("unit", 1.0), node("Reciprocal", [total], "odds_share")], "weight_row")
     return node("Unsqueeze", [weight, constant("last_axis", [2], np.int64)], "weight")
 
@@ -179,7 +181,9 @@ class _FloatSearch:
         self.scale = operands.scale
         self.rows = _coordinates(editor, parts, form, operands.extra)
         self.norm = _norm(editor, self.rows, operands.extra)
-        self.stages = np.split(operands.factor, [form.frequent], axis=1)
+        # onnxruntime multiplies int8 matrices with activations rounded to int8, unless there is a third axis.
+        factor = operands.factor[None] if precision == "int8" else operands.factor
+        self.stages = np.split(factor, [form.frequent], axis=-1)
         self.blocks: list[str] = []
         """Constants of the prototypes that were compared, in float32."""
 
@@ -323,10 +327,10 @@ def _coordinates(editor: GraphEditor, parts: Sequence[Part], form: Nearest, extr
 
 def _blocks(editor: GraphEditor, factor: npt.NDArray[np.generic], stage: int) -> list[str]:
     """Keep the columns of a stage's factor as constants of at most `_BLOCKS[stage]` columns."""
-    count = -(-factor.shape[1] // _BLOCKS[stage])
+    count = -(-factor.shape[-1] // _BLOCKS[stage])
     return [
         editor.beside(f"prototypes{stage}_{i}", np.ascontiguousarray(block))
-        for i, block in enumerate(np.array_split(factor, count, axis=1))
+        for i, block in enumerate(np.array_split(factor, count, axis=-1))
     ]
 
 
