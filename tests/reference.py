@@ -30,13 +30,7 @@ def embedding(
         pooling: Side of the mean pooling, over the cells of each stage.
         pool_patches: Pool after the reduction instead, over patches of the finest grid.
     """
-    x = (images.astype(np.float64) / 255 - np.array(trunk.mean)) / np.array(trunk.std)
-    module = trunk.module.double()
-    try:
-        with torch.inference_mode():
-            stages = [f.numpy() for f in module(torch.tensor(x).permute(0, 3, 1, 2)).values()]
-    finally:
-        module.float()
+    stages = features(trunk, images)
     if not pool_patches:
         stages = [mean_pool(each, pooling) for each in stages]
     h, w = stages[0].shape[2:]
@@ -44,6 +38,50 @@ def embedding(
     joint = np.concatenate([lift(each, (h, w)) for each in stages], axis=1)
     reduced = np.einsum("dc,nchw->ndhw", reduce, joint)
     return mean_pool(reduced, pooling) if pool_patches else reduced
+
+
+def on_one_grid(
+    trunk: Trunk, images: np.ndarray, reduce: np.ndarray, pooling: int, *, grid_layer: int, bilinear: bool
+) -> np.ndarray:
+    """`(N, D, h, w)`: as a memory has it, all stages mean pooled and brought to the grid of one of them.
+
+    Args:
+        trunk: The backbone.
+        images: `(N, H, W, 3)` uint8.
+        reduce: `(D, C)` matrix over the concatenated channels.
+        pooling: Side of the mean pooling, over the cells of each stage.
+        grid_layer: Number of the stage whose cells are the patches. Finer ones are averaged over these.
+        bilinear: Interpolate coarser stages (PatchCore), instead of repeating their cells.
+    """
+    stages = [mean_pool(each, pooling) for each in features(trunk, images)]
+    grid = (stages[grid_layer].shape[2], stages[grid_layer].shape[3])
+    brought = []
+    for each in stages:
+        if each.shape[2] > grid[0] or each.shape[3] > grid[1]:
+            brought.append(averaged(averaged(each, grid[0], 2), grid[1], 3))
+        elif bilinear:
+            tensor = torch.tensor(each)
+            brought.append(torch.nn.functional.interpolate(tensor, size=grid, mode="bilinear").numpy())
+        else:
+            brought.append(lift(each, grid))
+    return np.einsum("dc,nchw->ndhw", reduce, np.concatenate(brought, axis=1))
+
+
+def averaged(features: np.ndarray, cells: int, axis: int) -> np.ndarray:
+    """Mean of what each of fewer cells covers along one axis: every cell is cut into as many pieces as there are."""
+    pieces = np.moveaxis(np.repeat(features, cells, axis), axis, -1)
+    return np.moveaxis(pieces.reshape(*pieces.shape[:-1], cells, features.shape[axis]).mean(axis=-1), -1, axis)
+
+
+def features(trunk: Trunk, images: np.ndarray) -> list[np.ndarray]:
+    """Outputs `(N, C, h, w)` of the backbone's layers for images `(N, H, W, 3)` uint8."""
+    x = (images.astype(np.float64) / 255 - np.array(trunk.mean)) / np.array(trunk.std)
+    module = trunk.module.double()
+    try:
+        with torch.inference_mode():
+            return [f.numpy() for f in module(torch.tensor(x).permute(0, 3, 1, 2)).values()]
+    finally:
+        module.float()
 
 
 def lift(features: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -155,11 +193,12 @@ def search(away: np.ndarray, frequent: int, count: int, inside: np.ndarray | Non
         inside: `(P,)`, 1 for patches that count and 0 for others.
     """
     first, best = away[:, :, :frequent].min(axis=2), away.min(axis=2)
-    if frequent == away.shape[2]:
+    if frequent == away.shape[2] or count >= away.shape[1]:
         return Searched(best, best, np.full(best.shape, np.inf))
     watched = first if inside is None else first * inside
-    border = np.sort(watched, axis=1)[:, -count, None]
-    far = watched >= border
+    ordered = np.sort(watched, axis=1)
+    border = (ordered[:, -count - 1, None] + ordered[:, -count, None]) / 2
+    far = watched > border
     return Searched(np.where(far, best, first), np.where(far, first, best), np.abs(watched / border - 1))
 
 
