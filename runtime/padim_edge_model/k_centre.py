@@ -108,7 +108,8 @@ class _State:
 def _next(state: _State, count: int) -> list[int]:
     """Choose the next centres, at most `count`."""
     candidates, limit = _farthest(state.distance, _CANDIDATES)
-    vectors, own, near = state.points[candidates], state.norms[candidates], state.distance[candidates]
+    vectors = state.points if len(candidates) == len(state.points) else state.points[candidates]
+    own, near = state.norms[candidates], state.distance[candidates]
     fresh: list[int] = []
     while len(fresh) < min(count, _ROUND):
         best = int(near.argmax())
@@ -121,8 +122,11 @@ def _next(state: _State, count: int) -> list[int]:
 
 
 def _farthest(distance: Float32, count: int) -> tuple[Indices, np.float32]:
-    """Return the indices of the `count` largest in ascending order, and the largest distance of all others."""
-    if count >= len(distance):
+    """Return the indices of the `count` largest in ascending order, and the largest distance of all others.
+
+    Where that is the larger half, all are taken, because comparing them is cheaper than a copy of half of them.
+    """
+    if 2 * count >= len(distance):
         return np.arange(len(distance)), np.float32(-np.inf)
     order = np.argpartition(-distance, count)
     return np.sort(order[:count]), distance[order[count]]

@@ -44,7 +44,7 @@ _BUFFER_IMAGES = 64
 """Number of images whose patches are kept before they are thinned; see `BUFFER_BYTES`."""
 
 _PARTS = 8
-"""Number of parts that fill the buffer, so that it is thinned soon after it is full."""
+"""Least number of parts that fill the buffer, so that it is thinned soon after it is full."""
 
 _CANDIDATES = 0.5
 """Number of candidates that each fold keeps, relative to the number of prototypes."""
@@ -203,9 +203,10 @@ class MemoryLearner:
         folds, self._coming = np.array(self._coming[:count], np.int64), self._coming[count:]
         assert len(folds) == count, "expect() was not called for each image"
         for fold in np.unique(folds).tolist():
+            places = np.flatnonzero(folds == fold).tolist()
             for embedding in variants:
-                own = embedding[folds == fold]
-                self._add(fold, np.ascontiguousarray(own.transpose(0, 2, 3, 1)).reshape(-1, self._dims), workers)
+                for some in (places[at : at + self._together] for at in range(0, len(places), self._together)):
+                    self._add(fold, _rows(embedding, some), workers)
         self._fold_of += folds.tolist()
         last = int(folds[-1])
         for fold in range(FOLDS):
@@ -217,13 +218,16 @@ class MemoryLearner:
         mean, scatter = moments.mean.copy(), moments.scatter.copy()
         absorb(mean, scatter, moments.count, vectors[:, :, None, None], workers=workers)
         self._moments[fold] = Statistics(moments.count + len(vectors), mean, scatter, (1, 1))
-        step = -(-self._room // _PARTS)
-        for start in range(0, len(vectors), step):
-            self._vectors[fold].append(vectors[start : start + step])
-            self._weights[fold].append(np.ones(len(self._vectors[fold][-1]), np.int64))
-            count = self._candidates(fold)
-            if sum(map(len, self._vectors[fold])) > max(self._room, 2 * count):
-                self._thin(fold, count)
+        self._vectors[fold].append(vectors)
+        self._weights[fold].append(np.ones(len(vectors), np.int64))
+        count = self._candidates(fold)
+        if sum(map(len, self._vectors[fold])) > max(self._room, 2 * count):
+            self._thin(fold, count)
+
+    @property
+    def _together(self) -> int:
+        """Number of images whose patches are added at a time."""
+        return max(1, self._room // (_PARTS * self._grid[0] * self._grid[1]))
 
     @property
     def _room(self) -> int:
@@ -273,6 +277,15 @@ class MemoryLearner:
             tuple(np.concatenate(each) if each else nothing for each in self._vectors),
             tuple(np.concatenate(each) if each else np.empty(0, np.int64) for each in self._weights),
         )
+
+
+def _rows(embedding: Float32, places: Sequence[int]) -> Float32:
+    """Return all patches `(n h w, D)` of some of the images of an embedding `(N, D, h, w)`."""
+    _, dims, height, width = embedding.shape
+    found = np.empty((len(places), height, width, dims), np.float32)
+    for image, place in zip(found, places, strict=True):
+        image[...] = embedding[place].transpose(1, 2, 0)
+    return found.reshape(-1, dims)
 
 
 def _drawn(weights: npt.NDArray[np.int64], seed: int) -> list[int]:
