@@ -21,6 +21,7 @@ from padim_edge_artifact.kept import Kept
 from padim_edge_artifact.memory import FOLDS
 from padim_edge_artifact.method import Method
 from padim_edge_artifact.reference import Seen
+from padim_edge_learn import cross_validated as module
 from padim_edge_learn.cross_validated import cross_validated
 from padim_edge_learn.folds import Folds
 from padim_edge_learn.held_out import GoodImages, HeldOut
@@ -232,7 +233,10 @@ def test_strangers_are_refused() -> None:
 
 
 @pytest.mark.parametrize("order", ["as fitted", "shuffled", "two lines that take turns", "each twice"])
-def test_each_model_is_made_at_most_twice_in_whatever_order_the_images_come(order: str) -> None:
+def test_each_model_is_made_at_most_twice_in_whatever_order_the_images_come(
+    order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "side_by_side", lambda _: 4)
     frames, kept = FRAMES, kept_of(FRAMES)
     if order == "shuffled":
         frames = FRAMES[np.random.default_rng(2).permutation(COUNT)]
