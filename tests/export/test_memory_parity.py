@@ -231,7 +231,7 @@ def test_other_layers_sizes_and_reductions_equal_the_reference(
 
 
 def test_all_channels_on_pools_equal_the_reference(tmp_path: Path) -> None:
-    """As the preset has them: 20 dimensions are pooled by products, whole layers by windows."""
+    """20 dimensions are pooled by products, but whole layers, which the preset has, by windows."""
     method = preset("free", backbone="builtin", size=64, prototypes=1200)
     found = case(method, tmp_path / "m.onnx")
     kinds = {node.op_type for node in of_kept(found.fitted.kept).model.graph.node}

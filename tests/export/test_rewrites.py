@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -12,54 +11,11 @@ import small_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from rewriting import assert_same, graph, kinds, shapes, weights
 
 from padim_edge_artifact import names
 from padim_edge_export import embedding, rewrites
-from padim_edge_model import grids
 from padim_edge_model.graph_editing import attribute
-from padim_edge_runtime.devices.providers import open_session
-
-ROUNDING = 1e-5
-"""Error relative to the largest value: float32 in another order. No rewrite rounds anything else."""
-
-
-def run(model: onnx.ModelProto, **feeds: np.ndarray) -> list[np.ndarray]:
-    onnx.checker.check_model(model, full_check=True)
-    return open_session(model.SerializeToString(), "cpu").session.run(None, feeds)
-
-
-def assert_same(model: onnx.ModelProto, rewrite: Callable[[onnx.ModelProto], int], **feeds: np.ndarray) -> int:
-    """Rewrite in place, compare the outputs, and return the rewrite's count."""
-    before = run(model, **feeds)
-    counted = rewrite(model)
-    for one, other in zip(run(model, **feeds), before, strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=ROUNDING * np.abs(other).max())
-    return counted
-
-
-def graph(text: str, *, opset: int = 18, **weights: np.ndarray) -> onnx.ModelProto:
-    """A model written as onnx text, with drawn constants; the nodes get names."""
-    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": {opset}]> agraph {text}')
-    for i, node in enumerate(model.graph.node):
-        node.name = f"{node.op_type}{i}"
-    for name, value in weights.items():
-        model.graph.initializer.append(numpy_helper.from_array(value, name))
-    return model
-
-
-def weights(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shape of each convolution's weights, by its name."""
-    found = {each.name: tuple(each.dims) for each in model.graph.initializer}
-    return {node.name: found[node.input[1]] for node in model.graph.node if node.op_type == "Conv"}
-
-
-def kinds(model: onnx.ModelProto) -> list[str]:
-    return [node.op_type for node in model.graph.node]
-
 
 KEPT = np.array([4, 0, 5])
 IMAGE = weights(2, 3, 6, 6, seed=9)
@@ -367,52 +323,3 @@ def test_the_embedding_graph_keeps_its_names() -> None:
         rewrites.fold_scale(exported.model)
         assert [each.name for each in exported.model.graph.input] == [names.IMAGE]
         assert [each.name for each in exported.model.graph.output] == [part.name for part in exported.parts]
-
-
-def moved(rows: np.ndarray, columns: np.ndarray, channels: int) -> onnx.ModelProto:
-    """Features `(N, channels, H, W)` pooled by products with matrices, as the embedding graph does it."""
-    (high, height), (wide, width) = rows.shape, columns.shape
-    text = f"""(float[n,{channels},{height},{width}] x) => (float[n,{channels},{high},{wide}] y) {{
-        tall = MatMul(rows, x)
-        y = MatMul(tall, columns)
-    }}"""
-    return graph(text, rows=rows.astype(np.float32), columns=columns.T.astype(np.float32))
-
-
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 3), st.integers(1, 3), st.sampled_from([3, 5, 7]))
-@settings(max_examples=25, deadline=None)
-def test_means_over_windows_and_blocks_are_pools(high: int, wide: int, down: int, across: int, side: int) -> None:
-    rows, columns = (
-        grids.mean_of(outputs, outputs * block) @ grids.mean_pool(outputs * block, side)
-        for outputs, block in ((high, down), (wide, across))
-    )
-    model = moved(rows, columns, 16)
-    written = assert_same(model, rewrites.pool_by_windows, x=weights(2, 16, high * down, wide * across))
-    if min(high * down, wide * across) > side:  # on fewer cells, windows of several sides are the same
-        assert written == 1
-        assert kinds(model) == ["AveragePool"] * (1 if (down, across) == (1, 1) else 2)
-
-
-@pytest.mark.parametrize(
-    ("rows", "columns", "channels"),
-    [
-        (grids.mean_pool(8, 3), grids.mean_pool(8, 3), 20),  # onnxruntime's pools take 16 channels together
-        (grids.mean_pool(8, 3), grids.mean_pool(8, 5), 16),
-        (grids.nearest(8, 4) @ grids.mean_pool(4, 3), grids.nearest(8, 4) @ grids.mean_pool(4, 3), 16),
-        (grids.bilinear(8, 4) @ grids.mean_pool(4, 3), grids.bilinear(8, 4) @ grids.mean_pool(4, 3), 16),
-        (grids.mean_of(5, 9) @ grids.mean_pool(9, 3), grids.mean_of(5, 9) @ grids.mean_pool(9, 3), 16),
-        (grids.mean_pool(4, 3) @ grids.mean_of(4, 8), grids.mean_pool(4, 3) @ grids.mean_of(4, 8), 16),
-        (grids.gaussian(8, 1.0), grids.gaussian(8, 1.0), 16),
-    ],
-    ids=["channels", "uneven", "nearest", "bilinear", "overlapping", "behind", "gaussian"],
-)
-def test_other_products_are_no_pools(rows: np.ndarray, columns: np.ndarray, channels: int) -> None:
-    model = moved(rows, columns, channels)
-    assert rewrites.pool_by_windows(model) == 0
-    assert kinds(model) == ["MatMul", "MatMul"]
-
-
-def test_a_product_that_somebody_else_reads_stays() -> None:
-    model = moved(grids.mean_pool(8, 3), grids.mean_pool(8, 3), 16)
-    model.graph.output.append(helper.make_tensor_value_info("tall", TensorProto.FLOAT, ["n", 16, 8, 8]))
-    assert rewrites.pool_by_windows(model) == 0

@@ -17,7 +17,7 @@ from padim_edge_model.graph_editing import GraphEditor
 
 
 def built(matrix: np.ndarray) -> tuple[np.ndarray, int]:
-    """What onnxruntime makes of the matrix, and the bytes of the graph."""
+    """The matrix as onnxruntime builds it, and the bytes of the graph."""
     graph = onnx.GraphProto(name="matrix")
     editor = GraphEditor(graph, "head")
     editor.node("Identity", [append_matrix(editor, "matrix", matrix)], "out")
