@@ -4,8 +4,9 @@ With z = (x - mean) whitening, d^2 = |z|^2 + min over m of (|c_m|^2 - 2 c_m' z).
 more row of their matrix, against a coordinate of z that is always 1. So the minimum follows the product at once.
 
 Most patches of a good image are near one of few frequent prototypes. So all patches are compared with those first. Only
-the patches that stay farthest are compared with all other prototypes. The others keep the distance to the nearest
-frequent prototype, which is seldom larger. benchmarks/README.md has the error and the gain.
+the patches that stay farthest are compared with all other prototypes, and of large images no more than TensorRT can
+pick. The others keep the distance to the nearest frequent prototype, which is seldom larger. benchmarks/README.md has
+the error and the gain.
 
 Number types of each step:
 
@@ -38,6 +39,7 @@ from padim_edge_model.distance import LARGEST_WEIGHT
 from padim_edge_model.graph import EmbeddingGraph, Part
 from padim_edge_model.graph_editing import GraphEditor
 from padim_edge_model.memory import Nearest
+from padim_edge_model.tensorrt_rules import LARGEST_K
 
 __all__ = ["Appended", "append_nearest", "most_extra"]
 
@@ -96,7 +98,8 @@ def append_nearest(
     squared = search.squared(search.rows, search.norm, 0)
     patches = int(np.prod(embedding.grid)) if inspected is None else int(inspected.sum())
     if form.frequent < len(form.prototypes):
-        squared = _searched_further(editor, search, squared, inspected, math.ceil(form.searched * patches))
+        count = min(math.ceil(form.searched * patches), LARGEST_K)
+        squared = _searched_further(editor, search, squared, inspected, count)
     distance = search.root(squared)
     if form.neighbours is None:
         return Appended(distance, None)

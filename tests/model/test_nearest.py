@@ -116,7 +116,8 @@ def expected(
     z, prototypes = coordinates(memory, values, precision), compared(memory, precision)
     away = np.sqrt(np.square(z[:, :, None] - prototypes).sum(axis=3))
     count = z.shape[1] if inside is None else int(inside.sum())
-    found = reference.search(away, memory.frequent, int(np.ceil(memory.searched * count)), inside)
+    count = min(int(np.ceil(memory.searched * count)), tensorrt_rules.LARGEST_K)
+    found = reference.search(away, memory.frequent, count, inside)
     return found, np.square(z).sum(axis=2) + np.square(prototypes).sum(axis=1).max()
 
 
@@ -170,6 +171,19 @@ def test_a_prototype_is_no_farther_from_itself_than_rounding(numbers: str) -> No
     (found,) = run(memory, precision, values)
     longest = np.linalg.norm(whole, axis=1).max()
     assert 0 <= found.min() <= found.max() <= np.sqrt(2 * TOLERANCE) * longest
+
+
+@pytest.mark.parametrize("numbers", ["fp32 for cpu", "int8 for tensorrt"])
+def test_large_images_are_searched_as_far_as_tensorrt_can_pick(numbers: str) -> None:
+    precision, memory = NUMBERS[numbers], form(60, frequent=20, searched=0.5)
+    parts = heads.parts_of([(5, (90, 100)), (4, (90, 100))])
+    values = images(memory, 1, parts=parts)
+    (found,) = run(memory, precision, values, parts=parts)
+    wanted, scale = expected(memory, values, precision)
+    check(found, wanted, scale)
+    assert (wanted.distance < wanted.other).any()
+    assert memory.searched * found.shape[1] > tensorrt_rules.LARGEST_K
+    assert not tensorrt_rules.check(heads.memory_head(parts, memory, precision)[0])
 
 
 def codes_of(memory: Nearest, values: Values) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,14 @@ FLAVOURS = {
 }
 """Kinds of model that TensorRT must take."""
 
+EMITTED = [
+    (name, flavour)
+    for name, each in PRESETS.items()
+    for flavour, precision in FLAVOURS.items()
+    if each.bank is None or (precision.exact and (each.bank.neighbours == 1 or precision.name != "int8"))
+]
+"""Presets with the kinds that they have: a memory has no Gaussians to cut, and no re-weighting in int8."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -350,11 +358,6 @@ def verdicts(
     return dict(zip(examples, judge(paths), strict=True))
 
 
-@pytest.fixture(scope="session", params=FLAVOURS)
-def flavour(request: pytest.FixtureRequest) -> Precision:
-    return FLAVOURS[request.param]
-
-
 @cache
 def fitted(name: str, numbers: Precision) -> Fitted:
     """The fit that all forms of the Gaussians share; the rounding of int8 weights changes no node."""
@@ -363,23 +366,27 @@ def fitted(name: str, numbers: Precision) -> Fitted:
         return small_models.fitted(images, small_models.small(name, precision=numbers))
 
 
-@pytest.fixture(scope="session", params=PRESETS)
-def emitted(request: pytest.FixtureRequest, flavour: Precision, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session", params=EMITTED, ids="-".join)
+def emitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model with its constants in a data file, if there are any that can go there."""
     path = tmp_path_factory.mktemp("emitted") / "weave.onnx"
+    name, flavour = request.param
+    precision = FLAVOURS[flavour]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_file, "EXTERNAL_ABOVE", 0)
-        fitted(request.param, flavour.numbers).export(path, precision=flavour, progress=False)
-    assert path.with_name("weave.onnx.data").exists() != flavour.diagonal
+        fitted(name, precision.numbers).export(path, precision=precision, progress=False)
+    assert path.with_name("weave.onnx.data").exists() != precision.diagonal
     return path
 
 
-@pytest.fixture(scope="session", params=["fp32", "fp16", "int8"])
+@pytest.fixture(
+    scope="session", params=[(n, p) for n in ("edge", "free") for p in ("fp32", "fp16", "int8")], ids="-".join
+)
 def emitted_whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of the usual size, with as many images as its exact form needs."""
     path = tmp_path_factory.mktemp("whole") / "weave.onnx"
+    name, precision = request.param
     images = small_models.dataset(small_models.weave(40))
-    small_models.export_model(
-        images, path, preset("edge", backbone="builtin", precision=request.param, target="tensorrt")
-    )
+    method = preset(name, backbone="builtin", precision=precision, target="tensorrt")
+    small_models.export_model(images, path, method)
     return path

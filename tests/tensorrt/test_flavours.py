@@ -1,4 +1,4 @@
-"""TensorRT takes four backbones in two presets and three precisions."""
+"""TensorRT takes four backbones in three presets and three precisions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from padim_edge_model import tensorrt_rules
 pytestmark = pytest.mark.slow
 
 BACKBONES = ("resnet18", "mobilenet_v3_large", "efficientnet_b5", "wide_resnet50_2")
-PRESETS = ("paper", "edge")
+PRESETS = ("paper", "edge", "free")
 PRECISIONS = ("fp32", "fp16", "int8")
 
 FACTORS = {
