@@ -9,6 +9,9 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+KERNELS = 4_000_000
+"""Bytes of compiled operators in an engine, which small models do not outweigh."""
+
 
 def test_tensorrt_builds_every_kind_of_model_that_we_emit(judge, emitted: Path) -> None:
     (verdict,) = judge([emitted])
@@ -21,8 +24,9 @@ def test_tensorrt_builds_a_model_of_the_usual_size(judge, emitted_whole: Path) -
     assert verdict.built, verdict
     assert not verdict.errors
     stored = sum(path.stat().st_size for path in emitted_whole.parent.iterdir())
-    # No constant of the Gaussians was widened, which would make the engine three to four times as large.
-    assert verdict.engine_bytes < 1.5 * stored
+    # No constant of the Gaussians was widened, and no int8 prototype; that would make the engine three to four times as
+    # large. Prototypes in float16 become float32 in every engine, because the squares of distances need it.
+    assert verdict.engine_bytes < 1.5 * stored + KERNELS
 
 
 def test_the_rule_table_and_tensorrt_accept_the_same(verdicts, accepted) -> None:
