@@ -101,6 +101,31 @@ def test_a_model_with_a_data_file_judges(workplace: Path) -> None:
         assert found["anomalous"] is anomalous
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_model_of_a_memory_judges(workplace: Path, precision: str) -> None:
+    """It has the outputs of Gaussians, so the script knows neither."""
+    import small_models
+
+    from padim_edge.presets import preset
+
+    method = preset("free", backbone="builtin", seed=3, precision=precision)
+    model = small_models.export_model(small_models.dataset(small_models.weave(40)), workplace / "free.onnx", method)
+    assert model.metadata.prototypes
+    detector = Detector.load(model.path, "cpu")
+    decisions = set()
+    for image in small_models.judged():
+        frame = detector.prepare(image)
+        frame.tofile(workplace / "free.rgb")
+        done = shell("node judge.mjs free.onnx free.rgb", workplace)
+        assert done.returncode == 0, done.stderr
+        found, expected = json.loads(done.stdout), detector(frame)
+        assert found["score"] == pytest.approx(float(expected.score[0]), rel=ROUNDING)
+        assert found["map"] == [1, 224, 224]
+        assert found["anomalous"] is bool(expected.score[0] > expected.threshold)
+        decisions.add(found["anomalous"])
+    assert decisions == {False, True}
+
+
 def unlike_above(limit: float) -> Callable[[dict[str, Any]], object]:
     return lambda metadata: metadata["reference"].update(unlike=limit)
 
