@@ -194,7 +194,7 @@ def _copies() -> Iterator[None]:
     """Fit and judge copies as if they were images; a user's would be refused."""
     with (
         mock.patch("padim_edge.fitted.require_enough"),
-        mock.patch("padim_edge_learn.held_out.groups_of", lambda evidence: np.arange(len(evidence.named))),
+        mock.patch("padim_edge_learn.matching.groups_of", lambda evidence: np.arange(len(evidence.named))),
     ):
         yield
 

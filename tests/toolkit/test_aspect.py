@@ -12,7 +12,7 @@ import commands
 import drawn_images
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -35,6 +35,7 @@ AT_TALL = "352x128"
 class TestFrame:
     """The size alone, of an aspect and a number of pixels."""
 
+    @settings(deadline=None)
     @given(st.floats(1 / 40, 40), SQUARES)
     def test_is_made_of_whole_steps_and_costs_little_more(self, aspect: float, side: int) -> None:
         height, width = frame_of(aspect, side * side)
@@ -42,16 +43,19 @@ class TestFrame:
         assert min(height, width) >= SHORTEST
         assert height * width <= MOST * side * side or height == width == SHORTEST
 
+    @settings(deadline=None)
     @given(st.floats(0.94, 1.06), SQUARES)
     def test_square_images_keep_the_square(self, aspect: float, side: int) -> None:
         assert frame_of(1, side * side) == (side, side)
         if side <= 224:
             assert frame_of(aspect, side * side) == (side, side)
 
+    @settings(deadline=None)
     @given(st.floats(1 / 20, 20))
     def test_lying_images_get_the_standing_ones_frame_turned(self, aspect: float) -> None:
         assert frame_of(aspect, 224 * 224) == frame_of(1 / aspect, 224 * 224)[::-1]
 
+    @settings(deadline=None)
     @given(st.floats(1 / 7, 7))
     def test_is_near_the_aspect_and_the_pixels(self, aspect: float) -> None:
         height, width = frame_of(aspect, 224 * 224)
