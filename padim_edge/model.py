@@ -105,9 +105,10 @@ class Model:
 
     def __str__(self) -> str:
         about, method = self.metadata, self.metadata.method
+        prototypes = "" if about.prototypes is None else f"{about.prototypes} prototypes, "
         return (
-            f"{self.path}: {method.backbone}, preset {method.preset}, {method.precision}, {good_images(about)}, "
-            f"threshold {about.threshold:.2f}, {self.bytes / 1e6:.1f} MB, {self.seconds:.1f} s"
+            f"{self.path}: {method.backbone}, preset {method.preset}, {method.precision}, {prototypes}"
+            f"{good_images(about)}, threshold {about.threshold:.2f}, {self.bytes / 1e6:.1f} MB, {self.seconds:.1f} s"
         )
 
     @property

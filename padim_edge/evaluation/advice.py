@@ -146,12 +146,24 @@ def _another_method(found: Found) -> Iterator[Advice]:
             "sees. A larger frame shows more of them, and takes more memory and time.",
             f"{export} --size {2 * height}x{2 * width}" if height != width else f"{export} --size {2 * height}",
         )
-    if metadata.method.preset != "accurate":
+    start = "The scores of good and anomalous images overlap, so no threshold tells them apart. "
+    if metadata.method.bank is not None:
         yield Advice(
-            "The scores of good and anomalous images overlap, so no threshold tells them apart. The preset accurate "
-            "may separate them better.",
+            f"{start}If the parts always lie alike, the preset accurate, which knows every place, may separate them "
+            "better.",
             f"{export} --preset accurate",
         )
+        return
+    if metadata.method.preset != "accurate":
+        yield Advice(
+            f"{start}The preset accurate may separate them better.",
+            f"{export} --preset accurate",
+        )
+    yield Advice(
+        f"{start}If the parts lie at any angle or place, the preset free, which compares places with each other, may "
+        "separate them better.",
+        f"{export} --preset free",
+    )
 
 
 def _against_false_alarms(found: Found, false_alarm: Rate) -> Iterator[Advice]:

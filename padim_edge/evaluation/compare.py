@@ -230,6 +230,7 @@ def _side(cost: Cost, evaluation: Evaluation | None, alarms: int) -> dict[str, A
         "class_name": metadata.class_name,
         "preset": metadata.method.preset,
         "precision": metadata.precision.name,
+        "prototypes": metadata.prototypes,
         "backbone": metadata.method.backbone,
         "input": list(metadata.size),
         "device": cost.device,

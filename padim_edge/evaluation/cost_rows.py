@@ -23,11 +23,21 @@ def model_rows(costs: Costs) -> list[Row]:
     return [
         ("model", *files, ""),
         ("preset, precision", *(f"{each.method.preset}, {each.precision.name}" for each in (a, b)), ""),
+        *_prototypes(a, b),
         ("backbone", a.method.backbone, b.method.backbone, ""),
         ("input", _input(a), _input(b), ""),
         ("device", costs[0].device, costs[1].device, ""),
         ("threshold", f"{a.threshold:.2f}", f"{b.threshold:.2f}", f"{b.threshold - a.threshold:+z.2f}"),
     ]
+
+
+def _prototypes(a: Metadata, b: Metadata) -> list[Row]:
+    """Count the prototypes of memories; no row where both models have Gaussians."""
+    if a.prototypes is b.prototypes is None:
+        return []
+    counts = ["-" if each.prototypes is None else str(each.prototypes) for each in (a, b)]
+    both = a.prototypes is not None and b.prototypes is not None
+    return [("prototypes", *counts, f"{(b.prototypes or 0) - (a.prototypes or 0):+d}" if both else "")]
 
 
 def _input(metadata: Metadata) -> str:

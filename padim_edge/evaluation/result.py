@@ -344,6 +344,7 @@ def _facts(detector: Detector, model: str) -> dict[str, str]:
         "Backbone": method.backbone,
         "Weights": metadata.backbone.weights,
         "Embedding": f"{method.dims} dimensions, {method.reduction}",
+        "Prototypes": "" if metadata.prototypes is None else str(metadata.prototypes),
         "Input, height x width": f"{height} x {width} pixels",
         "Good images fitted on": str(metadata.images),
         "Threshold set with": behind(metadata.calibration, metadata.threshold_rule),

@@ -13,6 +13,7 @@ from padim_edge.evaluation.advice import Advice, Found, advice
 from padim_edge.evaluation.metrics import image_metrics
 from padim_edge.evaluation.operating import Origin, operating_points
 from padim_edge_artifact import Metadata, read_metadata
+from padim_edge_artifact.method import Bank
 from padim_edge_model.calibration import calibrate, threshold
 
 MODEL = read_metadata(golden.WHOLE)
@@ -86,6 +87,17 @@ def test_scores_that_overlap_ask_for_another_method() -> None:
     assert not any("too high" in each.sentence for each in steps)
     accurate = dataclasses.replace(model(), method=dataclasses.replace(MODEL.method, preset="accurate"))
     assert not any(each.command.endswith("--preset accurate") for each in told(accurate, GOOD, MIXED))
+
+
+def test_parts_that_lie_freely_and_parts_that_do_not_ask_for_the_other_kind_of_model() -> None:
+    def presets(metadata: Metadata) -> list[str]:
+        return [each.command.split()[-1] for each in told(metadata, GOOD, MIXED) if "overlap" in each.sentence]
+
+    assert presets(model()) == ["accurate", "free"]
+    accurate = dataclasses.replace(model(), method=dataclasses.replace(MODEL.method, preset="accurate"))
+    assert presets(accurate) == ["free"]
+    memory = dataclasses.replace(model(), method=dataclasses.replace(MODEL.method, preset="free", bank=Bank()))
+    assert presets(memory) == ["accurate"]
 
 
 def test_false_alarms_beyond_the_rate_ask_for_fresh_good_images() -> None:

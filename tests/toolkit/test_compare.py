@@ -250,7 +250,7 @@ def test_json_is_one_document_with_stable_keys(golden: Path, noised: Path, data:
     assert stderr == ""
     assert told.keys() == {"a", "b", "difference"}
     a, b, difference = told["a"], told["b"], told["difference"]
-    described = {"model", "class_name", "preset", "precision", "backbone", "input", "device", "threshold"}
+    described = {"model", "class_name", "preset", "precision", "prototypes", "backbone", "input", "device", "threshold"}
     measured = {"alarms", "metrics", "bytes", "milliseconds", "rounds", "memory"}
     assert a.keys() == b.keys() == described | measured
     assert difference.keys() == {
