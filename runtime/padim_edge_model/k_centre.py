@@ -20,7 +20,7 @@ _CANDIDATES = 4096
 """Number of points among which the next centres are looked for; they stay in the caches."""
 _ROUND = 256
 """Number of centres after which all points are compared with them."""
-_ROWS = 2048
+_ROWS = 1024
 """Number of points that a thread compares at a time; fixed, so that the number of threads does not change any bit."""
 _COPY = 1e-5
 """Squared distance to a centre, relative to the point's own squared length, up to which the point is a copy. In float32

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
+from array import array
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -54,9 +55,6 @@ _SAMPLE = 512
 MOST_KEPT = 512
 """Largest number of fingerprints that a model keeps."""
 
-_LEAST_ROOM = 64
-"""Number of images that a recorder has room for at first."""
-
 _BLOCK, _LEAST_BLOCK = 256, 16
 """Largest and least number of images that are compared at a time."""
 _PAIRS = 4_000_000
@@ -70,32 +68,21 @@ class Recorder:
     """Evidence of the images that pass through a fit, in their order."""
 
     def __init__(self, start: Evidence) -> None:
-        self._count = 0
-        self._fingerprints = np.empty((_LEAST_ROOM, CELLS), np.uint16)
-        self._named = np.empty(_LEAST_ROOM, np.int64)
-        for code, named in zip(start.fingerprints, start.named.tolist(), strict=True):
-            self._append(code, named)
+        self._before = start
+        self._codes, self._named = bytearray(), array("q")  # lists of numbers would take several times the memory
 
     def add(self, frame: npt.NDArray[np.uint8], group: str | None = None) -> int:
         """Note an image `(H, W, 3)`; return the number of the group that the user puts it in, 0 for none."""
-        named = 0 if group is None else _number(group)
-        self._append(fingerprint(frame), named)
-        return named
+        self._codes += fingerprint(frame).tobytes()
+        self._named.append(0 if group is None else _number(group))
+        return self._named[-1]
 
     @property
     def evidence(self) -> Evidence:
         """Evidence so far."""
-        return Evidence(self._fingerprints[: self._count], self._named[: self._count])
-
-    def _append(self, code: Codes, named: int) -> None:
-        if self._count == len(self._named):  # arrays, because a list of small ones takes twice the memory
-            codes, groups = self._fingerprints, self._named
-            self._fingerprints, self._named = (
-                np.empty((2 * len(each), *each.shape[1:]), each.dtype) for each in (codes, groups)
-            )
-            self._fingerprints[: len(codes)], self._named[: len(groups)] = codes, groups
-        self._fingerprints[self._count], self._named[self._count] = code, named
-        self._count += 1
+        codes = np.frombuffer(bytes(self._codes), np.uint16).reshape(-1, CELLS)
+        added = Evidence(codes, np.array(self._named, np.int64))
+        return self._before.merged(added) if len(self._before.named) else added
 
 
 def fingerprint(frame: npt.NDArray[np.uint8]) -> Codes:

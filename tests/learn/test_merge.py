@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from drawn_statistics import RECIPE, SOME, with_method
+from drawn_statistics import RECIPE, REMEMBERED, SOME, with_method
 
 from padim_edge_artifact import ArtifactError, Preprocessing
 from padim_edge_learn.merge import merge_kept
@@ -39,3 +39,17 @@ def test_what_does_not_touch_the_vectors_may_differ() -> None:
     recipe = dataclasses.replace(with_method(ridge=0.1), created_by="padim-edge 9")
     other = dataclasses.replace(SOME, recipe=recipe)
     assert merge_kept(SOME, other).statistics.count == 14
+
+
+def test_gaussians_and_a_memory_are_not_merged() -> None:
+    for first, second in ((SOME, REMEMBERED), (REMEMBERED, SOME)):
+        with pytest.raises(ArtifactError, match="different embeddings"):
+            merge_kept(first, second)
+
+
+def test_memories_with_other_banks_are_not_merged() -> None:
+    assert REMEMBERED.recipe.method.bank is not None
+    bank = dataclasses.replace(REMEMBERED.recipe.method.bank, prototypes=21)
+    other = dataclasses.replace(REMEMBERED, recipe=with_method(bank=bank))
+    with pytest.raises(ArtifactError, match="different embeddings"):
+        merge_kept(REMEMBERED, other)

@@ -226,14 +226,6 @@ def test_memories_of_other_options_are_not_merged(
     assert "come from different embeddings" in stderr
 
 
-def test_a_memory_and_gaussians_are_not_merged(good: Path, whole: Path, tmp_path: Path) -> None:
-    run("fit", "--data", good, "--backbone", "builtin", "--size", 64, "--output", tmp_path / "a.npz")
-    for files in ((whole, tmp_path / "a.npz"), (tmp_path / "a.npz", whole)):
-        _, stderr = run("merge", *files, "--output", tmp_path / "b.npz", code=1)
-        assert "come from different embeddings" in stderr
-    assert not (tmp_path / "b.npz").exists()
-
-
 @pytest.mark.slow
 def test_two_ranks_give_what_one_process_gives(good: Path, fresh: Path, whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "two.npz"
