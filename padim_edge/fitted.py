@@ -44,7 +44,7 @@ class ExportOptions:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fitted:
-    """Gaussian statistics of good images, ready to be exported as a model.
+    """Gaussian statistics of good images, or a memory of them, ready to be exported as a model.
 
     It refers to the good images, because an export judges them to set the threshold.
     """
@@ -93,8 +93,9 @@ class Fitted:
     ) -> Model:
         """Write a model: one ONNX file, with a `.data` file beside it where the constants are large.
 
-        The good images are judged once more, and their leave-one-out scores set the threshold. A precision other than
-        that of the fit changes the backbone, so the images are fitted again on the backbone in that precision.
+        The good images are judged once more, and the scores that they have outside the fit set the threshold. A
+        precision other than that of the fit changes the backbone, so the images are fitted again on the backbone in
+        that precision.
 
         Args:
             path: The `.onnx` file. It is replaced only when all has succeeded.
@@ -162,15 +163,17 @@ def fit(
     device: str = "cpu",
     progress: bool | Feedback = True,
 ) -> Fitted:
-    """Fit one Gaussian per patch on good images.
+    """Fit good images: one Gaussian per patch, or a memory of prototypes.
 
-    Memory does not depend on the number of images, as long as they are files.
+    The memory that this needs does not depend on the number of images, as long as they are files, and prototypes are
+    no share of their patches.
 
     Args:
         images: A folder of good images, a data set's folder, a CSV list or a video; or a list of paths; or an iterable
             of uint8 RGB arrays `(H, W, 3)`, which are kept in memory. `None` takes the built-in sample. Videos that are
             thinned otherwise, and images in named groups, come as a `Dataset` of `padim_edge.datasets.from_source`.
-        preset: `edge`, `accurate` or `paper`, or a `Method` as `padim_edge.preset` makes it.
+        preset: Key of `padim_edge.presets.PRESETS`, such as `edge` or `free`, or a `Method` as `padim_edge.preset` makes
+            it.
         class_name: Class to take from a data set of several, or name of the part.
         weights: `auto` (torchvision's weights, from its cache or a download), or the path of a weights file.
         device: Device that runs the backbone.

@@ -122,7 +122,7 @@ class Metadata:
     grid: tuple[int, int]
     """(h, w), rows and columns of patches."""
     images: int
-    """Number of good images that the Gaussians were fitted on."""
+    """Number of good images that the model was fitted on."""
     threshold: float
     """Score above which an image is anomalous."""
     threshold_rule: str
