@@ -172,8 +172,8 @@ def fit(
         images: A folder of good images, a data set's folder, a CSV list or a video; or a list of paths; or an iterable
             of uint8 RGB arrays `(H, W, 3)`, which are kept in memory. `None` takes the built-in sample. Videos that are
             thinned otherwise, and images in named groups, come as a `Dataset` of `padim_edge.datasets.from_source`.
-        preset: Key of `padim_edge.presets.PRESETS`, such as `edge` or `free`, or a `Method` as `padim_edge.preset` makes
-            it.
+        preset: Key of `padim_edge.presets.PRESETS`, such as `edge` or `free`; or a `Method`, as `padim_edge.preset`
+            makes it.
         class_name: Class to take from a data set of several, or name of the part.
         weights: `auto` (torchvision's weights, from its cache or a download), or the path of a weights file.
         device: Device that runs the backbone.

@@ -40,8 +40,8 @@ _PROGRAM = 1_050_000_000
 _ALIVE = 4
 """Number of activations of the largest size that onnxruntime holds at a time."""
 
-_COPIES = 4
-"""Number of copies of a memory's patches while they are thinned: as they came, joined, centred and whitened."""
+_COPIES = 3
+"""Number of copies of a memory's patches while they are thinned: joined, whitened, and those that are taken."""
 
 _MODELS = 3
 """Number of models of a memory at a time: the one that is written, and two that its images are judged by."""
@@ -150,9 +150,10 @@ def _needs_of_memory(
     row = 4 * dims + 24  # a vector, the patches that it stands for, its distance and its owner
     statistics = 8 * FOLDS * dims * (dims + 1) + row * candidates
     vectors = 4 * batch_size(graph.size) * patches * dims
-    buffered = max(buffered_patches(graph.grid, dims), 2 * own) + batch_size(graph.size) * patches
-    # The embeddings of a batch are joined, sorted by fold, laid out by patch, and centred in float64.
-    fitting = decoded + running + (positions + 4) * vectors + _COPIES * row * min(buffered, _UNEVEN * share, total)
+    room = buffered_patches(graph.grid, dims)
+    buffered = max(room, 2 * own) + max(room // 4, patches)  # what comes last is added before they are thinned
+    # The embeddings of a batch are joined; those of a few images are laid out by patch and centred in float64.
+    fitting = decoded + running + (positions + 3) * vectors + _COPIES * row * min(buffered, _UNEVEN * share, total)
     choosing = _COPIES * row * candidates + 4 * dims * prototypes
     if bank.neighbours > 1:
         choosing += 16 * 1024 * prototypes
