@@ -199,7 +199,6 @@ def check(found: Case) -> None:
                 ("free", "efficientnet_b0"),
                 ("patchcore", "efficientnet_b0"),
                 ("free", "wide_resnet50_2"),
-                ("patchcore", "wide_resnet50_2"),
             )
         ),
     ],
