@@ -1,0 +1,189 @@
+"""One defect in one image: where it lies, how strong it is, and what came of it."""
+
+from __future__ import annotations
+
+import math
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from padim_edge.planting.canvas import Canvas, Drawn, Scenery, cut, scenery
+from padim_edge.planting.marks import MARKS
+from padim_edge.planting.measuring import compared, measure, surroundings
+from padim_edge.planting.pieces import PIECES
+from padim_edge.planting.solids import SOLIDS
+from padim_edge.planting.values import Mask, Pixels, Plant
+from padim_edge_artifact.errors import PadimEdgeError
+
+__all__ = ["EXTENTS", "KINDS", "PLAIN", "plant", "planted"]
+
+_DRAW = MappingProxyType({**MARKS, **SOLIDS, **PIECES})
+KINDS: tuple[str, ...] = tuple(_DRAW)
+"""Kinds of defect that can be planted."""
+
+EXTENTS = (0.01, 0.3)
+"""Smallest and largest extent as shares of the image's shorter side."""
+PLAIN = 12.0
+"""Contrast that a strength of 1 aims at, in deviations of the local texture."""
+
+_CURVE = 3.7
+"""Bend of the curve from strength to contrast: half the strength aims at 1.6 deviations, and none at 0."""
+_NOTICED = 0.35
+"""Least cover of a pixel in the mask, 0 to 1."""
+_TRIES = 8
+"""Number of places that are looked at."""
+_ON_PART = 0.3
+"""Share of a defect on the part that suffices, so that no other place is looked for."""
+_LEAST_ON_PART = 0.08
+"""Share of a defect on the part below which it is not drawn."""
+_RIM = ("missing", "break", "shifted", "bent")
+"""Kinds that mostly lie on the rim of a part."""
+
+
+def plant(
+    image: Pixels, kind: str, rng: np.random.Generator, *, extent: float, strength: float, part: Mask | None = None
+) -> Plant | None:
+    """Draw one defect into a good image.
+
+    Args:
+        image: `(H, W, 3)` uint8; it is not changed.
+        kind: One of `KINDS`.
+        rng: Generator of shape and place.
+        extent: Size as a share of the image's shorter side, 0.01 to 0.3. The part's edge may cut it off.
+        strength: 0 (nothing changes) to 1 (plain, about `PLAIN` deviations of the local texture).
+        part: `(H, W)` bool, True where defects may lie; `None` is everywhere.
+
+    Returns:
+        The plant; `None` where the part has no room.
+
+    Raises:
+        PadimEdgeError: There is no such kind, a number is out of range, or the image has another form.
+    """
+    _check(image, kind, extent, strength)
+    return planted(scenery(image, part), kind, rng, extent=extent, strength=strength)
+
+
+def planted(scene: Scenery, kind: str, rng: np.random.Generator, *, extent: float, strength: float) -> Plant | None:
+    """Draw one defect into an image that was looked at before; see `plant`."""
+    drawn = _placed(scene, kind, rng, extent * min(scene.part.shape), strength)
+    if drawn is None:
+        return None
+    canvas, flaw, corner = drawn
+    return _finished(scene, kind, canvas, flaw, (corner, strength))
+
+
+def _check(image: Pixels, kind: str, extent: float, strength: float) -> None:
+    """Raise PadimEdgeError for what cannot be planted."""
+    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+        raise PadimEdgeError(
+            f"the image is {image.dtype} {image.shape}, expected uint8 (H, W, 3); repeat the channel of a grey image"
+        )
+    if kind not in _DRAW:
+        raise PadimEdgeError(f"there is no kind of defect {kind!r}, only {', '.join(KINDS)}; choose one of those")
+    low, high = EXTENTS
+    if not low <= extent <= high:
+        raise PadimEdgeError(f"the extent is {extent:g} of the side, expected {low:g} to {high:g}; give such a share")
+    if not 0 <= strength <= 1:
+        raise PadimEdgeError(f"the strength is {strength:g}, expected 0 to 1; give such a number")
+
+
+def _placed(
+    scene: Scenery, kind: str, rng: np.random.Generator, extent: float, strength: float
+) -> tuple[Canvas, Drawn, tuple[int, int]] | None:
+    """Choose a place for a defect of `extent` pixels and draw it there as plain as can be."""
+    places = _places(scene, kind, rng, extent)
+    light = float(rng.uniform(-2.6, -0.5))  # lamps hang above
+    seeds = rng.integers(0, 2**63, len(places))
+    best, found = 0.0, None
+    for (row, column), seed in zip(places, seeds, strict=True):
+        canvas, corner = cut(scene, (int(row), int(column)), max(extent, 2.0), light)
+        flaw = _DRAW[kind](canvas, np.random.default_rng(int(seed)), strength)
+        whole = float(flaw.cover.sum())
+        soft = ndimage.gaussian_filter(canvas.part.astype(np.float32), 0.7) if flaw.fades else canvas.part
+        cover = flaw.cover * soft if flaw.fades else flaw.cover
+        share = float((flaw.cover * canvas.part).sum()) / max(whole, 1e-6)
+        if share > best:
+            best, found = share, (canvas, Drawn(flaw.full, cover, flaw.fades), corner)
+        if share >= _ON_PART:
+            break
+    return found if best >= _LEAST_ON_PART else None
+
+
+def _places(scene: Scenery, kind: str, rng: np.random.Generator, extent: float) -> npt.NDArray[np.int64]:
+    """Return `(K, 2)` rows and columns on the part to try; those on its rim first for some kinds."""
+    room = scene.part
+    if scene.background is not None and kind in _RIM:
+        inner = ndimage.distance_transform_cdt(scene.part, "chessboard")
+        rim = scene.part & (inner <= max(2.0, 0.2 * extent))
+        room = rim if rim.any() else room
+    spots = np.flatnonzero(room)
+    if not len(spots):
+        return np.empty((0, 2), np.int64)
+    chosen = np.stack(np.unravel_index(rng.choice(spots, _TRIES), room.shape), axis=1)
+    if kind not in PIECES:
+        return chosen
+    # A piece that moves shows only where there is something to see, so busy places go first.
+    reach = max(3, round(extent / 2))
+    green = scene.image[..., 1].astype(np.float32)
+    spread = [float(green[max(0, r - reach) : r + reach, max(0, c - reach) : c + reach].std()) for r, c in chosen]
+    return chosen[np.argsort(spread, kind="stable")[::-1]]
+
+
+def _finished(
+    scene: Scenery, kind: str, canvas: Canvas, flaw: Drawn, rest: tuple[tuple[int, int], float]
+) -> Plant | None:
+    """Mix the defect into the image as strongly as asked, and measure what came of it."""
+    (top, left), strength = rest
+    height, width = scene.part.shape
+    rows = slice(max(0, top), min(height, top + canvas.size))
+    columns = slice(max(0, left), min(width, left + canvas.size))
+    inner = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
+    cover, full, old = flaw.cover[inner], flaw.full[inner], canvas.pixels[inner]
+    mask = np.zeros((height, width), np.bool_)
+    if flaw.fades:
+        mask[rows, columns] = cover >= min(_NOTICED, 0.6 * float(cover.max()))
+        share = _share(scene.image, mask, old + (full - old) * cover[..., None], rows, columns, strength)
+        new = old + (full - old) * (share * cover)[..., None]
+    else:
+        new = np.where((cover > 0.01)[..., None], full, old)
+        mask[rows, columns] = _changed(old, new, cover)
+    if not mask.any():
+        return None
+    image = scene.image.copy()
+    image[rows, columns] = np.rint(np.clip(new, 0, 255)).astype(np.uint8)
+    row, column = (float(axis.mean() + 0.5) for axis in np.nonzero(mask))
+    return Plant(kind, image, mask, measure(image, mask), (row / height, column / width))
+
+
+def _share(
+    image: Pixels, mask: Mask, drawn: npt.NDArray[np.float32], rows: slice, columns: slice, strength: float
+) -> float:
+    """Return how much of the defect to mix in, 0 to 1, so that its contrast is what the strength asks for."""
+    wanted = PLAIN * math.expm1(_CURVE * strength) / math.expm1(_CURVE)
+    if wanted == 0 or not mask.any():
+        return 0.0
+    around = surroundings(image, mask)
+    old, new = image[mask].astype(np.float32), drawn[mask[rows, columns]]
+    channels = around.deviation.size
+    old, new = old[:, :channels], new[:, :channels]
+    low, high = 0.0, 1.0
+    if compared(around, new)[0] <= wanted:
+        return 1.0
+    for _ in range(9):
+        middle = (low + high) / 2
+        contrast = compared(around, old + (new - old) * np.float32(middle))[0]
+        low, high = (low, middle) if contrast > wanted else (middle, high)
+    return (low + high) / 2
+
+
+def _changed(old: npt.NDArray[np.float32], new: npt.NDArray[np.float32], cover: npt.NDArray[np.float32]) -> Mask:
+    """Return where a moved piece changed the image by more than noise; its whole place where nothing did."""
+    inside = cover >= _NOTICED
+    difference = np.abs(new - old).max(axis=-1)
+    limit = max(3.0, 0.5 * float(np.median(np.abs(old - np.median(old, axis=(0, 1)))))) if old.size else 3.0
+    limit = min(limit, 12.0)
+    clear = ndimage.binary_closing(np.pad((difference > limit) & (cover > 0.01), 3), iterations=2)[3:-3, 3:-3]
+    clear = ndimage.binary_fill_holes(ndimage.binary_opening(clear) | (clear & (difference > 2 * limit)))
+    return clear if clear.sum() >= 4 else inside if inside.any() else cover >= 0.6 * float(cover.max())
