@@ -53,7 +53,7 @@ def with_aspect(dataset: Dataset, method: Method, tell: Callable[[str], object] 
         )
     # The smoothing belongs to the area: with as many pixels, it stays about the same.
     sigma = method.sigma * math.sqrt(size[0] * size[1]) / math.sqrt(own[0] * own[1])
-    return replace(method, preprocessing=replace(preprocessing, resize=size, keep_aspect=False), sigma=sigma)
+    return method.changed(preprocessing=replace(preprocessing, resize=size, keep_aspect=False), sigma=sigma)
 
 
 def frame_of(aspect: float, pixels: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from padim_edge.datasets import Item
 from padim_edge.frames import frames_of
-from padim_edge_artifact import ImageError, Memory, PadimEdgeError, Statistics
+from padim_edge_artifact import Both, ImageError, Memory, PadimEdgeError, Statistics
 from padim_edge_artifact.kept import Kept, Progress, read_kept, write_kept
 from padim_edge_learn.accumulate import Learner, accumulate, learner_of
 from padim_edge_learn.folds import Folds
@@ -100,7 +100,7 @@ def gather(
             learner.expect(folds.choose(recorder.add(frame, item.group), looked - 1, len(items)))
             yield frame
 
-    def grown(statistics: Statistics | Memory) -> Kept:
+    def grown(statistics: Statistics | Memory | Both) -> Kept:
         return replace(start, statistics=statistics, seen=observed.seen, evidence=recorder.evidence)
 
     def after(learner: Learner, count: int) -> None:

@@ -54,7 +54,7 @@ def with_levels(dataset: Dataset, method: Method, tell: Callable[[str], object] 
         f"{dataset.class_name}: the good images hold {kind} with values up to {max(e.highest for e in found):.6g};"
         f" {range_words(levels)} is taken as the range of the camera, and --levels MIN:MAX sets another one"
     )
-    return replace(method, preprocessing=replace(method.preprocessing, levels=levels))
+    return method.changed(preprocessing=replace(method.preprocessing, levels=levels))
 
 
 def tell_misfit(dataset: Dataset, levels: Levels, tell: Callable[[str], object]) -> None:

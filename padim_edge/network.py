@@ -36,7 +36,17 @@ def exported(method: Method, weights: str = "auto", drawn: embedding.Drawn | Non
     Raises:
         PadimEdgeError: The weights cannot be read or do not fit, or the method does not fit the backbone.
     """
-    same = replace(
+    same = _same(method)
+    if method.beside is not None:
+        same = replace(same, beside=_same(method.beside))
+    if drawn is None:
+        return _exported(same, weights, _stamp(weights))
+    return _export(same, weights, drawn)
+
+
+def _same(method: Method) -> Method:
+    """Return the method without anything that its embedding graph does not depend on."""
+    return replace(
         method,
         preset="",
         preprocessing=replace(method.preprocessing.on_host, keep_aspect=False),
@@ -44,10 +54,8 @@ def exported(method: Method, weights: str = "auto", drawn: embedding.Drawn | Non
         sigma=0.0,
         precision=Precision(),
         bank=None if method.bank is None else Bank(),
+        beside=None,
     )
-    if drawn is None:
-        return _exported(same, weights, _stamp(weights))
-    return _export(same, weights, drawn)
 
 
 def all_channels(method: Method, weights: str = "auto") -> Exported:
@@ -64,6 +72,7 @@ def all_channels(method: Method, weights: str = "auto") -> Exported:
             pool_patches=False,
             bank=None,
             grid_layer=0,
+            beside=None,
         ),
         weights,
     )

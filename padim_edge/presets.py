@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
@@ -56,6 +56,8 @@ PRESETS = {
     "edge": _EDGE,
     "accurate": replace(_EDGE, preset="accurate", reduction="semi-orthogonal", pool_patches=True),
     "free": _FREE,
+    # Both kinds of distance on one network, for parts of which nobody knows how they lie.
+    "auto": replace(_EDGE, preset="auto", beside=replace(_FREE, preset="auto")),
     # Roth et al., arXiv 2106.08265, with 10 % of the patches and b = 9.
     "patchcore": replace(
         _FREE,
@@ -68,6 +70,11 @@ PRESETS = {
     ),
 }
 """Presets by name, with their usual backbone."""
+
+_OF_MEMORY = ("prototypes", "turned")
+"""Options that only the memory has where there are both kinds of distance."""
+_OF_GAUSSIANS = ("layers", "reduction", "dims", "precision", "target")
+"""Options that only the Gaussians have where there are both kinds. The memory keeps all channels of finer layers."""
 
 _SIGMA_AT_224 = 4.0
 _MOST_PROTOTYPES = 1_000_000
@@ -112,7 +119,7 @@ def preset(name: str = "edge", **options: Unpack[Options]) -> Method:
     unless `dims` is given. Layers of networks outside the table are looked up, which imports torch.
 
     Args:
-        name: Key of `PRESETS`: `edge`, `accurate`, `paper`, `free` or `patchcore`.
+        name: Key of `PRESETS`: `auto`, `edge`, `accurate`, `paper`, `free` or `patchcore`.
         **options: See `Options`.
 
     Raises:
@@ -122,7 +129,22 @@ def preset(name: str = "edge", **options: Unpack[Options]) -> Method:
         raise PadimEdgeError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
     _check_known(options)
     chosen: Options = {key: value for key, value in options.items() if value is not None}  # type: ignore[assignment]
-    method = _with_backbone(PRESETS[name], chosen)
+    method = PRESETS[name]
+    if method.beside is None:
+        return _with_options(method, chosen)
+    gaussians = _with_options(replace(method, beside=None), _without(chosen, _OF_MEMORY))
+    shared = _without(chosen, _OF_GAUSSIANS)
+    shared["layers"] = gaussians.layers[: len(method.beside.layers)]
+    return replace(gaussians, beside=_with_options(method.beside, shared))
+
+
+def _without(options: Options, names: Collection[str]) -> Options:
+    return {key: value for key, value in options.items() if key not in names}  # type: ignore[return-value]
+
+
+def _with_options(method: Method, chosen: Options) -> Method:
+    """Return a method of one kind of distance with the chosen options."""
+    method = _with_backbone(method, chosen)
     preprocessing = method.preprocessing
     if "size" in chosen:
         preprocessing = replace(preprocessing, resize=_parse_size(str(chosen["size"])), crop=None, keep_aspect=False)

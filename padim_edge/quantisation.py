@@ -53,7 +53,7 @@ def in_precision(
         precision: Number types and target; the form of the Gaussians does not matter here.
         frames: Good images, `(H, W, 3)` uint8, best as many as `observed` says; only int8 reads them.
         device: Device that observes them.
-        coded: Whether int8 rounds the parts to codes, as `integers.quantise` says.
+        coded: Whether int8 rounds the parts of the Gaussians to codes, as `integers.quantise` says.
 
     Raises:
         PadimEdgeError: The precision is int8 and there is no image to observe.
@@ -75,8 +75,9 @@ def in_precision(
     ranges = {name: each.times(factor[name]) if name in factor else each for name, each in ranges.items()}
     rounded = round_weights(graph, _moments(graph, seen, device), LARGEST_WEIGHT[precision.target])
     found = integers.quantise(graph, ranges, precision.target, rounded, coded=coded)
-    if all(part.codes is None for part in found.parts):  # onnxruntime refuses a pool before codes of several scales
-        rewrites.pool_by_windows(found.model)
+    # onnxruntime refuses a pool before codes of several scales.
+    coded_parts = any(part.codes is not None for part in found.parts)
+    rewrites.pool_by_windows(found.model, [part.name for part in found.beside] if coded_parts else None)
     return found
 
 

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from padim_edge_artifact import Memory, PadimEdgeError, Statistics
+from padim_edge_artifact import Both, Memory, PadimEdgeError, Statistics
 from padim_edge_artifact.evidence import Evidence
 from padim_edge_artifact.kept import Kept
+from padim_edge_artifact.method import Method
 from padim_edge_artifact.reference import Seen
 from padim_edge_model.comparable import merge_seen
 from padim_edge_model.memory import merge_memories
@@ -79,12 +80,17 @@ class Ranks:
 
     def merged(self, own: Kept) -> Kept:
         """Return the statistics of all shards on rank 0. Elsewhere the result is of no use. `own` is overwritten."""
-        statistics: Statistics | Memory
-        if isinstance(own.statistics, Memory):
-            statistics = reduce(partial(merge_memories, method=own.recipe.method), self.gathered(own.statistics))
+        statistics: Statistics | Memory | Both = own.statistics
+        if isinstance(statistics, Both):
+            memory = self._memories(statistics.memory, own.recipe.method.heads[-1])
+            with _told():
+                gaussians = _merged(statistics.gaussians)
+            statistics = Both(gaussians, memory)
+        elif isinstance(statistics, Memory):
+            statistics = self._memories(statistics, own.recipe.method)
         else:
             with _told():
-                statistics = _merged(own.statistics)
+                statistics = _merged(statistics)
         seen = Seen.nothing(own.statistics.grid)
         for each in self.gathered(own.seen):
             seen = merge_seen(seen, each)
@@ -92,6 +98,10 @@ class Ranks:
         for some in self.gathered(own.evidence):
             evidence = evidence.merged(some)
         return replace(own, statistics=statistics, seen=seen, evidence=evidence)
+
+    def _memories(self, own: Memory, method: Method) -> Memory:
+        """Return the memory of all shards."""
+        return reduce(partial(merge_memories, method=method), self.gathered(own))
 
 
 @contextmanager

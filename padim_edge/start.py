@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -10,7 +11,7 @@ from padim_edge.frames import readable_frames
 from padim_edge.network import Exported, all_channels, exported
 from padim_edge.principal import principal_components
 from padim_edge.quantisation import in_precision, observed
-from padim_edge_artifact import Memory, Statistics
+from padim_edge_artifact import Both, Memory, Statistics
 from padim_edge_artifact.evidence import Evidence
 from padim_edge_artifact.kept import Kept, Recipe
 from padim_edge_artifact.method import Method
@@ -78,28 +79,39 @@ def prepared(
     recipe = Recipe(
         class_name=dataset.class_name,
         created_by=f"padim-edge {version('padim-edge')}",
-        method=replace(method, precision=method.precision.numbers, preprocessing=same),
+        method=replace(method.changed(preprocessing=same), precision=method.precision.numbers),
         backbone=network.description,
         reduction=graph.reduction,
         parts=records(graph.parts),
+        beside=records(graph.beside),
     )
     model = graph.model.SerializeToString(deterministic=True)
-    return Kept(recipe, model, _nothing(method, graph.grid, graph.dims), Seen.nothing(graph.grid))
+    shapes = [(head.grid, head.dims) for head in graph.heads]
+    return Kept(recipe, model, _nothing(method, shapes), Seen.nothing(graph.grid))
 
 
 def begin_like(found: Kept, class_name: str) -> Kept:
     """Return statistics of no image with the embedding of `found`, so that both can be merged later."""
-    grid, dims = found.statistics.grid, found.statistics.dims
+    shapes = [(head.statistics.grid, head.statistics.dims) for head in found.heads]
     return replace(
         found,
         recipe=replace(found.recipe, class_name=class_name),
-        statistics=_nothing(found.recipe.method, grid, dims),
-        seen=Seen.nothing(grid),
+        statistics=_nothing(found.recipe.method, shapes),
+        seen=Seen.nothing(found.statistics.grid),
         evidence=Evidence.nothing(),
         progress=None,
     )
 
 
-def _nothing(method: Method, grid: tuple[int, int], dims: int) -> Statistics | Memory:
-    """Return the statistics of no image, or the memory of none."""
-    return Statistics.empty(grid, dims) if method.bank is None else Memory.empty(grid, dims)
+def _nothing(method: Method, shapes: Sequence[tuple[tuple[int, int], int]]) -> Statistics | Memory | Both:
+    """Return what was learned from no image, for the grid and the dimensions of each kind of distance."""
+    first, *others = (
+        Statistics.empty(grid, dims) if head.bank is None else Memory.empty(grid, dims)
+        for head, (grid, dims) in zip(method.heads, shapes, strict=True)
+    )
+    if not others:
+        return first
+    assert isinstance(first, Statistics), "Gaussians come first"
+    (memory,) = others
+    assert isinstance(memory, Memory), "a memory stands beside Gaussians"
+    return Both(first, memory)

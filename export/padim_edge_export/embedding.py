@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -28,41 +29,47 @@ Move = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 """Matrices `rows` and `columns` of pooling and upsampling: `rows @ feature @ columns.T`."""
 
 
-class _Embedding(nn.Module):
-    """Torch module behind the graph.
+@dataclass(frozen=True, eq=False)
+class _Head:
+    """Way from the features to the parts of one embedding."""
+
+    layers: tuple[int, ...]
+    """Numbers of the trunk's layers that are read."""
+    stages: tuple[reduction.StageReduction, ...]
+    """Reduction of each of these layers."""
+    moves: tuple[Move | None, ...]
+    """Pooling and upsampling of each of these layers; `None` where a layer stays as it is."""
+    add: bool
+    """Whether the layers are added up to one part."""
+    parts: tuple[Part, ...]
+    """Parts that come out."""
+    recorded: Reduction
+    """Reduction as it is recorded."""
+
+
+class _Reduced(nn.Module):
+    """Torch module of one head.
 
     Args:
-        trunk: The backbone.
-        stages: Reduction of each stage.
-        moves: Pooling and upsampling of each stage; `None` where a stage stays as it is.
-        add: Whether the stages are added up to one part.
+        head: What it computes.
     """
 
-    def __init__(
-        self, trunk: Trunk, stages: Sequence[reduction.StageReduction], moves: Sequence[Move | None], *, add: bool
-    ) -> None:
+    def __init__(self, head: _Head) -> None:
         super().__init__()
-        self.trunk = _with_plain_means(trunk.module)
-        self.register_buffer("mean", torch.tensor(trunk.mean).view(3, 1, 1) * 255)
-        self.register_buffer("scale", 1 / (torch.tensor(trunk.std).view(3, 1, 1) * 255))
-        self.stages = stages
-        self.add = add
-        self.moved = [move is not None for move in moves]
-        for i, (stage, move) in enumerate(zip(stages, moves, strict=True)):
+        self.head = head
+        for i, (stage, move) in enumerate(zip(head.stages, head.moves, strict=True)):
             if move is not None:
                 self.register_buffer(f"move{i}0", torch.tensor(move[0], dtype=torch.float32))
                 self.register_buffer(f"move{i}1", torch.tensor(move[1].T, dtype=torch.float32))
             pick = stage.channels if stage.projection is None else stage.projection[:, :, None, None]
             self.register_buffer(f"pick{i}", torch.tensor(pick))
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Compute `(N, d, h, w)` float32 of each used stage, or of their sum, from `(N, H, W, 3)` uint8."""
-        # The cast comes first, because TensorRT takes uint8 nowhere else (it refuses to transpose it).
-        x = (image.float().permute(0, 3, 1, 2) - self.get_buffer("mean")) * self.get_buffer("scale")
+    def forward(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Compute `(N, d, h, w)` float32 of each used layer, or of their sum, from the features of all layers."""
         parts = []
-        for i, (stage, feature) in enumerate(zip(self.stages, self.trunk(x).values(), strict=True)):
-            pick = self.get_buffer(f"pick{i}")
-            if len(pick) == 0:  # a small D may leave a stage out
+        for i, (stage, layer) in enumerate(zip(self.head.stages, self.head.layers, strict=True)):
+            feature, pick = features[layer], self.get_buffer(f"pick{i}")
+            if len(pick) == 0:  # a small D may leave a layer out
                 continue
             if stage.projection is None and len(pick) == feature.shape[1]:
                 part = feature
@@ -70,10 +77,33 @@ class _Embedding(nn.Module):
                 part = torch.index_select(feature, 1, pick)
             else:
                 part = nn.functional.conv2d(feature, pick)
-            if self.moved[i]:
+            if self.head.moves[i] is not None:
                 part = torch.matmul(torch.matmul(self.get_buffer(f"move{i}0"), part), self.get_buffer(f"move{i}1"))
             parts.append(part)
-        return (sum(parts[1:], parts[0]),) if self.add else tuple(parts)
+        return (sum(parts[1:], parts[0]),) if self.head.add else tuple(parts)
+
+
+class _Embedding(nn.Module):
+    """Torch module behind the graph.
+
+    Args:
+        trunk: The backbone.
+        heads: Ways from its features to the embeddings.
+    """
+
+    def __init__(self, trunk: Trunk, heads: Sequence[_Head]) -> None:
+        super().__init__()
+        self.trunk = _with_plain_means(trunk.module)
+        self.register_buffer("mean", torch.tensor(trunk.mean).view(3, 1, 1) * 255)
+        self.register_buffer("scale", 1 / (torch.tensor(trunk.std).view(3, 1, 1) * 255))
+        self.heads = nn.ModuleList(_Reduced(head) for head in heads)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Compute the parts of all heads from `(N, H, W, 3)` uint8."""
+        # The cast comes first, because TensorRT takes uint8 nowhere else (it refuses to transpose it).
+        x = (image.float().permute(0, 3, 1, 2) - self.get_buffer("mean")) * self.get_buffer("scale")
+        features = list(self.trunk(x).values())
+        return tuple(part for head in self.heads for part in head(features))
 
 
 class _Mean(nn.Module):
@@ -119,11 +149,36 @@ def build(trunk: Trunk, method: Method, drawn: Drawn | None = None) -> Embedding
     Raises:
         PadimEdgeError: The dimensions do not fit the backbone, or the frame is too small for it.
     """
-    size, shares = method.preprocessing.size, method.shares
-    recorded, stages = drawn or reduction.draw(
-        method.reduction, trunk.description.channels, method.dims, method.seed, shares
-    )
-    grid_of_stage = _grids(trunk, method.backbone, size)
+    size = method.preprocessing.size
+    grids_of_layers = _grids(trunk, method.backbone, size)
+    heads = [
+        _head(trunk, each, grids_of_layers, name, drawn if name == "part" else None)
+        for each, name in zip(method.heads, ("part", "beside"), strict=False)
+    ]
+    names = [part.name for head in heads for part in head.parts]
+    model = export_graph(_Embedding(trunk, heads), size, names)
+    rewrites.narrow_last_stage(model)
+    beside = heads[1].parts if len(heads) > 1 else ()
+    return EmbeddingGraph(model, heads[0].parts, heads[0].recorded, size, beside=beside)
+
+
+def _head(
+    trunk: Trunk, method: Method, grids_of_layers: dict[str, tuple[int, int]], name: str, drawn: Drawn | None
+) -> _Head:
+    """Plan one embedding.
+
+    Args:
+        trunk: Backbone with the layers of the method, and perhaps others.
+        method: Method with one kind of distance.
+        grids_of_layers: (h, w) of each layer of the trunk.
+        name: Beginning of the names of its parts.
+        drawn: Reduction that is used instead of drawing one.
+    """
+    order, shares = list(grids_of_layers), method.shares
+    layers = tuple(order.index(layer) for layer in method.layers)
+    channels = tuple(trunk.description.channels[layer] for layer in layers)
+    recorded, stages = drawn or reduction.draw(method.reduction, channels, method.dims, method.seed, shares)
+    grid_of_stage = [grids_of_layers[layer] for layer in method.layers]
     target = grid_of_stage[method.grid_layer]
     kept = [len(pick) for each in stages for pick in (each.channels, each.projection) if pick is not None]
     add = stages[0].projection is not None and shares is None
@@ -134,18 +189,16 @@ def build(trunk: Trunk, method: Method, drawn: Drawn | None = None) -> Embedding
     given = [(count, target if lift else grid) for count, grid in zip(kept, grid_of_stage, strict=True) if count]
     if add:
         given = [(method.dims, target)]
-    parts = tuple(Part(f"part{i}", count, grid) for i, (count, grid) in enumerate(given))
-    moves = [
+    moves = tuple(
         _move(grid, target if lift else grid, method) if method.pooling > 1 or (lift and grid != target) else None
         for grid in grid_of_stage
-    ]
-    model = export_graph(_Embedding(trunk, stages, moves, add=add), size, [part.name for part in parts])
-    rewrites.narrow_last_stage(model)
-    return EmbeddingGraph(model, parts, recorded, size)
+    )
+    parts = tuple(Part(f"{name}{i}", count, grid) for i, (count, grid) in enumerate(given))
+    return _Head(layers, tuple(stages), moves, add, parts, recorded)
 
 
-def _grids(trunk: Trunk, name: str, size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Return (h, w) of each stage's feature map for images of `size`."""
+def _grids(trunk: Trunk, name: str, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Return (h, w) of each layer's feature map for images of `size`, by the layer's name."""
     try:
         with torch.inference_mode():
             features = trunk.module.forward(torch.zeros(1, 3, *size))  # `__call__` of fx prints a traceback of its own
@@ -153,7 +206,7 @@ def _grids(trunk: Trunk, name: str, size: tuple[int, int]) -> list[tuple[int, in
         raise PadimEdgeError(
             f"{name} cannot take an image of {size[0]} x {size[1]} pixels; choose a larger --size"
         ) from error
-    return [(int(feature.shape[2]), int(feature.shape[3])) for feature in features.values()]
+    return {layer: (int(feature.shape[2]), int(feature.shape[3])) for layer, feature in features.items()}
 
 
 def _move(grid: tuple[int, int], target: tuple[int, int], method: Method) -> Move:

@@ -5,7 +5,7 @@ Each rewrite takes a model and changes it in place. Rewrites know operators, not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -80,17 +80,23 @@ def narrow_last_stage(model: onnx.ModelProto) -> int:
     return cut
 
 
-def pool_by_windows(model: onnx.ModelProto) -> int:
+def pool_by_windows(model: onnx.ModelProto, only: Collection[str] | None = None) -> int:
     """Write means over windows as AveragePool instead of products with matrices; return how many were written.
 
     The work then grows with the image as that of convolutions does, and not with its side to the third power. The mean
     over a window of odd side comes first, at the border over the cells that exist. The mean over blocks may follow.
+
+    Args:
+        model: Model that is changed in place.
+        only: Names of the tensors whose products may be written so; `None` for all.
     """
     editor, types = GraphEditor(model.graph), value_types(model)
     written = 0
     for columns in editor.nodes:
         rows = editor.maker(columns.input[0]) if columns.op_type == "MatMul" else None
         if rows is None or rows.op_type != "MatMul" or editor.uses(rows.output[0]) != 1:
+            continue
+        if only is not None and columns.output[0] not in only:
             continue
         source, left, right = rows.input[1], editor.value(rows.input[0]), editor.value(columns.input[1])
         shape = [each.dim_value for each in types[source].shape.dim] if source in types else []

@@ -205,7 +205,7 @@ def _section(
 def _exits(editor: GraphEditor, graph: EmbeddingGraph, chosen: Sequence[NodeProto]) -> Iterator[str]:
     """Yield the tensors that other nodes or users of the graph read, and codes for those that are dequantised."""
     made = {node.output[0] for node in chosen}
-    users = {name for part in graph.parts for name in (part.name, part.codes and part.codes.name) if name}
+    users = {name for part in graph.outputs for name in (part.name, part.codes and part.codes.name) if name}
     for node in chosen:
         output = node.output[0]
         if output in users | editor.outputs or any(reader.output[0] not in made for reader in editor.readers(output)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from padim_edge_artifact.errors import ArtifactError, DeviceError, ImageError, PadimEdgeError
 
 if TYPE_CHECKING:
+    from padim_edge_artifact.both import Both
     from padim_edge_artifact.container import read_metadata, read_verified
     from padim_edge_artifact.memory import Memory
     from padim_edge_artifact.metadata import Metadata
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArtifactError",
+    "Both",
     "DeviceError",
     "ImageError",
     "Memory",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Both": "both",
     "Memory": "memory",
     "Metadata": "metadata",
     "Preprocessing": "preprocessing",

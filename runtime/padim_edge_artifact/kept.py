@@ -13,7 +13,8 @@ import json
 import tokenize
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from padim_edge_artifact.both import Both
 from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 from padim_edge_artifact.evidence import CELLS, Evidence
 from padim_edge_artifact.files import replacing
@@ -32,11 +34,14 @@ from padim_edge_artifact.statistics import Statistics
 
 __all__ = ["KEPT_VERSION", "CodesRecord", "Kept", "PartRecord", "Progress", "Recipe", "read_kept", "write_kept"]
 
-KEPT_VERSION = 5
+KEPT_VERSION = 6
 """Version of the statistics file; a reader refuses every other one."""
 
 _CHUNK = 64
 """Number of patches read or written at a time."""
+
+_BESIDE = "beside_"
+"""Beginning of the names of a memory's arrays where Gaussians stand in the same file."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,9 @@ class Recipe:
     reduction: Reduction
     """Kept channels or dimensions."""
     parts: tuple[PartRecord, ...]
-    """Outputs of the embedding graph, finest first."""
+    """Outputs of the embedding graph for the Gaussians, or for a memory alone, finest first."""
+    beside: tuple[PartRecord, ...] = ()
+    """Outputs of the embedding graph for a memory beside the Gaussians; empty without one."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,8 @@ class Kept:
     recipe: Recipe
     graph: bytes = field(repr=False)
     """The embedding graph as ONNX: `image` -> the parts."""
-    statistics: Statistics | Memory
-    """Gaussians of the patches, or a memory where the method has a bank."""
+    statistics: Statistics | Memory | Both
+    """Gaussians of the patches; a memory where the method has a bank; both where it has a memory beside them."""
     seen: Seen
     evidence: Evidence = field(default_factory=Evidence.nothing)
     """Fingerprints and groups of the images."""
@@ -109,11 +116,30 @@ class Kept:
         recipe = self.recipe
         found = hashlib.sha256(self.graph)
         frame = dataclasses.asdict(recipe.method.preprocessing)
-        options = [frame, [dataclasses.asdict(part) for part in recipe.parts]]
-        if recipe.method.bank is not None:
-            options.append(dataclasses.asdict(recipe.method.bank))
+        options = [frame, [dataclasses.asdict(part) for part in (*recipe.parts, *recipe.beside)]]
+        options += [dataclasses.asdict(head.bank) for head in recipe.method.heads if head.bank is not None]
         found.update(json.dumps(options, sort_keys=True).encode())
         return found.hexdigest()
+
+    @property
+    def heads(self) -> tuple[Kept, ...]:
+        """The same images for each kind of distance alone: the Gaussians, and the memory beside them."""
+        if not isinstance(self.statistics, Both):
+            return (self,)
+        recipe, (gaussians, memory) = self.recipe, self.recipe.method.heads
+        channels = dict(zip(gaussians.layers, recipe.backbone.channels, strict=True))
+        of_memory = replace(
+            recipe,
+            method=memory,
+            parts=recipe.beside,
+            beside=(),
+            backbone=replace(recipe.backbone, channels=tuple(channels[layer] for layer in memory.layers)),
+            reduction=Reduction(tuple(range(self.statistics.memory.dims)), None),
+        )
+        return (
+            replace(self, recipe=replace(recipe, method=gaussians, beside=()), statistics=self.statistics.gaussians),
+            replace(self, recipe=of_memory, statistics=self.statistics.memory),
+        )
 
 
 def write_kept(path: Path, kept: Kept) -> None:
@@ -140,26 +166,44 @@ def write_kept(path: Path, kept: Kept) -> None:
         "thumbnail_squares": seen.squares,
         "fingerprints": kept.evidence.fingerprints,
         "named": kept.evidence.named,
-        "mean": statistics.mean,
     }
+    own: dict[str, Statistics | Memory] = {}
+    if isinstance(statistics, Both):
+        own |= {"": statistics.gaussians, _BESIDE: statistics.memory}
+    else:
+        own[""] = statistics
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
+        _write_arrays(archive, small)
+        for prefix, each in own.items():
+            _write_moments(archive, prefix, each)
+
+
+def _write_arrays(archive: zipfile.ZipFile, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    for name, values in arrays.items():
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+            npy.write_array(file, np.asarray(values, order="C"), allow_pickle=False)
+
+
+def _write_moments(archive: zipfile.ZipFile, prefix: str, statistics: Statistics | Memory) -> None:
+    """Write Gaussians, or a memory, under names that begin with `prefix`."""
+    arrays: dict[str, npt.NDArray[Any]] = {"mean": statistics.mean}
     if isinstance(statistics, Memory):
-        small |= {
+        arrays |= {
             "fold_of": statistics.fold_of,
             "patches": statistics.patches,
             "lengths": np.array([len(each) for each in statistics.vectors], np.int64),
             "vectors": np.concatenate(statistics.vectors),
             "weights": np.concatenate(statistics.weights),
         }
+        if prefix:
+            arrays["grid"] = np.array(statistics.grid, np.int64)
+    _write_arrays(archive, {f"{prefix}{name}": values for name, values in arrays.items()})
     rows, columns = np.tril_indices(statistics.dims)
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
-        for name, values in small.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                npy.write_array(file, np.asarray(values, order="C"), allow_pickle=False)
-        with archive.open("scatter.npy", "w", force_zip64=True) as file:
-            shape = (len(statistics.mean), len(rows))
-            npy.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
-            for start in range(0, len(statistics.mean), _CHUNK):
-                file.write(np.ascontiguousarray(statistics.scatter[start : start + _CHUNK, rows, columns]).data)
+    with archive.open(f"{prefix}scatter.npy", "w", force_zip64=True) as file:
+        shape = (len(statistics.mean), len(rows))
+        npy.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+        for start in range(0, len(statistics.mean), _CHUNK):
+            file.write(np.ascontiguousarray(statistics.scatter[start : start + _CHUNK, rows, columns]).data)
 
 
 def read_kept(path: Path) -> Kept:
@@ -202,9 +246,8 @@ def read_kept(path: Path) -> Kept:
 def _read(archive: zipfile.ZipFile, header: dict[str, Any]) -> Kept:
     rows, columns = (int(side) for side in header["grid"])
     recipe, progress = decode(Recipe, header["recipe"], "recipe"), header["progress"]
-    mean, total, numbers = (_array(archive, name) for name in ("mean", "thumbnails", "seen"))
-    squares = _array(archive, "thumbnail_squares")
-    if mean.ndim != 2 or mean.dtype != np.float64 or numbers.shape != (6,) or total.shape != (rows, columns):
+    total, squares, numbers = (_array(archive, name) for name in ("thumbnails", "thumbnail_squares", "seen"))
+    if numbers.shape != (6,) or total.shape != (rows, columns):
         raise ValueError("its arrays have other shapes than its header says")
     if squares.shape != total.shape:
         raise ValueError("its thumbnails and their squares have different shapes")
@@ -213,13 +256,19 @@ def _read(archive: zipfile.ZipFile, header: dict[str, Any]) -> Kept:
         raise ValueError("its evidence is not made of whole numbers")
     if evidence.fingerprints.shape != (len(evidence.named), CELLS) or evidence.named.ndim != 1:
         raise ValueError("its evidence has other shapes than its header says")
-    statistics: Statistics | Memory
+    statistics: Statistics | Memory | Both
     if recipe.method.bank is not None:
-        statistics = _memory(archive, int(header["count"]), (rows, columns), mean)
-        if statistics.count != len(evidence.named):
-            raise ValueError("its memory and its evidence are of different numbers of images")
+        statistics = _memory(archive, "", int(header["count"]), (rows, columns))
     else:
-        statistics = Statistics(int(header["count"]), mean, _scatter(archive, *mean.shape), (rows, columns))
+        mean = _mean(archive, "")
+        scatter = _scatter(archive, "", *mean.shape)
+        statistics = Statistics(int(header["count"]), mean, scatter, (rows, columns))
+    if recipe.method.beside is not None:
+        high, wide = _array(archive, f"{_BESIDE}grid").tolist()
+        assert isinstance(statistics, Statistics), "a memory stands beside Gaussians"
+        statistics = Both(statistics, _memory(archive, _BESIDE, int(header["count"]), (high, wide)))
+    if not isinstance(statistics, Statistics) and statistics.count != len(evidence.named):
+        raise ValueError("its memory and its evidence are of different numbers of images")
     seen = Seen(
         int(numbers[0]),
         total,
@@ -242,9 +291,17 @@ def _read(archive: zipfile.ZipFile, header: dict[str, Any]) -> Kept:
     )
 
 
-def _memory(archive: zipfile.ZipFile, count: int, grid: tuple[int, int], mean: npt.NDArray[np.float64]) -> Memory:
+def _mean(archive: zipfile.ZipFile, prefix: str) -> npt.NDArray[np.float64]:
+    mean = _array(archive, f"{prefix}mean")
+    if mean.ndim != 2 or mean.dtype != np.float64:
+        raise ValueError("its arrays have other shapes than its header says")
+    return mean
+
+
+def _memory(archive: zipfile.ZipFile, prefix: str, count: int, grid: tuple[int, int]) -> Memory:
+    mean = _mean(archive, prefix)
     fold_of, patches, lengths, weights, vectors = (
-        _array(archive, name) for name in ("fold_of", "patches", "lengths", "weights", "vectors")
+        _array(archive, f"{prefix}{name}") for name in ("fold_of", "patches", "lengths", "weights", "vectors")
     )
     if any(each.dtype != np.int64 for each in (fold_of, patches, lengths, weights)):
         raise ValueError("its memory has other types than expected")
@@ -252,7 +309,7 @@ def _memory(archive: zipfile.ZipFile, count: int, grid: tuple[int, int], mean: n
         raise ValueError("its memory has another length than its header says")
     ends = np.cumsum(lengths)[:-1]
     parts, counts = tuple(np.split(vectors, ends)), tuple(np.split(weights, ends))
-    return Memory(count, grid, fold_of, patches, mean, _scatter(archive, *mean.shape), parts, counts)
+    return Memory(count, grid, fold_of, patches, mean, _scatter(archive, prefix, *mean.shape), parts, counts)
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
@@ -263,10 +320,10 @@ def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
         return found
 
 
-def _scatter(archive: zipfile.ZipFile, patches: int, dims: int) -> npt.NDArray[np.float64]:
+def _scatter(archive: zipfile.ZipFile, prefix: str, patches: int, dims: int) -> npt.NDArray[np.float64]:
     """Unpack `(P, D, D)` from its lower triangles."""
     rows, columns = np.tril_indices(dims)
-    with archive.open("scatter.npy") as file:
+    with archive.open(f"{prefix}scatter.npy") as file:
         if npy.read_magic(file) != (1, 0):
             raise ValueError("its scatter has another format")
         shape, fortran, kind = npy.read_array_header_1_0(file)

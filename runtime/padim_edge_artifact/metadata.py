@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact.calibration import Calibration
+from padim_edge_artifact.combination import Combination
 from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 from padim_edge_artifact.method import Method, Precision
 from padim_edge_artifact.names import FORMAT_VERSION
@@ -157,6 +158,8 @@ class Metadata:
     """Thresholds that the model had before, the oldest first."""
     prototypes: int | None = None
     """M, number of prototypes of a memory; `None` for Gaussians."""
+    combination: Combination | None = None
+    """Weights of Gaussians and memory, and how they were chosen; `None` for a method with one kind of distance."""
     format_version: int = FORMAT_VERSION
     """Version of the file format."""
 

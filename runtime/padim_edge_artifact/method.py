@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_artifact.preprocessing import Preprocessing
@@ -152,6 +153,8 @@ class Method:
     """Number of the layer, finest first from 0, whose cells are the patches; finer layers are averaged over these."""
     upsampling: str = "nearest"
     """One of `UPSAMPLINGS`."""
+    beside: Method | None = None
+    """Method of a memory beside the Gaussians, on the same network and frame; `None` for one kind of distance."""
 
     def __post_init__(self) -> None:
         _choice("reduction", self.reduction, REDUCTIONS)
@@ -176,6 +179,35 @@ class Method:
         for name, refused in wrong.items():
             if refused:
                 raise PadimEdgeError(f"{name} is {getattr(self, name)}, expected {_EXPECTED[name]}; choose another one")
+        if self.beside is not None:
+            self._check_beside(self.beside)
+
+    def _check_beside(self, memory: Method) -> None:
+        if self.bank is not None or memory.bank is None or memory.beside is not None:
+            raise PadimEdgeError("two kinds of distance are Gaussians and a memory beside them; choose --preset auto")
+        if memory.bank.neighbours > 1:
+            raise PadimEdgeError("a memory beside Gaussians has no re-weighting; choose --preset auto")
+        shared = ("preprocessing", "backbone", "sigma", "seed")
+        for name in shared:
+            if getattr(self, name) != getattr(memory, name):
+                raise PadimEdgeError(f"the memory and the Gaussians have another {name} each, expected the same")
+        if not set(memory.layers) <= set(self.layers):
+            raise PadimEdgeError(
+                f"the memory reads the layers {', '.join(memory.layers)}, expected some of {', '.join(self.layers)}"
+            )
+
+    @property
+    def heads(self) -> tuple[Method, ...]:
+        """The method of each kind of distance: the Gaussians, and the memory beside them where there is one."""
+        if self.beside is None:
+            return (self,)
+        numbers = self.precision.numbers
+        return replace(self, beside=None), replace(self.beside, precision=numbers)
+
+    def changed(self, **fields: Any) -> Method:
+        """Return the method with other values of fields that all kinds of distance share, such as `preprocessing`."""
+        memory = None if self.beside is None else replace(self.beside, **fields)
+        return replace(self, **fields, beside=memory)
 
 
 _EXPECTED = {

@@ -6,8 +6,12 @@ from typing import Final
 
 __all__ = [
     "ANOMALY_MAP",
+    "DISTANCE_OF_MEMORY",
+    "DISTANCE_OF_POSITION",
     "EMBEDDING",
+    "EMBEDDING_BESIDE",
     "FORMAT_VERSION",
+    "FURTHER_OUTPUTS",
     "IMAGE",
     "METADATA_KEY",
     "OUTPUTS",
@@ -31,6 +35,9 @@ IMAGE: Final = "image"
 EMBEDDING: Final = "embedding"
 """Output of an embedding graph: `(N, D, h, w)` float32."""
 
+EMBEDDING_BESIDE: Final = "embedding_beside"
+"""Output of an embedding graph with a memory beside the Gaussians: the memory's, `(N, D, h, w)` float32."""
+
 SCORE: Final = "score"
 """Output: `(N,)` float32, maximum of the anomaly map; a raw distance, 0 or more up to rounding."""
 
@@ -38,6 +45,15 @@ ANOMALY_MAP: Final = "anomaly_map"
 """Output: `(N, H, W)` float32, smoothed Mahalanobis distances in the model's own frame."""
 
 PATCH_DISTANCE: Final = "patch_distance"
-"""Output: `(N, h, w)` float32, Mahalanobis distance of each patch before upsampling."""
+"""Output: `(N, h, w)` float32, Mahalanobis distance of each patch before upsampling; with both kinds of distance, their
+weighted sum."""
+
+DISTANCE_OF_POSITION: Final = "distance_of_position"
+"""Further output of a model of both kinds: `(N, h, w)` float32, distance of each patch to the Gaussian of its place."""
+
+DISTANCE_OF_MEMORY: Final = "distance_of_memory"
+"""Further output of a model of both kinds: `(N, h', w')` float32, distance of each patch to the nearest prototype."""
 
 OUTPUTS: Final = (SCORE, ANOMALY_MAP, PATCH_DISTANCE)
+
+FURTHER_OUTPUTS: Final = (DISTANCE_OF_POSITION, DISTANCE_OF_MEMORY)

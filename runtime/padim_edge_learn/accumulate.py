@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from padim_edge_artifact import Memory, PadimEdgeError, Statistics, names
+from padim_edge_artifact import Both, Memory, PadimEdgeError, Statistics, names
 from padim_edge_artifact.method import Method
 from padim_edge_learn.turns import turned
 from padim_edge_model.memory import MemoryLearner
@@ -19,7 +19,17 @@ from padim_edge_model.statistics import absorb
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.prefetch import cores
 
-__all__ = ["BATCH", "GaussianLearner", "Learner", "accumulate", "batch_size", "batches", "learner_of", "side_by_side"]
+__all__ = [
+    "BATCH",
+    "BothLearner",
+    "GaussianLearner",
+    "Learner",
+    "accumulate",
+    "batch_size",
+    "batches",
+    "learner_of",
+    "side_by_side",
+]
 
 BATCH = 32
 """Number of images in a batch. It is fixed, because another grouping of the same images rounds differently."""
@@ -31,6 +41,9 @@ _PIXELS = 8 * 224 * 224
 """Number of pixels that go through the backbone at a time. More are no faster on a CPU, and activations take memory."""
 
 T = TypeVar("T")
+
+Embeddings = tuple[npt.NDArray[np.float32], ...]
+"""Embeddings `(N, D, h, w)` of a batch, one for each kind of distance."""
 
 
 class GaussianLearner:
@@ -61,13 +74,47 @@ class GaussianLearner:
         return self.found
 
 
-Learner = GaussianLearner | MemoryLearner
+class BothLearner:
+    """Gaussian statistics and a memory that images are added to.
+
+    Args:
+        start: What to begin with; the arrays of its statistics are overwritten.
+        method: Method of the fit, with a memory beside the Gaussians.
+    """
+
+    def __init__(self, start: Both, method: Method) -> None:
+        assert method.beside is not None
+        self.gaussians = GaussianLearner(start.gaussians)
+        self.memory = MemoryLearner(start.memory, method.beside)
+
+    @property
+    def turned(self) -> bool:
+        """Whether images are learned from turned as well; the Gaussians are not."""
+        return self.memory.turned
+
+    @property
+    def found(self) -> Both:
+        """Statistics and memory so far, whose last fold may not be thinned yet."""
+        return Both(self.gaussians.found, self.memory.found)
+
+    def expect(self, fold: int) -> None:
+        """Say into which fold the next image comes; asked once for each image, in order."""
+        self.memory.expect(fold)
+
+    def finish(self) -> Both:
+        """Return statistics and memory."""
+        return Both(self.gaussians.finish(), self.memory.finish())
+
+
+Learner = GaussianLearner | MemoryLearner | BothLearner
 
 After = Callable[[Learner, int], object]
 
 
-def learner_of(start: Statistics | Memory, method: Method) -> Learner:
-    """Return a learner that adds images to statistics, whose arrays are overwritten, or to a memory."""
+def learner_of(start: Statistics | Memory | Both, method: Method) -> Learner:
+    """Return a learner that adds images to statistics, whose arrays are overwritten, to a memory, or to both."""
+    if isinstance(start, Both):
+        return BothLearner(start, method)
     return MemoryLearner(start, method) if isinstance(start, Memory) else GaussianLearner(start)
 
 
@@ -103,7 +150,7 @@ def accumulate(
     bytes.
 
     Args:
-        embedding_graph: Serialised ONNX model, `image` -> `embedding`.
+        embedding_graph: Serialised ONNX model, `image` -> `embedding`, as `padim_edge_model.graph.joined` makes it.
         images: Images in the model's frame, `(H, W, 3)` uint8 each.
         learner: Learner that gains them.
         device: Device that runs the backbone.
@@ -119,8 +166,17 @@ def accumulate(
         if learner.turned:
             variants += [_embedded(session, some) for some in turned(batch)]
         with threadpool_limits(1, "blas"):  # BLAS threads would wait for each other at every patch
-            learner.add(variants, threads or cores())
+            _add(learner, variants, threads or cores())
         after(learner, len(batch))
+
+
+def _add(learner: Learner, variants: Sequence[Embeddings], workers: int) -> None:
+    """Add a batch of images; the first variant is upright."""
+    if isinstance(learner, BothLearner):
+        learner.gaussians.add([variants[0][0]], workers)
+        learner.memory.add([beside for _, beside in variants], workers)
+    else:
+        learner.add([embedding for (embedding,) in variants], workers)
 
 
 def _of_equal_work(images: Iterable[npt.NDArray[np.uint8]]) -> Iterator[list[npt.NDArray[np.uint8]]]:
@@ -131,12 +187,11 @@ def _of_equal_work(images: Iterable[npt.NDArray[np.uint8]]) -> Iterator[list[npt
         yield from batches(chain([first], iterator), batch_size((first.shape[0], first.shape[1])))
 
 
-def _embedded(session: Any, batch: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
-    """Compute the embeddings `(N, D, h, w)` of a batch."""
+def _embedded(session: Any, batch: Sequence[npt.NDArray[np.uint8]]) -> Embeddings:
+    """Compute the embeddings `(N, D, h, w)` of a batch, one for each kind of distance."""
     together = side_by_side((batch[0].shape[0], batch[0].shape[1]))
-    embedding = np.concatenate(
-        [session.run([names.EMBEDDING], {names.IMAGE: np.stack(some)})[0] for some in batches(batch, together)]
-    )
-    if not np.isfinite(embedding).all():
+    found = [session.run(None, {names.IMAGE: np.stack(some)}) for some in batches(batch, together)]
+    embeddings = tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+    if not all(np.isfinite(each).all() for each in embeddings):
         raise PadimEdgeError("the backbone gives values that are not finite; check its weights")
-    return np.asarray(embedding, np.float32)
+    return tuple(np.asarray(each, np.float32) for each in embeddings)

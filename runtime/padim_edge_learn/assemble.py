@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,28 +10,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_artifact import Memory, Metadata, Preprocessing, Statistics, names, self_test
+from padim_edge_artifact import Both, Memory, Metadata, Preprocessing, names, self_test
 from padim_edge_artifact.calibration import Calibration
+from padim_edge_artifact.combination import Combination
 from padim_edge_artifact.kept import Kept
 from padim_edge_artifact.metadata import Digests, SelfTest
-from padim_edge_artifact.method import Method, Precision
+from padim_edge_artifact.method import Precision
 from padim_edge_artifact.reference import Seen
 from padim_edge_artifact.roi import to_runs
 from padim_edge_learn.cross_validated import Refit, cross_validated
-from padim_edge_learn.held_out import GoodImages, HeldOut, Shipped, judged
+from padim_edge_learn.held_out import Beside, GoodImages, HeldOut, Shipped, judged
 from padim_edge_learn.thresholds import history_with, rule_of_scores
 from padim_edge_model import onnx_file, tensorrt_rules
 from padim_edge_model.calibration import calibrate, expanded, representatives, threshold
 from padim_edge_model.comparable import Observed, reference_of
-from padim_edge_model.fused import fuse, map_stage
-from padim_edge_model.graph import EmbeddingGraph, of_kept
+from padim_edge_model.fused import Pair, fuse, map_stage
+from padim_edge_model.graph import of_kept
 from padim_edge_model.memory import Nearest, nearest_of
 from padim_edge_model.repeats import groups_of, packed
 from padim_edge_model.whitening import Form, form_of
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.progress import Report, none
 
-__all__ = ["RULE", "RULE_UPDATED", "TOLERANCES", "Assembled", "ModelOptions", "assemble"]
+__all__ = ["RULE", "RULE_UPDATED", "TOLERANCES", "Assembled", "ModelOptions", "assemble", "constants_of"]
 
 RULE = "good images that it was fitted on, each judged as if it and its repeats were not"
 """Source of the threshold of an export, in words."""
@@ -59,6 +60,8 @@ class ModelOptions:
     """`(H, W)` region of interest, True inside; `None` inspects the whole frame."""
     before: Metadata | None = None
     """Metadata of the model that this one is an update of; its calibration scores are counted in."""
+    combination: Combination | None = None
+    """Weights of Gaussians and memory; needed where the statistics hold both."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,38 +101,34 @@ def assemble(
         PadimEdgeError: The statistics hold fewer than two images, no image can be read to calibrate with, the target
             does not take the graph, or the output cannot be written.
     """
-    recipe, statistics, before = kept.recipe, kept.statistics, options.before
-    method = replace(recipe.method, precision=options.precision)
+    before = options.before
+    used = _used(kept, options.combination)
+    method = replace(used.recipe.method, precision=_own_precision(used, options.precision))
     size = method.preprocessing.size
-    graph = of_kept(kept)
-    with report("whitening" if method.bank is None else "choosing prototypes", None):
-        form = _form(statistics, method, graph)
+    graph = of_kept(used)
+    with report("whitening" if used.recipe.method.bank is None else "choosing prototypes", None):
+        form = constants_of(used, options)
         fused = fuse(graph, form, size, method.sigma, options.inspected)
-        prototypes = len(form.prototypes) if isinstance(form, Nearest) else None
+        prototypes = _prototypes(form)
     if method.precision.target == "tensorrt":
         tensorrt_rules.require(fused.model)
     with onnx_file.staged(fused, output) as stage:
         del fused
         session = open_session(stage.path, device).session
         observed = Observed(kept.seen)
-        if isinstance(form, Nearest):
-            held = cross_validated(kept, images, _refit(kept, method, options, device), observed, report)
-        else:
-            to_map = map_stage(size, graph.grid, method.sigma, options.inspected)
-            rounded = not method.precision.exact or method.precision.name != "fp32"
-            shipped = Shipped(kept, session, form if rounded else None, method.precision, to_map, device)
-            del form  # which takes as much memory as the model
-            held = judged(shipped, images, observed, report)
+        outside = _outside(used, form, options, session, device)
+        del form  # which takes as much memory as the model
+        held = outside(images, observed, report)
         calibration = _calibration(held, kept, before)
         metadata = stage.finish(
             Metadata(
-                class_name=recipe.class_name,
+                class_name=kept.recipe.class_name,
                 created_by=options.created_by,
                 method=method,
-                backbone=recipe.backbone,
-                reduction=recipe.reduction,
+                backbone=used.recipe.backbone,
+                reduction=used.recipe.reduction,
                 grid=graph.grid,
-                images=statistics.count,
+                images=kept.statistics.count,
                 threshold=threshold(calibration, options.false_alarm_rate),
                 threshold_rule=RULE if before is None else _updated(rule_of_scores(before)),
                 false_alarm_rate=options.false_alarm_rate,
@@ -141,33 +140,98 @@ def assemble(
                 self_test=_self_test(session, method.preprocessing, TOLERANCES[method.precision.name]),
                 revision=1 if before is None else before.revision + 1,
                 parent=None if before is None else before.digests.model,
-                statistics=statistics.digest(),
-                independent=len(np.unique(groups_of(kept.evidence))) or statistics.count,
+                statistics=kept.statistics.digest(),
+                independent=len(np.unique(groups_of(kept.evidence))) or kept.statistics.count,
                 fingerprints=packed(kept.evidence.fingerprints),
                 drift=1.0 if held.drift is None else round(held.drift.factor, 3),
                 history=() if before is None else history_with(before, "update"),
                 prototypes=prototypes,
+                combination=options.combination,
             )
         )
         del session
     return Assembled(metadata, output.stat().st_size + metadata.digests.data_bytes, held, observed.seen)
 
 
-def _form(
-    statistics: Statistics | Memory, method: Method, graph: EmbeddingGraph, without: Collection[int] = ()
-) -> Form | Nearest:
-    """Compute the constants of the distance; of a memory, without some folds."""
+def _used(kept: Kept, combination: Combination | None) -> Kept:
+    """Return the kept statistics of those kinds of distance that the model has."""
+    if isinstance(kept.statistics, Both):
+        assert combination is not None, "both kinds of distance need their weights"
+        if combination.kept is not None:
+            return kept.heads[combination.kept]
+    return kept
+
+
+def _own_precision(kept: Kept, precision: Precision) -> Precision:
+    """Return the precision without a form of Gaussians where there are none."""
+    return precision if kept.recipe.method.bank is None else precision.numbers
+
+
+def constants_of(kept: Kept, options: ModelOptions, without: Collection[int] = ()) -> Form | Nearest | Pair:
+    """Compute the constants of the distance.
+
+    Args:
+        kept: Statistics of the kinds of distance that the model has.
+        options: Options of the model.
+        without: Folds of a memory that are left out.
+
+    Raises:
+        PadimEdgeError: Nothing is left of the memory, or it is not finite.
+    """
+    statistics, method = kept.statistics, kept.recipe.method
+    if isinstance(statistics, Both):
+        assert options.combination is not None
+        gaussians, memory = (constants_of(head, options, without) for head in kept.heads)
+        assert isinstance(memory, Nearest), "a memory stands beside the Gaussians"
+        assert not isinstance(gaussians, Nearest | Pair), "Gaussians come first"
+        return Pair(gaussians, memory, options.combination.factors)
     if isinstance(statistics, Memory):
         return nearest_of(statistics, method, without)
-    return form_of(statistics, method.ridge, graph.parts, method.precision)
+    return form_of(statistics, method.ridge, of_kept(kept).parts, options.precision)
 
 
-def _refit(kept: Kept, method: Method, options: ModelOptions, device: str) -> Refit:
+def _prototypes(form: Form | Nearest | Pair) -> int | None:
+    memory = form.memory if isinstance(form, Pair) else form
+    return len(memory.prototypes) if isinstance(memory, Nearest) else None
+
+
+def _outside(
+    kept: Kept, form: Form | Nearest | Pair, options: ModelOptions, session: Any, device: str
+) -> Callable[[GoodImages, Observed, Report], HeldOut]:
+    """Return a function that judges good images as if they had not been fitted on.
+
+    It holds the constants only where it needs them, since they take as much memory as the model.
+    """
+    if isinstance(form, Nearest):
+        return lambda images, observed, report: cross_validated(
+            kept, images, _refit(kept, options, device), observed, report
+        )
+    factors, memory, position = None, kept, kept
+    if isinstance(form, Pair):
+        factors, form = form.factors, form.gaussians
+        position, memory = kept.heads
+    method, precision = position.recipe.method, options.precision
+    to_map = map_stage(method.preprocessing.size, of_kept(position).grid, method.sigma, options.inspected)
+    rounded = not precision.exact or precision.name != "fp32"
+    shipped = Shipped(position, session, form if rounded else None, precision, to_map, device)
+
+    def both(images: GoodImages, observed: Observed, report: Report) -> HeldOut:
+        if factors is None:
+            return judged(shipped, images, observed, report)
+        distances: dict[int, npt.NDArray[np.float32]] = {}
+        looked = Observed(memory.seen)  # `judged` looks at the images once more
+        cross_validated(memory, images, _refit(memory, options, device), looked, report, distances)
+        return judged(replace(shipped, beside=Beside(distances, factors)), images, observed, report)
+
+    return both
+
+
+def _refit(kept: Kept, options: ModelOptions, device: str) -> Refit:
     """Return a function that opens the model of a memory without some folds."""
-    graph = of_kept(kept)
+    graph, method = of_kept(kept), kept.recipe.method
 
     def refit(left_out: frozenset[int]) -> Any:
-        form = _form(kept.statistics, method, graph, left_out)
+        form = constants_of(kept, options, left_out)
         fused = fuse(graph, form, method.preprocessing.size, method.sigma, options.inspected)
         return open_session(onnx_file.whole(fused), device).session
 

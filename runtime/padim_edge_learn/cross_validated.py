@@ -38,7 +38,14 @@ _MOST_EVERYWHERE = 0.2
 judged by models that have seen them."""
 
 
-def cross_validated(kept: Kept, images: GoodImages, refit: Refit, observed: Observed, report: Report = none) -> HeldOut:
+def cross_validated(
+    kept: Kept,
+    images: GoodImages,
+    refit: Refit,
+    observed: Observed,
+    report: Report = none,
+    distances: dict[int, npt.NDArray[np.float32]] | None = None,
+) -> HeldOut:
     """Compute the scores that good images have in models without their fold.
 
     Neighbours in time share a fold, so they are left out together. Repeats of an image in other folds are left out as
@@ -50,12 +57,13 @@ def cross_validated(kept: Kept, images: GoodImages, refit: Refit, observed: Obse
         refit: Makes the model without some folds.
         observed: Gains the look and the distances of the images.
         report: Progress bar.
+        distances: Gains the distances `(h, w)` of each image by its number, where they are wanted.
 
     Raises:
         PadimEdgeError: None of the images can be read, one of them was not fitted on, or too few can be held out.
     """
     matcher = Matcher(kept.evidence)
-    folds, judge = _Folds(kept.statistics, matcher), _Judge(refit, observed)
+    folds, judge = _Folds(kept.statistics, matcher), _Judge(refit, observed, distances)
     groups: dict[int, int] = {}
     waiting: dict[frozenset[int], list[int]] = {}
     together = side_by_side(kept.recipe.method.preprocessing.input_size)
@@ -89,10 +97,12 @@ def cross_validated(kept: Kept, images: GoodImages, refit: Refit, observed: Obse
 class _Judge:
     """Scores of images in models without some folds, and the last of these models."""
 
-    def __init__(self, refit: Refit, observed: Observed) -> None:
+    def __init__(
+        self, refit: Refit, observed: Observed, distances: dict[int, npt.NDArray[np.float32]] | None = None
+    ) -> None:
         self.scores: dict[int, float] = {}
         """Score of each image by its number."""
-        self._refit, self._observed = refit, observed
+        self._refit, self._observed, self._distances = refit, observed, distances
         self._models: OrderedDict[frozenset[int], Any] = OrderedDict()
         self._made: set[frozenset[int]] = set()
 
@@ -118,6 +128,8 @@ class _Judge:
         feed = {names.IMAGE: np.stack([frame for _, frame in images])}
         found, distances = self._models[left_out].run([names.SCORE, names.PATCH_DISTANCE], feed)
         self._observed.add_distances(np.asarray(distances, np.float64))
+        if self._distances is not None:
+            self._distances |= {number: each for (number, _), each in zip(images, distances, strict=True)}
         self.scores |= {number: float(score) for (number, _), score in zip(images, found, strict=True)}
 
 

@@ -23,7 +23,8 @@ class Folds:
     """
 
     def __init__(self, start: Kept) -> None:
-        fold_of = start.statistics.fold_of if isinstance(start.statistics, Memory) else np.empty(0, np.int64)
+        memory = start.heads[-1].statistics
+        fold_of = memory.fold_of if isinstance(memory, Memory) else np.empty(0, np.int64)
         self._sizes = np.bincount(fold_of, minlength=FOLDS)
         self._by_group: dict[int, int] = {}
         for named, fold in zip(start.evidence.named.tolist(), fold_of.tolist(), strict=False):

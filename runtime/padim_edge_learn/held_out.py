@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,14 @@ from padim_edge_artifact.method import Precision
 from padim_edge_learn.accumulate import batches, side_by_side
 from padim_edge_learn.matching import Matcher
 from padim_edge_model.comparable import Observed
-from padim_edge_model.fused import MapStage
+from padim_edge_model.fused import MapStage, combined
 from padim_edge_model.graph import joined, of_kept
 from padim_edge_model.leave_one_out import distance_of, growth, leave_group_out, leave_one_out, ridge_without
 from padim_edge_model.whitening import Form, form_of, whiten
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.progress import Report, none
 
-__all__ = ["GROUP_BYTES", "LARGEST_GROUP", "Drift", "Frames", "GoodImages", "HeldOut", "Shipped", "judged"]
+__all__ = ["GROUP_BYTES", "LARGEST_GROUP", "Beside", "Drift", "Frames", "GoodImages", "HeldOut", "Shipped", "judged"]
 
 LARGEST_GROUP = 128
 """Largest number of images that are left out together; larger groups are left out in parts of as many."""
@@ -92,6 +92,21 @@ class HeldOut:
 
 
 @dataclass(frozen=True, eq=False)
+class Beside:
+    """Distances that a memory gives the images outside its fit, and the factors of both kinds of distance."""
+
+    distances: Mapping[int, npt.NDArray[np.float32]]
+    """`(h', w')` distances of each image by its number."""
+    factors: tuple[float, float]
+    """Factor of the Gaussians' distances, and of the memory's."""
+
+    def __call__(self, number: int, position: Float64) -> Float64:
+        """Return the sum `(h, w)` of an image's distances; one that the memory could not judge keeps its own."""
+        other = self.distances.get(number)
+        return self.factors[0] * position if other is None else combined(position, other, self.factors)
+
+
+@dataclass(frozen=True, eq=False)
 class Shipped:
     """A model that is about to be written, and the statistics that it was made of."""
 
@@ -107,6 +122,8 @@ class Shipped:
     """Map stage."""
     device: str
     """Device that judges the images."""
+    beside: Beside | None = None
+    """Distances of a memory that are added; `None` for Gaussians alone."""
 
     @property
     def count(self) -> int:
@@ -122,7 +139,7 @@ class Shipped:
     @property
     def largest(self) -> int:
         """Largest number of images that are left out together."""
-        patches, dims = self.kept.statistics.mean.shape
+        patches, dims = self.statistics.mean.shape
         return int(max(1, min(LARGEST_GROUP, GROUP_BYTES // (4 * patches * dims), self.count - 1)))
 
 
@@ -210,7 +227,14 @@ class _Outside:
         without = leave_group_out(self._form(len(vectors)), vectors, shipped.count)[: len(found)]
         if shipped.form is not None:  # what the graph rounds or cuts, it does outside the fit as well
             without *= np.concatenate(rounded) / np.maximum(distance_of(shipped.form, vectors[: len(found)]), 1e-6)
-        return dict(zip(found, without, strict=True))
+        return self.summed(dict(zip(found, without, strict=True)))
+
+    def summed(self, distances: dict[int, Float64]) -> dict[int, Float64]:
+        """Add the distances of the memory to those of the Gaussians, by number, where there is one."""
+        beside = self.shipped.beside
+        if beside is None:
+            return distances
+        return {number: beside(number, each) for number, each in distances.items()}
 
     def scores(self, distances: dict[int, Float64]) -> dict[int, float]:
         """Compute the score of each image from its distances `(h, w)`."""
@@ -224,7 +248,8 @@ class _Outside:
         return np.asarray(self._embedding.run([names.EMBEDDING], {names.IMAGE: frames})[0])
 
     def _distance(self, frames: Frame) -> npt.NDArray[np.float32]:
-        return np.asarray(self.shipped.session.run([names.PATCH_DISTANCE], {names.IMAGE: frames})[0])
+        name = names.PATCH_DISTANCE if self.shipped.beside is None else names.DISTANCE_OF_POSITION
+        return np.asarray(self.shipped.session.run([name], {names.IMAGE: frames})[0])
 
     def _form(self, left_out: int) -> Form:
         """Return the form for a group of this size; groups of nearly the same size share one."""
@@ -258,8 +283,8 @@ class _AlonePass:
             alone = [each for each in batch if not len(sizes) or sizes[self.groups[each[0]]] == 1]
             if alone:
                 distances = self.outside.alone(np.stack([frame for _, frame in alone]))
-                self.observed.add_distances(distances)
-                by_number = dict(zip((number for number, _ in alone), distances, strict=True))
+                by_number = self.outside.summed(dict(zip((number for number, _ in alone), distances, strict=True)))
+                self.observed.add_distances(np.stack(list(by_number.values())))
                 self.scores |= self.outside.scores(by_number)
             self.advance(len(batch))
 

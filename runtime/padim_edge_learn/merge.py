@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from padim_edge_artifact import ArtifactError, Memory, PadimEdgeError, Statistics
+from padim_edge_artifact import ArtifactError, Both, Memory, PadimEdgeError, Statistics
 from padim_edge_artifact.kept import Kept, Recipe, read_kept, write_kept
 from padim_edge_artifact.method import Method
 from padim_edge_model.comparable import merge_seen
@@ -13,6 +13,9 @@ from padim_edge_model.memory import merge_memories
 from padim_edge_model.statistics import merge
 
 __all__ = ["merge_files", "merge_kept", "merged"]
+
+Learned = Statistics | Memory | Both
+"""Gaussians, a memory, or both."""
 
 
 def merge_kept(first: Kept, second: Kept, *, in_place: bool = False) -> Kept:
@@ -41,10 +44,14 @@ def merge_kept(first: Kept, second: Kept, *, in_place: bool = False) -> Kept:
     )
 
 
-def merged(
-    first: Statistics | Memory, second: Statistics | Memory, method: Method, *, in_place: bool = False
-) -> Statistics | Memory:
-    """Merge the statistics, or the memories, of two sets of images; `in_place` overwrites the first's arrays."""
+def merged(first: Learned, second: Learned, method: Method, *, in_place: bool = False) -> Learned:
+    """Merge what was learned from two sets of images; `in_place` overwrites the first's arrays."""
+    if isinstance(first, Both) and isinstance(second, Both):
+        assert method.beside is not None, "the methods are the same"
+        return Both(
+            merge(first.gaussians, second.gaussians, in_place=in_place),
+            merge_memories(first.memory, second.memory, method.beside),
+        )
     if isinstance(first, Memory) and isinstance(second, Memory):
         return merge_memories(first, second, method)
     assert isinstance(first, Statistics), "the methods are the same"

@@ -17,9 +17,38 @@ from padim_edge_model.graph import EmbeddingGraph
 from padim_edge_model.graph_editing import Array, GraphEditor, copied
 from padim_edge_model.memory import Nearest
 from padim_edge_model.nearest import append_nearest
-from padim_edge_model.whitening import Form
+from padim_edge_model.whitening import Form, cells_of
 
-__all__ = ["FusedGraph", "MapStage", "fuse", "map_matrices", "map_stage"]
+__all__ = ["FusedGraph", "MapStage", "Pair", "combined", "fuse", "map_matrices", "map_stage"]
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Constants of both kinds of distance, which are added up.
+
+    distance = factors[0] * distance to the Gaussian of the place + factors[1] * distance to the nearest prototype
+    """
+
+    gaussians: Form
+    """Constants of the Gaussians."""
+    memory: Nearest
+    """Constants of the memory, without re-weighting."""
+    factors: tuple[float, float]
+    """Factor of each distance, positive."""
+
+
+def combined(position: npt.NDArray[Any], memory: npt.NDArray[Any], factors: tuple[float, float]) -> Float64:
+    """Add up both distances: `(..., h, w)` of the Gaussians' patches, `(..., h', w')` of the memory's.
+
+    Each patch takes the distance of the memory's cell that it lies in. So nothing from outside a region of interest
+    comes inside.
+    """
+    grid = (int(position.shape[-2]), int(position.shape[-1]))
+    cells = cells_of((int(memory.shape[-2]), int(memory.shape[-1])), grid)
+    spread = memory.reshape(*memory.shape[:-2], -1)[..., cells].reshape(position.shape)
+    return np.asarray(factors[0] * position.astype(np.float64) + factors[1] * spread.astype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +108,24 @@ def map_stage(
     rows, columns = map_matrices(size, grid, sigma)
     if roi is None:
         return MapStage(rows, columns, None, None)
-    edges = [np.arange(cells) * pixels // cells for cells, pixels in zip(grid, size, strict=True)]
-    patches = np.maximum.reduceat(np.maximum.reduceat(roi, edges[0], axis=0), edges[1], axis=1).astype(np.float64)
+    patches = patches_inside(size, grid, roi)
+    assert patches is not None
     weight = rows @ patches @ columns.T
     # Deep inside the weight is 1; at the rim of a region of one patch it is still about 0.1.
     return MapStage(rows, columns, patches, np.where(roi, 1 / np.maximum(weight, 0.05), 0.0))
 
 
+def patches_inside(size: tuple[int, int], grid: tuple[int, int], roi: npt.NDArray[np.bool_] | None) -> Float64 | None:
+    """Return `(h, w)`, 1 for the patches that touch a region of interest `(H, W)` and 0 for others; `None` for none."""
+    if roi is None:
+        return None
+    edges = [np.arange(cells) * pixels // cells for cells, pixels in zip(grid, size, strict=True)]
+    return np.maximum.reduceat(np.maximum.reduceat(roi, edges[0], axis=0), edges[1], axis=1).astype(np.float64)
+
+
 def fuse(
     embedding: EmbeddingGraph,
-    form: Form | Nearest,
+    form: Form | Nearest | Pair,
     size: tuple[int, int],
     sigma: float,
     roi: npt.NDArray[np.bool_] | None = None,
@@ -108,14 +145,18 @@ def fuse(
     editor = GraphEditor(model.graph, "head")
     node, constant = editor.node, editor.constant
 
+    shapes: dict[str, list[str | int]] = {
+        names.SCORE: ["N"],
+        names.ANOMALY_MAP: ["N", height, width],
+        names.PATCH_DISTANCE: ["N", h, w],
+    }
     weight: str | None = None
     if isinstance(form, Nearest):
-        appended = append_nearest(editor, embedding, form, stage.patches)
-        distance, weight = appended.distance, appended.weight
+        weight = _append_memory(editor, embedding, form, stage.patches, names.PATCH_DISTANCE)
+    elif isinstance(form, Pair):
+        shapes |= _append_pair(editor, embedding, form, size, roi)
     else:
-        distance = append_distance(editor, embedding.parts, form, embedding.precision)
-        distance = node("Transpose", [distance], "distance_rows", perm=[1, 0])  # (N, P)
-    node("Reshape", [distance, constant("grid_shape", [-1, h, w], np.int64)], names.PATCH_DISTANCE)
+        _append_gaussians(editor, embedding, form, names.PATCH_DISTANCE)
     seen: str = names.PATCH_DISTANCE
     if stage.patches is not None:
         seen = node("Mul", [seen, constant("roi_patches", stage.patches)], "patch_distance_inside")
@@ -135,11 +176,54 @@ def fuse(
         node("Mul", [before, factor], after)
     node("ReduceMax", [names.ANOMALY_MAP, constant("map_axes", [1, 2], np.int64)], names.SCORE, keepdims=0)
 
-    shapes: dict[str, list[str | int]] = {
-        names.SCORE: ["N"],
-        names.ANOMALY_MAP: ["N", height, width],
-        names.PATCH_DISTANCE: ["N", h, w],
-    }
-    editor.set_outputs({name: shapes[name] for name in names.OUTPUTS})
+    editor.set_outputs(shapes)
     editor.drop_unused()
     return FusedGraph(model, editor.large)
+
+
+def _append_gaussians(editor: GraphEditor, embedding: EmbeddingGraph, form: Form, output: str) -> None:
+    """Append the distance `(N, h, w)` of each patch to the Gaussian of its place."""
+    distance = append_distance(editor, embedding.parts, form, embedding.precision)
+    rows = editor.node("Transpose", [distance], "distance_rows", perm=[1, 0])  # (N, P)
+    editor.node("Reshape", [rows, editor.constant("grid_shape", [-1, *embedding.grid], np.int64)], output)
+
+
+def _append_memory(
+    editor: GraphEditor, embedding: EmbeddingGraph, form: Nearest, inspected: Float64 | None, output: str
+) -> str | None:
+    """Append the distance `(N, h, w)` of each patch to the nearest prototype; return the name of the map's weight."""
+    appended = append_nearest(editor, embedding, form, inspected)
+    shape = editor.constant("memory_shape", [-1, *embedding.grid], np.int64)
+    editor.node("Reshape", [appended.distance, shape], output)
+    return appended.weight
+
+
+def _append_pair(
+    editor: GraphEditor,
+    embedding: EmbeddingGraph,
+    form: Pair,
+    size: tuple[int, int],
+    roi: npt.NDArray[np.bool_] | None,
+) -> dict[str, list[str | int]]:
+    """Append both distances and their weighted sum; return the shapes of both as further outputs."""
+    position, memory = embedding.heads
+    _append_gaussians(editor, position, form.gaussians, names.DISTANCE_OF_POSITION)
+    weight = _append_memory(
+        editor, memory, form.memory, patches_inside(size, memory.grid, roi), names.DISTANCE_OF_MEMORY
+    )
+    assert weight is None, "Method refuses re-weighting beside Gaussians"
+    own = editor.node(
+        "Mul", [names.DISTANCE_OF_POSITION, editor.constant("position_factor", form.factors[0])], "position_share"
+    )
+    other = editor.node(
+        "Mul", [names.DISTANCE_OF_MEMORY, editor.constant("memory_factor", form.factors[1])], "memory_share"
+    )
+    for axis in (0, 1):  # along the rows, then along the columns
+        cells = np.arange(position.grid[axis]) * memory.grid[axis] // position.grid[axis]
+        index = editor.constant(f"memory_cells{axis}", cells, np.int64)
+        other = editor.node("Gather", [other, index], f"memory_share{axis}", axis=axis + 1)
+    editor.node("Add", [own, other], names.PATCH_DISTANCE)
+    return {
+        names.DISTANCE_OF_POSITION: ["N", *position.grid],
+        names.DISTANCE_OF_MEMORY: ["N", *memory.grid],
+    }

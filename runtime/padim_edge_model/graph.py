@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,23 @@ class EmbeddingGraph:
     """Number type of the backbone: `fp32`, `fp16` or `int8`."""
     target: str = "cpu"
     """Engine that an int8 graph is for: `cpu` or `tensorrt`."""
+    beside: tuple[Part, ...] = ()
+    """Parts of the embedding of a memory beside the Gaussians, all on one grid; empty without one."""
+
+    @property
+    def outputs(self) -> tuple[Part, ...]:
+        """All parts that the graph gives."""
+        return (*self.parts, *self.beside)
+
+    @property
+    def heads(self) -> tuple[EmbeddingGraph, ...]:
+        """The graph for each kind of distance alone: the Gaussians, and the memory beside them.
+
+        They share one model, whose outputs are those of both.
+        """
+        if not self.beside:
+            return (self,)
+        return replace(self, beside=()), replace(self, parts=self.beside, beside=())
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -77,12 +94,24 @@ class EmbeddingGraph:
 
 
 def joined(graph: EmbeddingGraph) -> onnx.ModelProto:
-    """Return a model with the one output `embedding` `(N, D, h, w)`: the parts on the finest grid, concatenated.
+    """Return a model with the output `embedding` `(N, D, h, w)`: the parts on the finest grid, concatenated.
 
-    Coarser parts are brought to the finest grid by nearest upsampling.
+    Coarser parts are brought to the finest grid by nearest upsampling. With a memory beside the Gaussians, there is a
+    second output `embedding_beside`.
     """
     model = copied(graph.model)
     editor = GraphEditor(model.graph, "join")
+    shapes: dict[str, list[str | int]] = {}
+    for head, name in zip(graph.heads, (names.EMBEDDING, names.EMBEDDING_BESIDE), strict=False):
+        editor.node("Concat", _lifted(editor, head), name, axis=1)
+        shapes[name] = ["N", head.dims, *head.grid]
+    editor.set_outputs(shapes)
+    editor.drop_unused()
+    return model
+
+
+def _lifted(editor: GraphEditor, graph: EmbeddingGraph) -> list[str]:
+    """Append what brings the parts to the finest grid, and return their names."""
     lifted = []
     for part in graph.parts:
         tensor = part.name
@@ -93,9 +122,7 @@ def joined(graph: EmbeddingGraph) -> onnx.ModelProto:
                 "MatMul", [tensor, editor.constant(f"{part.name}_columns", columns.T)], f"{part.name}_lifted"
             )
         lifted.append(tensor)
-    editor.node("Concat", lifted, names.EMBEDDING, axis=1)
-    editor.set_outputs({names.EMBEDDING: ["N", graph.dims, *graph.grid]})
-    return model
+    return lifted
 
 
 def records(parts: tuple[Part, ...]) -> tuple[PartRecord, ...]:
@@ -119,21 +146,23 @@ def of_kept(kept: Kept) -> EmbeddingGraph:
         model = onnx.load_from_string(kept.graph)
     except Exception as error:  # protobuf's own exception; onnx has none
         raise ArtifactError(f"the statistics hold no readable embedding graph ({error}); fit again") from error
-    parts = tuple(
-        Part(
-            each.name,
-            each.dims,
-            each.grid,
-            None
-            if each.codes is None
-            else Codes(
-                each.codes.name,
-                np.array(each.codes.scale, np.float32),
-                np.array(each.codes.zero_point, np.uint8),
-            ),
-        )
-        for each in kept.recipe.parts
+    recipe, precision = kept.recipe, kept.recipe.method.precision
+    return EmbeddingGraph(
+        model,
+        _parts_of(recipe.parts),
+        recipe.reduction,
+        recipe.method.preprocessing.input_size,
+        precision.name,
+        precision.target,
+        _parts_of(recipe.beside),
     )
-    method, precision = kept.recipe.method, kept.recipe.method.precision
-    size = method.preprocessing.input_size
-    return EmbeddingGraph(model, parts, kept.recipe.reduction, size, precision.name, precision.target)
+
+
+def _parts_of(stored: tuple[PartRecord, ...]) -> tuple[Part, ...]:
+    return tuple(Part(each.name, each.dims, each.grid, _codes_of(each.codes)) for each in stored)
+
+
+def _codes_of(stored: CodesRecord | None) -> Codes | None:
+    if stored is None:
+        return None
+    return Codes(stored.name, np.array(stored.scale, np.float32), np.array(stored.zero_point, np.uint8))

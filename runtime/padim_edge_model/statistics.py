@@ -10,7 +10,7 @@ import numpy.typing as npt
 from padim_edge_artifact.errors import ArtifactError
 from padim_edge_artifact.statistics import Statistics
 
-__all__ = ["absorb", "merge"]
+__all__ = ["absorb", "merge", "without"]
 
 _CHUNK = 1 << 20
 """Numbers of a scatter that one thread works on at a time: 8 MB, which caches hold; 104 patches at D = 100."""
@@ -45,6 +45,26 @@ def merge(first: Statistics, second: Statistics, *, in_place: bool = False) -> S
         delta *= np.sqrt(first.count * second.count / total)
         scatter[part] += delta[:, :, None] * delta[:, None, :]
     return Statistics(total, mean, scatter, first.grid)
+
+
+def without(total: Statistics, part: Statistics) -> Statistics:
+    """Return the statistics of all images but some: the inverse of `merge`, up to rounding.
+
+    Args:
+        total: Statistics of all images.
+        part: Statistics of some of them, of fewer images.
+    """
+    assert part.count < total.count, "no image would be left"
+    count = total.count - part.count
+    mean, scatter = total.mean.copy(), total.scatter.copy()
+    for some in _parts(mean):
+        delta = total.mean[some] - part.mean[some]
+        mean[some] += delta * (part.count / count)
+        scatter[some] -= part.scatter[some]
+        delta = part.mean[some] - mean[some]
+        delta *= np.sqrt(count * part.count / total.count)
+        scatter[some] -= delta[:, :, None] * delta[:, None, :]
+    return Statistics(count, mean, scatter, total.grid)
 
 
 def absorb(

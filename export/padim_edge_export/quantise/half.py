@@ -51,7 +51,7 @@ def halve(graph: EmbeddingGraph) -> EmbeddingGraph:
         editor.set_inputs(node, [f"{pixels}_half" if name == pixels else name for name in node.input])
     with editor.before(backbone[0]):
         editor.node("Cast", [pixels], f"{pixels}_half", name="half/enter", to=TensorProto.FLOAT16)
-    for name in sorted(part.name for part in graph.parts):
+    for name in sorted(part.name for part in graph.outputs):
         maker = editor.maker(name)
         assert maker is not None
         editor.redirect(name, f"{name}_half")

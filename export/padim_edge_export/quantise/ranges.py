@@ -70,9 +70,9 @@ def rounded_activations(graph: EmbeddingGraph) -> list[str]:
         if len(after) == 1 and after[0].op_type in _FUSED:
             output = after[0].output[0]
         wanted.add(output)
-    parts = {part.name for part in graph.parts}
+    parts = {part.name for part in graph.outputs}
     return [name for node in editor.nodes for name in node.output if name in wanted and name not in parts]
 
 
 def _measured(graph: EmbeddingGraph) -> list[str]:
-    return [*rounded_activations(graph), *sorted(part.name for part in graph.parts)]
+    return [*rounded_activations(graph), *sorted(part.name for part in graph.outputs)]

@@ -1,0 +1,60 @@
+"""The way in which a model adds up both kinds of distance, and the evidence that it rests on, as a value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from padim_edge_artifact.errors import PadimEdgeError
+
+__all__ = ["EQUAL", "GIVEN", "REHEARSED", "Combination"]
+
+EQUAL = "equal"
+"""Choice of the weight: one half, without a look at planted defects."""
+GIVEN = "given"
+"""Choice of the weight: by the user."""
+REHEARSED = "rehearsed"
+"""Choice of the weight: by planted defects."""
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Weights of Gaussians and memory in one model.
+
+    distance = (1 - weight) / units[0] * distance to the Gaussian + weight / units[1] * distance to the prototype
+
+    Raises:
+        PadimEdgeError: A value is outside its range.
+    """
+
+    weight: float
+    """Share of the memory, 0 to 1; 0 and 1 leave one kind out, and the other keeps its own distances."""
+    units: tuple[float, float]
+    """Spread of the held-out good images' scores, from their median to their ninetieth percentile: for the Gaussians
+    and for the memory; positive."""
+    choice: str = EQUAL
+    """`EQUAL`, `GIVEN` or `REHEARSED`."""
+    good: int = 0
+    """Number of held-out good images that the units rest on."""
+    plants: int = 0
+    """Number of planted defects that were compared; 0 without a rehearsal."""
+    auroc: tuple[float, float] | None = None
+    """Image AUROC of plainly visible plants against held-out good images, for the Gaussians and for the memory."""
+    certainty: float | None = None
+    """Probability that the memory finds plants better, 0 to 1, over draws of images and plants; `None` without them."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise PadimEdgeError(f"the weight of the memory is {self.weight}, expected a share from 0 to 1 such as 0.5")
+        if not all(0 < each < math.inf for each in self.units):
+            raise PadimEdgeError(f"the spreads of the good images' scores are {self.units}, expected positive numbers")
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """Factor of each distance: of the Gaussians and of the memory."""
+        return (1 - self.weight) / self.units[0], self.weight / self.units[1]
+
+    @property
+    def kept(self) -> int | None:
+        """Number of the one kind that is left, 0 for the Gaussians and 1 for the memory; `None` for both."""
+        return {0.0: 0, 1.0: 1}.get(self.weight)
