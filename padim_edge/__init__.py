@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from padim_edge.fitted import Fitted, fit, load_fitted
     from padim_edge.model import Model
     from padim_edge.presets import preset
+    from padim_edge.rehearsal.rehearse import Rehearsal, rehearse
     from padim_edge_artifact.method import Method, Precision
     from padim_edge_runtime.progress import Feedback
 
@@ -40,12 +41,14 @@ __all__ = [
     "Model",
     "PadimEdgeError",
     "Precision",
+    "Rehearsal",
     "__version__",
     "compare",
     "evaluate",
     "fit",
     "load_fitted",
     "preset",
+    "rehearse",
 ]
 
 _HOMES = {
@@ -57,11 +60,13 @@ _HOMES = {
     "Method": "padim_edge_artifact.method",
     "Model": "padim_edge.model",
     "Precision": "padim_edge_artifact.method",
+    "Rehearsal": "padim_edge.rehearsal.rehearse",
     "compare": "padim_edge.evaluation.compare",
     "evaluate": "padim_edge.evaluation.evaluate",
     "fit": "padim_edge.fitted",
     "load_fitted": "padim_edge.fitted",
     "preset": "padim_edge.presets",
+    "rehearse": "padim_edge.rehearsal.rehearse",
 }
 
 

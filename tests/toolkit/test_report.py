@@ -24,8 +24,9 @@ from padim_edge.evaluation.advice import Advice
 from padim_edge.evaluation.metrics import Rate
 from padim_edge.evaluation.operating import OperatingPoint
 from padim_edge.evaluation.report import Case, ClassReport, Curve, KindRow, headline, write_report
-from padim_edge.evaluation.report.page import _percent, _short, _shown, _truth
+from padim_edge.evaluation.report.page import _short, _shown, _truth
 from padim_edge.evaluation.report.plots import Strip, _counts, _edges, histogram
+from padim_edge.evaluation.report.words import percent
 from padim_edge_artifact import PadimEdgeError
 
 EVIL = "<script>alert('&')</script>"
@@ -262,7 +263,7 @@ def test_hundreds_of_kinds_are_folded_and_none_is_lost(tmp_path: Path) -> None:
 
 def test_no_figure_is_rounded_to_perfection() -> None:
     assert [_shown("pro", value) for value in (1.0, 0.99996, 0.9999, None)] == ["1.0000", ">0.9999", "0.9999", None]
-    assert [_percent(value) for value in (0, 1e-5, 0.0049, 0.5, 0.9999, 1)] == [
+    assert [percent(value) for value in (0, 1e-5, 0.0049, 0.5, 0.9999, 1)] == [
         "0 %", "<0.1 %", "0.5 %", "50 %", ">99.9 %", "100 %",
     ]  # fmt: skip
 

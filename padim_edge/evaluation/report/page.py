@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +15,9 @@ from PIL import Image
 
 from padim_edge.datasets import GOOD
 from padim_edge.evaluation.report.contents import Case, ClassReport, KindRow
+from padim_edge.evaluation.report.embedded import OUTLINE, data_uri
+from padim_edge.evaluation.report.templates import environment
+from padim_edge.evaluation.report.words import percent, score, span
 from padim_edge_artifact.files import replacing
 
 if TYPE_CHECKING:
@@ -30,13 +30,9 @@ TITLE = "Anomaly detection on test images"
 
 _SIDE = 320
 """Longest side of an embedded image in pixels."""
-_JPEG_QUALITY = 85
-"""Quality of the embedded images, 1 to 95."""
 _REASONS = "Borderline is nearest to the threshold, typical is nearest to the median score."
 _MOST_KINDS = 12
 """Largest number of kinds that are shown at once; the others are folded away."""
-_OUTLINE = (255, 176, 0)
-"""Colour of the outline of the ground truth. All kinds of colour vision tell amber from grey."""
 
 
 def write_report(
@@ -55,13 +51,7 @@ def write_report(
     Raises:
         PadimEdgeError: The file cannot be written.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=_percent, score=_score, span=_span)
-    template = environment.from_string(
-        resources.files("padim_edge.evaluation.report").joinpath("page.html").read_text("utf-8")
-    )
+    template = environment(percent=percent, score=score, span=span).get_template("page.html")
     names = list(dict.fromkeys(name for each in classes for name in each.metrics))
     page = template.render(
         title=title,
@@ -111,30 +101,10 @@ def _shown(name: str, value: float | None) -> str | None:
         return None
     form = _METRICS[name].form if name in _METRICS else "number"
     if form == "percent":
-        return _percent(value)
+        return percent(value)
     if form == "number":
-        return _score(value)
+        return score(value)
     return ">0.9999" if 0.99995 <= value < 1 else f"{value:.4f}"
-
-
-def _score(value: float) -> str:
-    """Write a score as on the overlays; small scores keep their digits."""
-    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
-
-
-def _percent(share: float) -> str:
-    """Write a share as a percentage, with one decimal where it matters; never rounded to 0 or 100."""
-    percent = 100 * share
-    if 0 < percent < 0.05:
-        return "<0.1 %"
-    if 99.95 <= percent < 100:
-        return ">99.9 %"
-    return f"{percent:.1f}".removesuffix(".0") + " %"
-
-
-def _span(interval: tuple[float, float]) -> str:
-    low, high = map(_percent, interval)
-    return f"{low.removesuffix(' %')}\N{EN DASH}{high}"
 
 
 def headline(kinds: Sequence[KindRow], *, thresholds: int = 1) -> str:
@@ -157,7 +127,7 @@ def headline(kinds: Sequence[KindRow], *, thresholds: int = 1) -> str:
 
 def _threshold(report: ClassReport) -> str:
     rate = f"{100 * report.false_alarm_rate:.2g} %"
-    threshold = f"The threshold {_score(report.threshold)}"
+    threshold = f"The threshold {score(report.threshold)}"
     sentence = f"{threshold} is expected to raise an alarm on about {rate} of good images."
     if not report.extrapolated:
         return sentence
@@ -255,7 +225,7 @@ def _histogram(number: int, report: ClassReport) -> Markup | None:
     if not any(np.isfinite(each.scores).any() for each in strips):
         return None
     return plots.histogram(
-        strips, report.threshold, label=f"threshold {_score(report.threshold)}", salt=f"{number} histogram"
+        strips, report.threshold, label=f"threshold {score(report.threshold)}", salt=f"{number} histogram"
     )
 
 
@@ -296,7 +266,7 @@ def _case(case: Case) -> dict[str, Any]:
     if case.mask is not None:
         assert case.mask.shape == (case.image.height, case.image.width)
         images.append(("ground truth", _truth(_shrunk(case.image), case.mask)))
-    return {"case": case, "images": [(label, _data_uri(image)) for label, image in images]}
+    return {"case": case, "images": [(label, data_uri(image)) for label, image in images]}
 
 
 def _shrunk(image: Image.Image) -> Image.Image:
@@ -316,12 +286,5 @@ def _truth(image: Image.Image, mask: npt.NDArray[np.bool_]) -> Image.Image:
     for _ in range(max(1, round(max(image.size) / 160))):
         padded = np.pad(near, 1)
         near = near | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
-    pixels[near & ~inside] = _OUTLINE
+    pixels[near & ~inside] = OUTLINE
     return Image.fromarray(pixels.round().astype(np.uint8))
-
-
-def _data_uri(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    # Without subsampling, thin outlines keep their colour. With optimize, Pillow fails on pure noise.
-    image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

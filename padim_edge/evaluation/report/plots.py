@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup, escape
@@ -16,21 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from padim_edge.evaluation.report.drawing import CALIBRATION, DEFECT, GOOD, INK, LINE, MUTED, style, svg_of
+
 __all__ = ["Strip", "curve", "histogram"]
 
 Floats = npt.NDArray[np.float64]
 
-# Matplotlib draws in these colours, which nothing else uses. They are replaced by the page's own, light or dark.
-_INK, _MUTED, _LINE, _CALIBRATION, _GOOD, _DEFECT = (f"#01020{i}" for i in range(6))
-_COLOURS = {
-    _INK: "var(--ink)",
-    _MUTED: "var(--muted)",
-    _LINE: "var(--line)",
-    _CALIBRATION: "var(--calibration)",
-    _GOOD: "var(--good)",
-    _DEFECT: "var(--defect)",
-}
-_ROLES = {"calibration": _CALIBRATION, "good": _GOOD, "defect": _DEFECT}
+_ROLES = {"calibration": CALIBRATION, "good": GOOD, "defect": DEFECT}
 
 _WIDTH = 360
 """Width of the histogram in CSS pixels, for a phone: there 1 unit is 1 pixel, so fonts have their natural size."""
@@ -74,7 +63,7 @@ def histogram(strips: Sequence[Strip], threshold: float, *, label: str, salt: st
     height = top + _ROW * len(strips) + bottom
     # Labels may be any text. Matplotlib would take some for mathematics or lack glyphs, so the page sets them.
     texts: dict[str, Markup] = {}
-    with _style(salt):
+    with style(salt):
         figure = Figure(figsize=(_WIDTH / 72, height / 72))
         axes = figure.add_axes(
             (side / _WIDTH, bottom / height, 1 - 2 * side / _WIDTH, _ROW * len(strips) / height), frameon=False
@@ -91,17 +80,17 @@ def histogram(strips: Sequence[Strip], threshold: float, *, label: str, salt: st
         axes.set_ylim(0, len(strips))
         axes.set_yticks([])
         axes.set_xlabel("score (logarithmic)" if logarithmic else "score")
-        axes.axvspan(threshold, edges[-1], color=_DEFECT, alpha=0.07, linewidth=0)
+        axes.axvspan(threshold, edges[-1], color=DEFECT, alpha=0.07, linewidth=0)
         for i, (strip, scores) in enumerate(zip(strips, finite, strict=True)):
             base = len(strips) - 1 - i
             counts = _counts(scores, edges)
-            axes.axhline(base, color=_LINE, linewidth=1)
+            axes.axhline(base, color=LINE, linewidth=1)
             if len(scores):
                 heights = base + 0.56 * counts / counts.max()
                 axes.stairs(heights, edges, baseline=base, fill=True, color=_ROLES[strip.role], linewidth=0.5)
             # The line spares the texts above the bars.
-            axes.plot([threshold] * 2, [base, base + 0.6], color=_INK, linewidth=1.4, dashes=(4, 2), clip_on=False)
-            for text, x, end, colour in ((strip.label, 0.0, "left", _INK), (strip.note, 0.99, "right", _MUTED)):
+            axes.plot([threshold] * 2, [base, base + 0.6], color=INK, linewidth=1.4, dashes=(4, 2), clip_on=False)
+            for text, x, end, colour in ((strip.label, 0.0, "left", INK), (strip.note, 0.99, "right", MUTED)):
                 slot = f"slot{i}{end}"
                 texts[slot] = escape(text)
                 place = axes.get_yaxis_transform()
@@ -113,9 +102,9 @@ def histogram(strips: Sequence[Strip], threshold: float, *, label: str, salt: st
             xytext=(0, 7),
             textcoords="offset points",
             ha="left" if share < 0.25 else "right" if share > 0.75 else "center",
-            color=_INK,
+            color=INK,
         )
-        svg = _svg(figure)
+        svg = svg_of(figure)
     svg = re.sub(r"slot\d+(?:left|right)", lambda found: texts[found[0]], svg)
     return Markup(svg)  # noqa: S704 - matplotlib's own text, and the labels are escaped above
 
@@ -140,23 +129,23 @@ def curve(
         point: (x, y) at the model's threshold.
     """
     width, height = 320, 264
-    with _style(salt):
+    with style(salt):
         figure = Figure(figsize=(width / 72, height / 72))
         axes = figure.add_axes((46 / width, 42 / height, (width - 60) / width, (height - 56) / height))
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color=_LINE, linewidth=0.8)
+        axes.grid(color=LINE, linewidth=0.8)
         axes.set_axisbelow(True)
         end = 1.0 if limit is None else min(1.0, limit * 4 / 3)
         shaded_x, shaded_y = _up_to(x, y, 1.0 if limit is None else limit)
-        axes.fill_between(shaded_x, shaded_y, color=_GOOD, alpha=0.13, linewidth=0)
-        axes.plot(*_up_to(x, y, end), color=_GOOD, linewidth=2.2, solid_joinstyle="round", clip_on=False, zorder=3)
+        axes.fill_between(shaded_x, shaded_y, color=GOOD, alpha=0.13, linewidth=0)
+        axes.plot(*_up_to(x, y, end), color=GOOD, linewidth=2.2, solid_joinstyle="round", clip_on=False, zorder=3)
         if limit is None:
-            axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, dashes=(3, 3))
+            axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, dashes=(3, 3))
         else:
-            axes.axvline(limit, color=_INK, linewidth=1.2, dashes=(4, 3))
+            axes.axvline(limit, color=INK, linewidth=1.2, dashes=(4, 3))
             _note(axes, f"limit {limit:g}", (limit, 0.05), right=True)
         if point is not None:
-            axes.plot(*point, "o", markersize=8, color=_DEFECT, markeredgecolor=_INK, clip_on=False, zorder=4)
+            axes.plot(*point, "o", markersize=8, color=DEFECT, markeredgecolor=INK, clip_on=False, zorder=4)
             low = point[1] > 0.5
             _note(axes, "threshold", (point[0], point[1] - 0.1 if low else point[1] + 0.06), right=point[0] > 0.5)
         axes.set_xlim(0, end)
@@ -165,7 +154,7 @@ def curve(
         axes.set_ylabel(y_label)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1f}".replace("0.0", "0")))
-        return Markup(_svg(figure))  # noqa: S704 - no text of others in it
+        return Markup(svg_of(figure))  # noqa: S704 - no text of others in it
 
 
 def _note(axes: Axes, text: str, at: tuple[float, float], *, right: bool) -> None:
@@ -175,7 +164,7 @@ def _note(axes: Axes, text: str, at: tuple[float, float], *, right: bool) -> Non
         xytext=(-7 if right else 7, 0),
         textcoords="offset points",
         ha="right" if right else "left",
-        color=_INK,
+        color=INK,
         zorder=5,
     )
 
@@ -214,49 +203,3 @@ def _counts(scores: Floats, edges: Floats) -> npt.NDArray[np.intp]:
     """Count the scores in each bin. A score on an edge counts below it, because an alarm is above the threshold."""
     bins = len(edges) - 1
     return np.bincount((np.searchsorted(edges, scores, "left") - 1).clip(0, bins - 1), minlength=bins)
-
-
-@contextmanager
-def _style(salt: str) -> Iterator[None]:
-    """Set our fonts and colours on matplotlib's own defaults, whatever the user's configuration says."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(
-            {
-                "svg.fonttype": "none",
-                # Names inside the SVG are the same for the same data, and unique on a page.
-                "svg.hashsalt": salt,
-                "font.size": 11,
-                "font.family": ["DejaVu Sans"],  # comes with matplotlib; it only measures, the page has its own font
-                "text.color": _INK,
-                "axes.labelcolor": _MUTED,
-                "axes.edgecolor": _LINE,
-                "axes.facecolor": "none",
-                "axes.labelpad": 5,
-                "xtick.color": _LINE,
-                "ytick.color": _LINE,
-                "xtick.labelcolor": _MUTED,
-                "ytick.labelcolor": _MUTED,
-                "figure.facecolor": "none",
-            }
-        )
-        yield
-
-
-def _svg(figure: Figure) -> str:
-    """Write the figure as an `<svg>` element, without prolog, metadata, or style rules for the whole page."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue().decode()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(
-        r"\s*<metadata>.*?</metadata>|\s*<style type=\"text/css\">.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL
-    )
-    view = re.search(r'viewBox="[^"]*"', svg)
-    assert view
-    svg = re.sub(r"<svg[^>]*>", f'<svg {view[0]} aria-hidden="true">', svg, count=1)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # figure_1 and the like are the same in all plots
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", svg)
-    for drawn, shown in _COLOURS.items():
-        svg = svg.replace(drawn, shown)
-    return svg

@@ -1,0 +1,78 @@
+"""The command `rehearse`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_artifact.files import require_folder
+from padim_edge_runtime.cli.options import INPUT, OUTPUT, DeviceOption, JsonOption, ModelArgument, print_json, warn
+
+__all__ = ["rehearse"]
+
+
+def rehearse(
+    model: ModelArgument,
+    images: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="GOOD_IMAGES", help="Good images that the model was not fitted on: a folder, data set or list."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="Instead of GOOD_IMAGES: the images that it was fitted on. The method is fitted again on two thirds "
+            "of them, and judges the others, three times.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    defects: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Real defects with masks, to compare the chart with.", rich_help_panel=INPUT),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the drawn defects.", rich_help_panel=INPUT)] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of defects to draw.", rich_help_panel=INPUT)] = 360,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write an HTML report that opens without a network.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Draw defects on good images and tell how visible a defect must be for the model to find it."""
+    if (images is None) == (data is None):
+        raise PadimEdgeError(
+            f"{'neither' if images is None else 'both'} of GOOD_IMAGES and --data given, expected one of them: "
+            "GOOD_IMAGES that the model was not fitted on, or --data with those that it was"
+        )
+    if report is not None:
+        require_folder(report)
+    from padim_edge.rehearsal.rehearse import rehearse as run
+    from padim_edge_runtime.progress import Feedback, bar
+
+    found = run(
+        model,
+        images,
+        data=data,
+        defects=defects,
+        seed=seed,
+        count=count,
+        device=device,
+        progress=Feedback(bar, warn),
+    )
+    for sentence in found.notes:
+        warn(sentence)
+    if report is not None:
+        found.report(report)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        typer.echo(str(found))
