@@ -37,7 +37,7 @@ class Scenery:
     grey: bool
     """Whether the three channels are equal."""
     softness: float
-    """Standard deviation of the lens blur in pixels, as the image's own edges show it; 0.5 to 2.5."""
+    """Standard deviation of the lens blur in pixels, as the image's own edges show it; 0.5 to 1.5."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,14 @@ class Canvas:
     def axes(self) -> tuple[Plane, Plane]:
         """X and y of all pixels in window coordinates."""
         return grid(self.size)
+
+    @cached_property
+    def inside(self) -> Plane:
+        """`(S, S)`, how far a pixel belongs to the part, 0 to 1, with an edge as soft as the lens."""
+        if self.part.all():
+            return np.ones(self.part.shape, np.float32)
+        part = ndimage.binary_erosion(self.part, border_value=1).astype(np.float32)
+        return np.asarray(ndimage.gaussian_filter(part, min(0.7, self.scenery.softness), truncate=2.0))
 
     @cached_property
     def smooth(self) -> Colours:
@@ -131,7 +139,7 @@ def _softness(image: Pixels) -> float:
     for row, column in where:
         line = plane[row * rows, max(0, column - 6) : column + 9]
         heights.append((float(line.max()) - float(line.min())) / max(float(across[row, column]), 1.0))
-    return float(np.clip(np.median(heights) / math.sqrt(2 * math.pi), 0.5, 2.5))
+    return float(np.clip(np.median(heights) / math.sqrt(2 * math.pi), 0.5, 1.5))
 
 
 def cut(scene: Scenery, centre: tuple[int, int], extent: float, light: float) -> tuple[Canvas, tuple[int, int]]:

@@ -26,7 +26,7 @@ def filled(values: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> _Array:
         `(..., H, W, C)` float32.
     """
     weight = known.astype(np.float32)[..., None]
-    return _pull_push(np.asarray(values, dtype=np.float32) * weight, weight)
+    return _pull_push(np.asarray(np.asarray(values, dtype=np.float32) * weight, dtype=np.float32), weight)
 
 
 def _pull_push(total: _Array, weight: _Array) -> _Array:

@@ -132,7 +132,7 @@ def _dirt(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
     extent = canvas.radius * canvas.size
     x, y = canvas.axes
     cover = np.zeros((canvas.size, canvas.size), np.float32)
-    count = 1 if extent < 7 else int(rng.integers(2, 4 + min(12, extent / 4)))
+    count = 1 if extent < 7 else int(rng.integers(2, 4 + min(12, int(extent / 4))))
     first = float(rng.uniform(0.0, 2 * np.pi))
     for number in range(count):
         away = canvas.radius * (0.0 if count == 1 else float(rng.uniform(0.0, 0.85)) if number > 1 else 0.75)
@@ -154,25 +154,25 @@ def _dirt(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
 
 
 def _texture(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
-    """Replace the texture by a foreign one of the same mean: brushed in one direction, coarse, or in waves."""
+    """Lay a foreign texture over the image's own, of the same mean: brushed in one direction, grainy, or mottled."""
     del strength
     distance = outline(canvas, rng, (1.0, float(rng.uniform(0.5, 1.0))), 0.2)
-    cover = ramp(distance, 1.0, 0.75)
-    cells = max(6, round(canvas.size / float(rng.uniform(2.0, 5.0))))
-    pattern = cloud(rng, canvas.size, cells)
-    style, turn = int(rng.integers(3)), float(rng.uniform(0.0, np.pi))
+    cover = ramp(distance, 1.0, 0.8)
+    style, turn = int(rng.integers(3)), float(rng.uniform(0.0, 180.0))
+    grain = canvas.pixel * canvas.scenery.softness * float(rng.uniform(2.0, 3.5))
+    if style == 2:
+        grain = max(grain, 0.3 * canvas.radius)
+    pattern = cloud(rng, canvas.size, max(4, round(2.0 / grain)))
     if style == 0:
-        pattern = _drawn_out(pattern[..., None], math.degrees(turn), round(canvas.radius * canvas.size / 3))[..., 0]
-    elif style == 1:
-        x, y = canvas.axes
-        across = x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))
-        length = canvas.pixel * float(rng.uniform(4.0, 9.0))
-        pattern = np.sin(across * np.float32(2 * np.pi / length) + 0.8 * cloud(rng, canvas.size, 6)) + 0.3 * pattern
-    weight = cover * (pattern - float((pattern * cover).sum() / max(float(cover.sum()), 1e-6)))
-    pattern = weight / max(float(np.sqrt((weight**2).sum() / max(float(cover.sum()), 1e-6))), 1e-6)
+        pattern = _drawn_out(pattern[..., None], turn, round(canvas.radius * canvas.size / 3))[..., 0]
+    # The mean and the deviation are those inside the patch, which may be small.
+    total = max(float(cover.sum()), 1e-6)
+    pattern = pattern - float((pattern * cover).sum()) / total
+    pattern = pattern / max(math.sqrt(float((pattern**2 * cover).sum()) / total), 1e-6)
     level = canvas.smooth
-    room = np.minimum(level, 255.0 - level).clip(30.0, 110.0)
-    return Drawn(np.clip(0.6 * level + 0.4 * canvas.pixels + 0.7 * room * pattern[..., None], 0, 255), cover)
+    room = np.minimum(level + 25.0, 280.0 - level).clip(30.0, 75.0)
+    beneath = 0.5 * level + 0.5 * canvas.pixels
+    return Drawn(np.clip(beneath + room * np.clip(pattern, -1.8, 1.8)[..., None], 0, 255), cover)
 
 
 def _smear(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:

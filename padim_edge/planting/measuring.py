@@ -3,10 +3,12 @@
 Plants and real defects are measured alike: from the image and the mask alone.
 
 1. The region is predicted from its surroundings: a hole is filled smoothly. The residual is image minus prediction.
-2. The same mask is laid at eight places around the region, and predicted there likewise. These residuals are the local
-   texture: what the prediction misses where nothing is wrong.
-3. Levels are the Wasserstein distance between both distributions of residuals, so that both a shift of the mean and a
-   change of the texture count. Contrast is this distance in robust deviations of the local texture.
+2. The same mask is laid at eight places around the region, and predicted there likewise. These residuals show what such
+   a prediction misses where nothing is wrong.
+3. The distance between two sets of residuals is that of their quantiles (Wasserstein, of order 2). So a shift of the
+   mean counts, and so does a change of the texture, and a defect that fills half of its mask counts by more than half.
+   Levels are the region's distance from its surroundings, less the median distance of the eight places.
+4. Contrast is levels in robust deviations of the local texture: the image less its Gaussian average over two pixels.
 """
 
 from __future__ import annotations
@@ -22,26 +24,33 @@ from padim_edge.planting.values import Mask, Measured, Pixels
 
 __all__ = ["Surroundings", "compared", "measure", "surroundings"]
 
-FLOOR = 1.0
-"""Least deviation of a texture in grey levels. A camera's noise and rounding are about as much."""
+FLOOR = 2.0
+"""Least deviation of a texture in grey levels. Less is rounding and compression, and no eye sees it."""
+FINE = 2.0
+"""Standard deviation in pixels of the average that is taken from an image to get its texture."""
 
-_QUANTILES = ((np.arange(32) + 0.5) / 32).astype(np.float64)
+_SHARES = (np.arange(32) + 0.5) / 32
 """Shares at which two distributions are compared."""
 _FEW = 12
 """Least number of pixels around a region that say what the texture is."""
-_DIRECTIONS = tuple((int(down), int(across)) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across)
+_DIRECTIONS = tuple((down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across)
+
+_Residuals = npt.NDArray[np.float32]
+"""`(K, C)`, image minus prediction."""
 
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
-    """What the surroundings of a region let expect there."""
+    """Expectation of a region from what lies around it."""
 
-    predicted: npt.NDArray[np.float32]
+    predicted: _Residuals
     """`(K, C)`, values of the region's K pixels as the surroundings predict them."""
-    residuals: npt.NDArray[np.float64]
+    missed: _Residuals
     """`(32, C)`, quantiles of what such a prediction misses nearby, where nothing is wrong."""
-    deviation: npt.NDArray[np.float64]
-    """`(C,)`, robust deviation of the local texture in grey levels, 1 or more."""
+    usual: _Residuals
+    """`(C,)`, distance in grey levels that is usual between one place and all; infinite where there are no others."""
+    deviation: _Residuals
+    """`(C,)`, robust deviation of the local texture in grey levels, `FLOOR` or more."""
 
 
 def measure(image: Pixels, mask: Mask) -> Measured:
@@ -81,27 +90,52 @@ def surroundings(image: Pixels, mask: Mask) -> Surroundings:
     top, left = max(0, top - reach), max(0, left - reach)
     window = (slice(top, int(rows[-1]) + reach + 1), slice(left, int(columns[-1]) + reach + 1))
     values, region = _channels(image[window]), mask[window]
-    hole = ndimage.binary_dilation(region, iterations=1)
+    hole = ndimage.binary_dilation(region)
     places = [_moved(region, down * step, across * step) & ~hole for down, across in _DIRECTIONS]
     blocked = [hole] + [hole | ndimage.binary_dilation(place) for place in places]
     predicted = filled(np.broadcast_to(values, (len(blocked), *values.shape)), ~np.stack(blocked))
     missed = [(values - guess)[place] for guess, place in zip(predicted[1:], places, strict=True)]
-    residuals = np.concatenate(missed)
-    if len(residuals) < _FEW:
-        # The region fills the image: its surroundings say nothing.
-        residuals = np.zeros((_FEW, values.shape[-1]), np.float32)
-    quantiles = np.quantile(residuals, [*_QUANTILES, 0.16, 0.84], axis=0)
-    deviation = np.maximum((quantiles[-1] - quantiles[-2]) / 2.0, FLOOR)
-    return Surroundings(predicted[0][region], quantiles[:-2], deviation)
+    together = np.concatenate(missed)
+    if len(together) < _FEW:  # the region fills the image, and its surroundings say nothing
+        nothing = np.zeros((len(_SHARES), values.shape[-1]), np.float32)
+        return Surroundings(predicted[0][region], nothing, nothing[0] + np.inf, nothing[0] + np.inf)
+    quantiles = _quantiles(together)
+    whole = [each for each in missed if len(each) >= 0.3 * np.count_nonzero(region)] or [together]
+    usual = np.median([_distance(_quantiles(each), quantiles) for each in whole], axis=0)
+    texture = np.abs(_texture(values, ~hole)[np.logical_or.reduce(places)])
+    deviation = np.maximum(1.4826 * np.median(texture, axis=0), FLOOR)
+    return Surroundings(predicted[0][region], quantiles, usual, deviation)
 
 
 def compared(around: Surroundings, values: npt.NDArray[np.float32]) -> tuple[float, float]:
     """Return contrast and levels of a region that shows `values`, `(K, C)`; the clearest channel counts."""
-    quantiles = np.quantile(values - around.predicted, _QUANTILES, axis=0)
-    levels = np.abs(quantiles - around.residuals).mean(axis=0)
+    distance = _distance(_quantiles(values - around.predicted), around.missed)
+    levels = np.maximum(distance - around.usual, 0.0)
     contrast = levels / around.deviation
     best = int(np.argmax(contrast))
     return float(contrast[best]), float(levels[best])
+
+
+def _quantiles(values: _Residuals) -> _Residuals:
+    """Return the quantiles of each channel at `_SHARES`, `(32, C)`; numpy's own function takes ten times as long."""
+    ordered = np.sort(values, axis=0)
+    at = _SHARES * (len(values) - 1)
+    low = at.astype(np.int64)
+    high = np.minimum(low + 1, len(values) - 1)
+    share = (at - low).astype(np.float32)[:, None]
+    return np.asarray(ordered[low] + (ordered[high] - ordered[low]) * share, dtype=np.float32)
+
+
+def _distance(a: _Residuals, b: _Residuals) -> _Residuals:
+    """Return the Wasserstein distance of order 2 between two sets of quantiles, for each channel."""
+    return np.asarray(np.sqrt(((a - b) ** 2).mean(axis=0)), dtype=np.float32)
+
+
+def _texture(values: npt.NDArray[np.float32], known: Mask) -> _Residuals:
+    """Return the image less its local average, which takes no part in what is not known."""
+    weight = ndimage.gaussian_filter(known.astype(np.float32), FINE, truncate=3.0)[..., None]
+    total = ndimage.gaussian_filter(values * known[..., None], (FINE, FINE, 0), truncate=3.0)
+    return np.asarray(values - total / np.maximum(weight, 1e-3), dtype=np.float32)
 
 
 def _channels(image: Pixels) -> npt.NDArray[np.float32]:

@@ -44,13 +44,20 @@ def _part(image: Pixels, *, background: bool) -> Mask:
     found = _found(image) if background else None
     if found is None:
         return np.ones(image.shape[:2], np.bool_)
+    coarse, colour, threshold = found
     height, width = image.shape[:2]
-    grown = Image.fromarray(found.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(np.asarray(grown) > 0.5)
+    grown = np.asarray(Image.fromarray(coarse.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+    # The reduced image knows where the part is, the image itself knows where exactly its edge runs.
+    smooth = ndimage.gaussian_filter(image.astype(np.float32), (0.7, 0.7, 0))
+    far = np.abs(smooth - colour).max(axis=-1) > threshold
+    return np.asarray((grown > 0.98) | ((grown > 0.02) & far))
 
 
-def _found(image: Pixels) -> Mask | None:
-    """Return the part in a reduced image, or `None` where no background is clear."""
+def _found(image: Pixels) -> tuple[Mask, npt.NDArray[np.float32], float] | None:
+    """Return the part in a reduced image, the background's colour and how far the part is from it at least.
+
+    Returns `None` where no background is clear.
+    """
     height, width = image.shape[:2]
     share = min(1.0, _SIDE / max(height, width))
     size = (max(8, round(width * share)), max(8, round(height * share)))
@@ -58,16 +65,23 @@ def _found(image: Pixels) -> Mask | None:
     small = ndimage.gaussian_filter(small, (0.7, 0.7, 0))
     border = np.ones(small.shape[:2], np.bool_)
     border[3:-3, 3:-3] = False
-    distance = np.abs(small - np.median(small[border], axis=0)).max(axis=-1)
+    colour = np.median(small[border], axis=0)
+    distance = np.abs(small - colour).max(axis=-1)
     threshold, clear = _otsu(distance)
     far = distance > threshold
     if clear < _CLEAR or far[border].mean() > _BORDER:
         return None
-    names, _ = ndimage.label(ndimage.binary_fill_holes(far))
-    sizes = np.bincount(names.ravel())
-    sizes[0] = 0
-    part = np.isin(names, np.flatnonzero(sizes >= max(1, sizes.max() // 5)) if sizes.max() else [])
-    return part if 0.01 <= part.mean() <= 0.97 else None
+    # The edge of a part is about half way between the background and the part's plainest places. What parts its own
+    # pixels best is taken near there, because that also leaves out shadows.
+    plainest = float(np.quantile(distance[far], 0.8))
+    threshold = float(np.clip(_otsu(distance[far])[0], 0.5 * plainest, 0.7 * plainest))
+    far = ndimage.binary_closing(np.pad(distance > threshold, 3), iterations=2)[3:-3, 3:-3]
+    names, count = ndimage.label(ndimage.binary_fill_holes(far))
+    sizes = np.bincount(names.ravel(), minlength=count + 1)[1:]
+    if not count:
+        return None
+    part = np.isin(names, 1 + np.flatnonzero(sizes >= max(1, sizes.max() // 5)))
+    return (part, colour, threshold) if 0.01 <= part.mean() <= 0.97 else None
 
 
 def _otsu(values: npt.NDArray[np.float32]) -> tuple[float, float]:

@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from padim_edge.planting.canvas import Canvas, Colours, Drawn
 from padim_edge.planting.filling import filled
-from padim_edge.planting.marks import Draw, outline
+from padim_edge.planting.marks import Draw
 from padim_edge.planting.solids import grained
-from padim_edge.sample.field import Plane, ramp
+from padim_edge.sample.field import Plane, cloud, ramp
 
 __all__ = ["PIECES"]
 
@@ -60,8 +60,16 @@ def _moved(canvas: Canvas, rng: np.random.Generator, piece: Plane, shift: tuple[
 
 
 def _shifted(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
-    """Push a piece of the part aside."""
-    distance = outline(canvas, rng, (0.8, 0.8 * float(rng.uniform(0.7, 1.0))), 0.1)
+    """Push a piece of the part aside. It broke off along two or more nearly straight lines."""
+    sides = int(rng.integers(4, 7))
+    angles = (np.arange(sides) + rng.uniform(0.2, 0.8, sides)) * (2 * np.pi / sides)
+    x, y = canvas.axes
+    crooked = 0.06 * cloud(rng, canvas.size, max(4, round(5 / canvas.radius)), 2)
+    lines = [
+        (x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))) / np.float32(canvas.radius * reach)
+        for angle, reach in zip(angles, rng.uniform(0.5, 0.8, sides), strict=True)
+    ]
+    distance = np.max(lines, axis=0) + crooked
     soft = canvas.soft / canvas.radius
     piece = ramp(distance, 1.0 + soft / 2, 1.0 - soft / 2)
     way, angle = 0.4 * strength * canvas.radius * canvas.size / 2, float(rng.uniform(0.0, 2 * np.pi))

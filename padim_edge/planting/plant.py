@@ -36,6 +36,8 @@ _TRIES = 8
 """Number of places that are looked at."""
 _ON_PART = 0.3
 """Share of a defect on the part that suffices, so that no other place is looked for."""
+_INSIDE = 0.95
+"""The same for a piece that is turned: in its place, it has no rim."""
 _LEAST_ON_PART = 0.08
 """Share of a defect on the part below which it is not drawn."""
 _RIM = ("missing", "break", "shifted", "bent")
@@ -101,12 +103,11 @@ def _placed(
         canvas, corner = cut(scene, (int(row), int(column)), max(extent, 2.0), light)
         flaw = _DRAW[kind](canvas, np.random.default_rng(int(seed)), strength)
         whole = float(flaw.cover.sum())
-        soft = ndimage.gaussian_filter(canvas.part.astype(np.float32), 0.7) if flaw.fades else canvas.part
-        cover = flaw.cover * soft if flaw.fades else flaw.cover
+        cover = flaw.cover * canvas.inside if flaw.fades else flaw.cover
         share = float((flaw.cover * canvas.part).sum()) / max(whole, 1e-6)
         if share > best:
             best, found = share, (canvas, Drawn(flaw.full, cover, flaw.fades), corner)
-        if share >= _ON_PART:
+        if share >= (_INSIDE if kind == "turned" else _ON_PART):
             break
     return found if best >= _LEAST_ON_PART else None
 

@@ -71,8 +71,11 @@ def _hole(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
     lamp = _lamp(canvas)
     wall = ramp(distance, 0.45, 1.0) * np.clip(0.35 - lamp, 0.0, 1.0)
     level = canvas.smooth
-    if darker(canvas, rng, 0.8):
-        inside = level * (0.12 + 0.35 * wall + 0.05 * cloud(rng, canvas.size, 12))[..., None]
+    if canvas.scenery.background is not None and rng.random() < 0.4:
+        # Drilled through, and as dark as the depth of the hole makes it.
+        inside = grained(canvas, rng, canvas.behind) * (1.0 - 0.5 * ramp(distance, 0.5, 1.0) * (lamp > 0))[..., None]
+    elif darker(canvas, rng, 0.8):
+        inside = level * (0.12 + 0.35 * wall + 0.03 * cloud(rng, canvas.size, 12))[..., None]
     else:
         inside = level + (235.0 - level) * (0.45 + 0.45 * wall)[..., None]
     return Drawn(np.clip(inside, 0, 255), cover)
