@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from padim_edge.cli import method_options as m
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_artifact.files import require_folder
 from padim_edge_runtime.cli.options import INPUT, OUTPUT, DeviceOption, JsonOption, ModelArgument, print_json, warn
@@ -38,6 +39,7 @@ def rehearse(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the drawn defects.", rich_help_panel=INPUT)] = 0,
     count: Annotated[int, typer.Option(min=1, help="Number of defects to draw.", rich_help_panel=INPUT)] = 360,
+    weights: m.WeightsOption = "auto",
     report: Annotated[
         Path | None,
         typer.Option(
@@ -65,6 +67,7 @@ def rehearse(
         defects=defects,
         seed=seed,
         count=count,
+        weights=weights,
         device=device,
         progress=Feedback(bar, warn),
     )

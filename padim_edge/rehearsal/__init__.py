@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from padim_edge.rehearsal.chart import Chart, chart
 from padim_edge.rehearsal.curve import Curve, Needed, curves
+from padim_edge.rehearsal.folds import Fitted, rehearse_left_out
 from padim_edge.rehearsal.foretold import Foretold, foretold
-from padim_edge.rehearsal.rehearse import COUNT, Plan, conclude, rehearse, rehearse_detector
+from padim_edge.rehearsal.outcome import COUNT, Plan, conclude
+from padim_edge.rehearsal.rehearse import rehearse, rehearse_detector
 from padim_edge.rehearsal.result import Rehearsal
 from padim_edge.rehearsal.trials import Good, Judged, Score, Trial, judge, plain
 from padim_edge.rehearsal.weak import WeakMap, weak_map
@@ -14,6 +16,7 @@ __all__ = [
     "COUNT",
     "Chart",
     "Curve",
+    "Fitted",
     "Foretold",
     "Good",
     "Judged",
@@ -31,5 +34,6 @@ __all__ = [
     "plain",
     "rehearse",
     "rehearse_detector",
+    "rehearse_left_out",
     "weak_map",
 ]

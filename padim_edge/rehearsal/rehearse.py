@@ -4,47 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge.datasets import Dataset, Item, Source, from_source
+from padim_edge.datasets import Dataset, Item, Source, class_names, from_source
 from padim_edge.evaluation.evaluate import ModelFile, open_data, path_of
 from padim_edge.evaluation.operating import Origin
-from padim_edge.planting import Part, part_of
-from padim_edge.rehearsal.held_out import NewImages, good_items, new_images
+from padim_edge.fitted import fit_dataset
+from padim_edge.frames import numbered_frames
+from padim_edge.planting import part_of
+from padim_edge.rehearsal.folds import Fitted, rehearse_left_out
+from padim_edge.rehearsal.held_out import good_items, new_images
+from padim_edge.rehearsal.outcome import COUNT, Plan, conclude, inside, shrink_of
 from padim_edge.rehearsal.real import judge_real
-from padim_edge.rehearsal.result import HELD_OUT, Rehearsal, chosen_examples
-from padim_edge.rehearsal.trials import Judged, Score, judge, per_image
+from padim_edge.rehearsal.result import Rehearsal
+from padim_edge.rehearsal.trials import Score, judge, per_image
 from padim_edge_artifact import Metadata, PadimEdgeError
 from padim_edge_learn.accumulate import batches, side_by_side
+from padim_edge_learn.assemble import ModelOptions
+from padim_edge_learn.held_out import GoodImages
 from padim_edge_runtime.detector import Detector
 from padim_edge_runtime.progress import Feedback, feedback_of
 
-__all__ = ["COUNT", "Plan", "conclude", "inside", "rehearse", "rehearse_detector", "score_of", "shrink_of"]
-
-COUNT = 360
-"""Usual number of drawn defects."""
+__all__ = ["COUNT", "Plan", "Rehearsal", "rehearse", "rehearse_detector", "rehearse_fitted_again", "score_of"]
 
 Frame = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Options of a rehearsal."""
-
-    count: int = COUNT
-    """Number of defects to draw, 1 or more; a few more are drawn, so that each image gains as many."""
-    seed: int = 0
-    """Random seed of the defects, 0 or more."""
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise PadimEdgeError(f"the count is {self.count}, expected 1 or more defects; {COUNT} are usual")
-        if self.seed < 0:
-            raise PadimEdgeError(f"the seed is {self.seed}, expected 0 or more")
 
 
 def rehearse(
@@ -55,6 +42,7 @@ def rehearse(
     defects: Source = None,
     seed: int = 0,
     count: int = COUNT,
+    weights: str | os.PathLike[str] = "auto",
     device: str = "auto",
     progress: bool | Feedback = True,
 ) -> Rehearsal:
@@ -71,6 +59,7 @@ def rehearse(
         defects: Real defects with masks, such as a data set's folder: they are placed on the chart.
         seed: Random seed of the defects.
         count: Number of defects to draw.
+        weights: Weights of the backbone for `data`, as in `fit`.
         device: `auto`, `cpu`, `cuda` or `tensorrt`. A `Detector` stays on its own device.
         progress: Whether to show progress bars on a terminal or in a notebook, or a `Feedback` of your own.
 
@@ -89,92 +78,108 @@ def rehearse(
         )
     detector = model if isinstance(model, Detector) else Detector.load(path_of(model), device, tell=feedback.tell)
     name = detector.metadata.class_name
+    dataset = _opened(data if images is None else images, name, feedback)
+    real = () if defects is None else _opened(defects, name, feedback).test
     if images is None:
-        raise PadimEdgeError("--data alone is not possible yet; give good images that the model was not fitted on")
-    dataset = _opened(images, name, feedback)
-    real = None if defects is None else open_data(defects, name, feedback)
-    found = rehearse_detector(detector, good_items(dataset), plan, feedback, real=real.test if real else ())
+        found = rehearse_fitted_again(detector.metadata, dataset, plan, feedback, weights=os.fspath(weights))
+    else:
+        found = rehearse_detector(detector, good_items(dataset), plan, feedback)
+    if defects is not None:
+        found = _with_real(found, detector, real, feedback)
     path = "" if isinstance(model, Detector) else str(path_of(model))
-    return replace(found, origin=Origin(path))
+    return replace(found, origin=Origin(path, (os.fspath(data),) if isinstance(data, str | os.PathLike) else ()))
 
 
 def _opened(images: Source, name: str, feedback: Feedback) -> Dataset:
-    """Open good images; a data set of several classes is asked for the model's own."""
-    if not isinstance(images, str | os.PathLike):
-        return from_source(images, name)
-    from padim_edge.datasets import class_names
+    """Open a data set and tell its notes. A folder of one class is that of the model, whatever its name."""
+    if not isinstance(images, str | os.PathLike) or not Path(images).is_dir():
+        return open_data(images, name, feedback)
+    found = class_names(images)
+    dataset = from_source(images, found[0] if len(found) == 1 else name)
+    for note in dataset.notes:
+        feedback.tell(f"{dataset.class_name}: {note}")
+    return dataset
 
-    several = Path(images).is_dir() and len(class_names(images)) > 1
-    return open_data(images, name, feedback) if several else open_data(from_source(images, None), name, feedback)
 
-
-def rehearse_detector(
-    detector: Detector, items: Sequence[Item], plan: Plan, feedback: Feedback, *, real: Sequence[Item] = ()
-) -> Rehearsal:
+def rehearse_detector(detector: Detector, items: Sequence[Item], plan: Plan, feedback: Feedback) -> Rehearsal:
     """Draw defects on the good images that a model does not know, and judge them.
 
     Args:
         detector: The model.
         items: Good images; those that the model was fitted on are set aside.
         plan: Number of defects, and seed.
-        feedback: Progress bars, and the function that is told of images that are left out.
-        real: Real defects with masks; good images among them are passed over.
+        feedback: Progress bars.
 
     Raises:
-        PadimEdgeError: No good image is left, or no real defect has a mask.
+        PadimEdgeError: No good image is left, or no defect could be drawn.
     """
     metadata = detector.metadata
     new = new_images(items, metadata, feedback.report)
-    score = score_of(detector)
     planted, each = per_image(len(new.items), plan.count)
     with feedback.report("rehearsing", len(new.items) + len(planted) * each) as advance:
         judged = judge(
-            score,
+            score_of(detector),
             new.frames(),
             frozenset(planted),
             each,
             seed=plan.seed,
-            shrink=shrink_of(metadata),
             part=inside(metadata, part_of(new.sample())),
+            shrink=shrink_of(metadata),
             advance=advance,
         )
-    result = conclude(judged, metadata, plan.seed, notes=_notes(new))
-    if not real:
-        return result
-    with feedback.report("judging real defects", len(real)) as advance:
-        found = judge_real(score, real, metadata.preprocessing, shrink=shrink_of(metadata), advance=advance)
-    left = (f"{found.without_mask} defective images have no mask that can be used; they are left out",)
-    notes = (*result.notes, *(f"left out: {each}" for each in found.unreadable), *(left if found.without_mask else ()))
-    return replace(result, real=found.trials, notes=notes)
+    notes = (*new.notes, *(f"left out: {sentence}" for sentence in new.unreadable))
+    return conclude(judged, metadata, plan.seed, notes=notes)
 
 
-def conclude(
-    judged: Judged, metadata: Metadata, seed: int, *, how: str = HELD_OUT, notes: Sequence[str] = (), scale: float = 1.0
+def rehearse_fitted_again(
+    metadata: Metadata, dataset: Dataset, plan: Plan, feedback: Feedback, *, weights: str = "auto", device: str = "cpu"
 ) -> Rehearsal:
-    """Turn judged images into the outcome of a rehearsal, and choose the defects that a report shows.
+    """Fit a model's method again on its good images, leave parts of them out, and draw defects on these.
 
     Args:
-        judged: Scores of good images with and without drawn defects, in units of the model's own.
         metadata: Metadata of the model.
-        seed: Random seed of the defects.
-        how: Origin of the good images, in words.
-        notes: Remarks, one sentence each.
-        scale: Factor by which the scores were divided.
+        dataset: Data set with the good images that it was fitted on.
+        plan: Number of defects, and seed.
+        feedback: Progress bars, and the function that is told what the fit needs.
+        weights: As in `fit`.
+        device: Device that runs the backbone.
 
     Raises:
-        PadimEdgeError: No defect could be drawn.
+        PadimEdgeError: As from `fit`; or the weights are not those of the model, or there are too few images.
     """
-    if not judged.crops:
+    again = fit_dataset(dataset, metadata.method, weights=weights, device=device, feedback=feedback)
+    if again.kept.recipe.backbone.weights_digest != metadata.backbone.weights_digest:
         raise PadimEdgeError(
-            "no defect could be drawn on the good images, expected some room on the part; check the region of interest "
-            "and the images"
+            f"the weights of {metadata.method.backbone} are not those that the model was made with "
+            f"({metadata.backbone.weights}); give the same file with --weights"
         )
-    found = Rehearsal(
-        metadata, judged.good, judged.trials, seed, how, mean=judged.mean, notes=tuple(notes), scale=scale
+    readable = tuple(item for item in dataset.good if item.name not in again.unreadable)
+    unreadable = dict(again.unreadable)
+    images = GoodImages(numbered_frames(readable, again.method.preprocessing, unreadable), len(readable))
+    options = ModelOptions(
+        metadata.precision,
+        metadata.created_by,
+        metadata.false_alarm_rate,
+        None if metadata.roi is None else metadata.inspected,
+        combination=metadata.combination,
     )
-    counted = set(map(id, found.counted))
-    crops = [each for each in judged.crops if id(each.trial) in counted]
-    return replace(found, examples=chosen_examples(crops, metadata.threshold, found.chart))
+    fitted = Fitted(again.kept, images, options, tuple(item.name for item in readable))
+    found = rehearse_left_out(fitted, metadata, plan, device=device, report=feedback.report)
+    return replace(found, notes=tuple(f"left out: {sentence}" for sentence in unreadable.values()))
+
+
+def _with_real(found: Rehearsal, detector: Detector, items: Sequence[Item], feedback: Feedback) -> Rehearsal:
+    """Judge real defects and place them on the chart."""
+    metadata = detector.metadata
+    with feedback.report("judging real defects", len(items)) as advance:
+        real = judge_real(
+            score_of(detector), items, metadata.preprocessing, shrink=shrink_of(metadata), advance=advance
+        )
+    notes = [*found.notes, *(f"left out: {sentence}" for sentence in real.unreadable)]
+    if real.without_mask:
+        are = "1 defective image has" if real.without_mask == 1 else f"{real.without_mask} defective images have"
+        notes.append(f"{are} no mask that can be used; they are not on the chart")
+    return replace(found, real=real.trials, notes=tuple(notes))
 
 
 def score_of(detector: Detector) -> Score:
@@ -187,38 +192,3 @@ def score_of(detector: Detector) -> Score:
         return np.concatenate(found).astype(np.float64)
 
     return score
-
-
-def shrink_of(metadata: Metadata) -> float:
-    """Return the pixels of the model's frame per pixel of what it takes; not 1 where the graph shrinks the images."""
-    preprocessing = metadata.preprocessing
-    if preprocessing.camera is None:
-        return 1.0
-    (height, width), (tall, wide) = preprocessing.resize, preprocessing.camera
-    return float(np.sqrt(height * width / (tall * wide)))
-
-
-def inside(metadata: Metadata, part: Part) -> Part:
-    """Return the function that tells where defects may lie: on the part, and inside the region of interest.
-
-    Args:
-        metadata: Metadata of the model.
-        part: Function that finds the part on an image.
-    """
-    if metadata.roi is None:
-        return part
-    inspected = metadata.inspected
-    height, width = metadata.input_size
-    rows = np.arange(height) * inspected.shape[0] // height
-    columns = np.arange(width) * inspected.shape[1] // width
-    region = inspected[rows[:, None], columns[None]]
-
-    def both(image: Frame) -> npt.NDArray[np.bool_]:
-        found: npt.NDArray[np.bool_] = part(image) & region
-        return found if found.any() else region
-
-    return both
-
-
-def _notes(new: NewImages) -> tuple[str, ...]:
-    return (*new.notes, *(f"left out: {sentence}" for sentence in new.unreadable))

@@ -143,7 +143,12 @@ def _needs(chart: Chart) -> Iterator[str]:
     extent = told_extent(chart)
     if extent is None:
         return
-    yield sentence_needed("defect", chart.curve.needed(MANY, extent), chart.curve.highest)
+    needed = chart.curve.needed(MANY, extent)
+    yield sentence_needed("defect", needed, chart.curve.highest)
+    larger = [chart.curve.needed(MANY, each) for each in dict.fromkeys(each.extent for each in chart.needed)]
+    reached = [each for each in larger if each.extent > extent and each.contrast is not None]
+    if needed.contrast is None and reached:
+        yield sentence_needed("defect", reached[0], chart.curve.highest)
     ordered = [each for each in reversed(chart.kinds) if each.found.total >= 5]
     ends = [ordered[0], ordered[-1]] if len(ordered) > 1 else []
     for each, word in zip(ends, ("found most often", "found least often"), strict=False):

@@ -1,0 +1,142 @@
+"""Rehearsal without new images: models of parts of the good images judge the others.
+
+Such a model knows fewer images, so it scores all images a little higher. Its scores are divided by the ratio of the
+medians of good images, so that they can be compared with the threshold of the model that ships.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from padim_edge.planting import part_of
+from padim_edge.rehearsal.outcome import Plan, conclude, inside, shrink_of
+from padim_edge.rehearsal.result import Rehearsal
+from padim_edge.rehearsal.trials import Crop, Good, Judged, Score, judge, per_image
+from padim_edge_artifact import Metadata, PadimEdgeError, names
+from padim_edge_artifact.kept import Kept
+from padim_edge_learn.assemble import ModelOptions
+from padim_edge_learn.held_out import GoodImages
+from padim_edge_learn.left_out import left_out
+from padim_edge_runtime.progress import Report, none
+
+__all__ = ["LEFT_OUT", "Fitted", "rehearse_left_out", "rescaled"]
+
+LEFT_OUT = "good images, each judged by a model of the others"
+"""Origin of the good images, in words."""
+
+_MOST = 240
+"""Largest number of images that are left out, all models together."""
+_SAMPLE = 24
+"""Number of images that tell where the part is."""
+
+Frame = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a model was made of."""
+
+    kept: Kept
+    """Statistics of the good images."""
+    images: GoodImages
+    """The good images that were fitted on, in the same order."""
+    options: ModelOptions
+    """Options of the model."""
+    paths: tuple[str, ...]
+    """Name of each image."""
+
+
+def rehearse_left_out(
+    fitted: Fitted, metadata: Metadata, plan: Plan, *, device: str = "cpu", report: Report = none
+) -> Rehearsal:
+    """Leave parts of the good images out of a model, draw defects on them, and judge them by the model of the others.
+
+    Args:
+        fitted: Statistics, images and options that the model was made of.
+        metadata: Metadata of the model that ships; its threshold counts.
+        plan: Number of defects, and seed.
+        device: Device that judges the images.
+        report: Progress bar.
+
+    Raises:
+        PadimEdgeError: There are too few images to leave any out, or no defect could be drawn.
+    """
+    count = fitted.images.count
+    numbers, each = per_image(min(count, _MOST), plan.count)
+    planted = frozenset(range(count)) if len(numbers) == min(count, _MOST) else _even(count, plan.count)
+    sample = np.unique(np.linspace(0, count - 1, _SAMPLE).round().astype(int)).tolist()
+    part = inside(metadata, part_of([frame for _, frame in fitted.images.read(sample)]))
+    found: list[Judged] = []
+    with report("rehearsing", min(count, _MOST) * (1 + each)) as advance:
+        for fold in left_out(fitted.kept, fitted.images, fitted.options, device=device, most=_MOST):
+            frames = _named(fitted, fold.numbers)
+            judged = judge(
+                _score_of(fold.session),
+                frames,
+                planted,
+                each,
+                seed=plan.seed,
+                part=part,
+                shrink=shrink_of(metadata),
+                advance=advance,
+            )
+            found.append(judged)
+    if not found:
+        raise PadimEdgeError(
+            f"{count} good images are too few to leave any out, expected 6 or more; take more good images"
+        )
+    both, scale = rescaled(found, metadata)
+    return conclude(both, metadata, plan.seed, how=LEFT_OUT, scale=scale)
+
+
+def _even(count: int, some: int) -> frozenset[int]:
+    return frozenset(np.linspace(0, count - 1, some).round().astype(int).tolist())
+
+
+def _named(fitted: Fitted, numbers: Sequence[int]) -> Iterator[tuple[int, str, Frame]]:
+    for number, frame in fitted.images.read(numbers):
+        yield number, fitted.paths[number], frame
+
+
+def _score_of(session: Any) -> Score:
+    """Return the function that judges frames with an onnxruntime session of a fused graph."""
+
+    def score(frames: Frame) -> npt.NDArray[np.float64]:
+        (found,) = session.run([names.SCORE], {names.IMAGE: np.ascontiguousarray(frames)})
+        return np.asarray(found, np.float64)
+
+    return score
+
+
+def rescaled(found: Sequence[Judged], metadata: Metadata) -> tuple[Judged, float]:
+    """Join what several models judged, with scores in units of the model that ships.
+
+    Returns:
+        All of it, and the factor by which the scores were divided: the median score of the good images over that of the
+        calibration, 1 or more.
+    """
+    good = [each for judged in found for each in judged.good]
+    usual = float(np.median(metadata.calibration.scores))
+    scale = max(1.0, float(np.median([each.score for each in good])) / usual) if usual > 0 else 1.0
+    total = sum(len(judged.good) for judged in found)
+    mean = np.sum([judged.mean * (len(judged.good) / total) for judged in found], axis=0)
+    crops = [each for judged in found for each in judged.crops]
+    return (
+        Judged(tuple(_scaled_good(each, scale) for each in good), tuple(_scaled(each, scale) for each in crops), mean),
+        scale,
+    )
+
+
+def _scaled_good(each: Good, scale: float) -> Good:
+    return replace(each, score=each.score / scale)
+
+
+def _scaled(each: Crop, scale: float) -> Crop:
+    trial = each.trial
+    before = None if trial.before is None else trial.before / scale
+    return replace(each, trial=replace(trial, score=trial.score / scale, before=before))

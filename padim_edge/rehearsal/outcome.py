@@ -1,0 +1,97 @@
+"""From judged images to the outcome of a rehearsal, and what all ways to one share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from padim_edge.planting import Part
+from padim_edge.rehearsal.result import HELD_OUT, Rehearsal, chosen_examples
+from padim_edge.rehearsal.trials import Judged
+from padim_edge_artifact import Metadata, PadimEdgeError
+
+__all__ = ["COUNT", "Plan", "conclude", "inside", "shrink_of"]
+
+COUNT = 360
+"""Usual number of drawn defects."""
+
+Frame = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Options of a rehearsal."""
+
+    count: int = COUNT
+    """Number of defects to draw, 1 or more; a few more are drawn, so that each image gains as many."""
+    seed: int = 0
+    """Random seed of the defects, 0 or more."""
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise PadimEdgeError(f"the count is {self.count}, expected 1 or more defects; {COUNT} are usual")
+        if self.seed < 0:
+            raise PadimEdgeError(f"the seed is {self.seed}, expected 0 or more")
+
+
+def conclude(
+    judged: Judged, metadata: Metadata, seed: int, *, how: str = HELD_OUT, notes: Sequence[str] = (), scale: float = 1.0
+) -> Rehearsal:
+    """Turn judged images into the outcome of a rehearsal, and choose the defects that a report shows.
+
+    Args:
+        judged: Scores of good images with and without drawn defects, in units of the model's own.
+        metadata: Metadata of the model.
+        seed: Random seed of the defects.
+        how: Origin of the good images, in words.
+        notes: Remarks, one sentence each.
+        scale: Factor by which the scores were divided.
+
+    Raises:
+        PadimEdgeError: No defect could be drawn.
+    """
+    if not judged.crops:
+        raise PadimEdgeError(
+            "no defect could be drawn on the good images, expected some room on the part; check the region of interest "
+            "and the images"
+        )
+    found = Rehearsal(
+        metadata, judged.good, judged.trials, seed, how, mean=judged.mean, notes=tuple(notes), scale=scale
+    )
+    counted = set(map(id, found.counted))
+    crops = [each for each in judged.crops if id(each.trial) in counted]
+    return replace(found, examples=chosen_examples(crops, metadata.threshold, found.chart))
+
+
+def shrink_of(metadata: Metadata) -> float:
+    """Return the pixels of the model's frame per pixel of what it takes; not 1 where the graph shrinks the images."""
+    preprocessing = metadata.preprocessing
+    if preprocessing.camera is None:
+        return 1.0
+    (height, width), (tall, wide) = preprocessing.resize, preprocessing.camera
+    return float(np.sqrt(height * width / (tall * wide)))
+
+
+def inside(metadata: Metadata, part: Part) -> Part:
+    """Return the function that tells where defects may lie: on the part, and inside the region of interest.
+
+    Args:
+        metadata: Metadata of the model.
+        part: Function that finds the part on an image.
+    """
+    if metadata.roi is None:
+        return part
+    inspected = metadata.inspected
+    height, width = metadata.input_size
+    rows = np.arange(height) * inspected.shape[0] // height
+    columns = np.arange(width) * inspected.shape[1] // width
+    region = inspected[rows[:, None], columns[None]]
+
+    def both(image: Frame) -> npt.NDArray[np.bool_]:
+        found: npt.NDArray[np.bool_] = part(image) & region
+        return found if found.any() else region
+
+    return both
