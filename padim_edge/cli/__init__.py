@@ -16,8 +16,9 @@ def register(app: typer.Typer) -> None:
     from padim_edge.cli.export import export
     from padim_edge.cli.fit import fit
     from padim_edge.cli.merge import merge
+    from padim_edge.cli.plant import plant
     from padim_edge.cli.rehearse import rehearse
     from padim_edge.cli.sample import sample
 
-    for command in (export, fit, merge, evaluate, rehearse, compare, sample):
+    for command in (export, fit, merge, evaluate, rehearse, compare, plant, sample):
         app.command(rich_help_panel=WORKSTATION)(command)

@@ -18,7 +18,7 @@ from padim_edge.planting.filling import filled
 from padim_edge.planting.values import Mask, Pixels
 from padim_edge.sample.field import Plane, grid
 
-__all__ = ["Canvas", "Drawn", "Scenery", "cut", "scenery"]
+__all__ = ["Canvas", "Colours", "Drawn", "Scenery", "cut", "scenery"]
 
 Colours = npt.NDArray[np.float32]
 """`(S, S, 3)` float32, RGB in grey levels, 0 to 255."""
@@ -78,10 +78,17 @@ class Canvas:
     @cached_property
     def inside(self) -> Plane:
         """`(S, S)`, how far a pixel belongs to the part, 0 to 1, with an edge as soft as the lens."""
-        if self.part.all():
-            return np.ones(self.part.shape, np.float32)
-        part = ndimage.binary_erosion(self.part, border_value=1).astype(np.float32)
-        return np.asarray(ndimage.gaussian_filter(part, min(0.7, self.scenery.softness), truncate=2.0))
+        return self._softened(ndimage.binary_erosion(self.part, border_value=1))
+
+    @cached_property
+    def beyond(self) -> Plane:
+        """`(S, S)`, `inside` of a part that is a little larger. What takes a piece away takes its soft edge, too."""
+        return self._softened(ndimage.binary_dilation(self.part, iterations=1 + math.ceil(self.scenery.softness)))
+
+    def _softened(self, mask: Mask) -> Plane:
+        if mask.all():
+            return np.ones(mask.shape, np.float32)
+        return np.asarray(ndimage.gaussian_filter(mask.astype(np.float32), 0.6, truncate=2.0))
 
     @cached_property
     def smooth(self) -> Colours:
@@ -110,6 +117,8 @@ class Drawn:
     """`(S, S, 3)`, the image where the defect is as plain as can be."""
     cover: Plane
     """`(S, S)`, share of each pixel that the defect covers, 0 to 1."""
+    gap: bool = False
+    """Whether it takes a piece of the part away, up to its edge, and the background shows."""
     fades: bool = True
     """Whether a fainter defect is a mixture of `full` and the image. Otherwise `full` is drawn for its strength."""
 

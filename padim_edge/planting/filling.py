@@ -41,8 +41,8 @@ def _pull_push(total: _Array, weight: _Array) -> _Array:
         return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
     coarse_total, coarse_weight = _halved(total), _halved(weight)
     # A weight of more than 1 counts as known. Otherwise a far, well known place would outweigh a near pixel.
-    scale = 1.0 / np.maximum(coarse_weight, 1.0)
-    coarse = _pull_push(coarse_total * scale, coarse_weight * scale)
+    most = np.maximum(coarse_weight, np.float32(1.0))
+    coarse = _pull_push(np.divide(coarse_total, most), np.divide(coarse_weight, most))
     return total + (1.0 - weight) * _doubled(coarse)[..., :height, :width, :]
 
 
@@ -63,6 +63,7 @@ def _doubled(plane: _Array) -> _Array:
         moved = np.moveaxis(plane, axis, 0)
         before = np.concatenate([moved[:1], moved[:-1]])
         after = np.concatenate([moved[1:], moved[-1:]])
-        both = np.stack([0.75 * moved + 0.25 * before, 0.75 * moved + 0.25 * after], axis=1)
-        plane = np.moveaxis(both.reshape(-1, *moved.shape[1:]), 0, axis)
+        most = np.float32(0.75) * moved
+        both = np.stack([most + np.float32(0.25) * before, most + np.float32(0.25) * after], axis=1)
+        plane = np.asarray(np.moveaxis(both.reshape(-1, *moved.shape[1:]), 0, axis), dtype=np.float32)
     return plane

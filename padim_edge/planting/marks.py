@@ -18,6 +18,9 @@ from padim_edge.sample.field import Plane, Points, blot, cloud, ramp, stroke, wa
 
 __all__ = ["MARKS", "Draw", "darker", "outline", "tinted"]
 
+_MOST_STEPS = 32
+"""Largest number of images that are averaged to draw one out."""
+
 Draw: TypeAlias = Callable[[Canvas, np.random.Generator, float], Drawn]
 """Function that draws a defect of a strength from 0 to 1."""
 
@@ -55,7 +58,7 @@ def _line(canvas: Canvas, rng: np.random.Generator, turn: float, corners: int) -
     points = points - (points.min(axis=0) + points.max(axis=0)) / 2
     span = math.dist(points[0], points[-1])
     reach = max(span, float(np.hypot(*(np.ptp(points, axis=0)))) * 0.75)
-    return points * (2.0 * canvas.radius / reach)
+    return np.asarray(points * (2.0 * canvas.radius / reach), dtype=np.float64)
 
 
 def _thin(canvas: Canvas, points: Points, widths: npt.NDArray[np.float64]) -> Plane:
@@ -123,7 +126,8 @@ def _stain(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
     tint = tinted(canvas, rng, 0.45)
     if darker(canvas, rng, 0.55):
         return Drawn(np.clip(canvas.pixels * np.float32(0.12) * tint, 0, 255), cover)
-    return Drawn(canvas.pixels + np.maximum(250.0 * np.minimum(tint, 1.0) - canvas.pixels, 0) * np.float32(0.9), cover)
+    lighter = np.maximum(np.float32(250.0) * np.minimum(tint, 1.0) - canvas.pixels, 0) * np.float32(0.9)
+    return Drawn(np.asarray(canvas.pixels + lighter, dtype=np.float32), cover)
 
 
 def _dirt(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
@@ -161,7 +165,7 @@ def _texture(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn
     style, turn = int(rng.integers(3)), float(rng.uniform(0.0, 180.0))
     grain = canvas.pixel * canvas.scenery.softness * float(rng.uniform(2.0, 3.5))
     if style == 2:
-        grain = max(grain, 0.3 * canvas.radius)
+        grain = max(grain, 0.2 * canvas.radius)
     pattern = cloud(rng, canvas.size, max(4, round(2.0 / grain)))
     if style == 0:
         pattern = _drawn_out(pattern[..., None], turn, round(canvas.radius * canvas.size / 3))[..., 0]
@@ -198,7 +202,7 @@ def _drawn_out(pixels: Colours, turn: float, length: int) -> Colours:
     """Blur along one direction, over `length` pixels."""
     size = pixels.shape[0]
     cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-    steps = np.linspace(-0.5, 0.5, max(2, min(9, length))) * max(1, length)
+    steps = np.linspace(-0.5, 0.5, max(2, min(_MOST_STEPS, length))) * max(1, length)
     axis = np.arange(size)
     total = np.zeros_like(pixels)
     for step in steps:

@@ -7,7 +7,8 @@ Plants and real defects are measured alike: from the image and the mask alone.
    a prediction misses where nothing is wrong.
 3. The distance between two sets of residuals is that of their quantiles (Wasserstein, of order 2). So a shift of the
    mean counts, and so does a change of the texture, and a defect that fills half of its mask counts by more than half.
-   Levels are the region's distance from its surroundings, less the median distance of the eight places.
+   Levels are the region's distance from its surroundings, less the median distance of the eight places. The rim of a
+   region, which is predicted best, is also compared alone; the larger distance counts.
 4. Contrast is levels in robust deviations of the local texture: the image less its Gaussian average over two pixels.
 """
 
@@ -33,10 +34,24 @@ _SHARES = (np.arange(32) + 0.5) / 32
 """Shares at which two distributions are compared."""
 _FEW = 12
 """Least number of pixels around a region that say what the texture is."""
+_RIM = 2
+"""Width of a region's rim in pixels."""
 _DIRECTIONS = tuple((down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across)
 
 _Residuals = npt.NDArray[np.float32]
 """`(K, C)`, image minus prediction."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Share:
+    """Pixels of a region that are looked at together, and what is usual of them nearby."""
+
+    pixels: npt.NDArray[np.bool_]
+    """`(K,)`, True for those of the region's K pixels that are looked at."""
+    missed: _Residuals
+    """`(32, C)`, quantiles of what a prediction misses nearby, where nothing is wrong."""
+    usual: _Residuals
+    """`(C,)`, distance in grey levels that is usual between one place and all; infinite where there are no others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +60,8 @@ class Surroundings:
 
     predicted: _Residuals
     """`(K, C)`, values of the region's K pixels as the surroundings predict them."""
-    missed: _Residuals
-    """`(32, C)`, quantiles of what such a prediction misses nearby, where nothing is wrong."""
-    usual: _Residuals
-    """`(C,)`, distance in grey levels that is usual between one place and all; infinite where there are no others."""
+    shares: tuple[_Share, ...]
+    """The whole region; and its rim, where the surroundings predict well, if it has more than that."""
     deviation: _Residuals
     """`(C,)`, robust deviation of the local texture in grey levels, `FLOOR` or more."""
 
@@ -91,26 +104,41 @@ def surroundings(image: Pixels, mask: Mask) -> Surroundings:
     window = (slice(top, int(rows[-1]) + reach + 1), slice(left, int(columns[-1]) + reach + 1))
     values, region = _channels(image[window]), mask[window]
     hole = ndimage.binary_dilation(region)
-    places = [_moved(region, down * step, across * step) & ~hole for down, across in _DIRECTIONS]
+    moves = [(down * step, across * step) for down, across in _DIRECTIONS]
+    places = [_moved(region, *move) & ~hole for move in moves]
     blocked = [hole] + [hole | ndimage.binary_dilation(place) for place in places]
     predicted = filled(np.broadcast_to(values, (len(blocked), *values.shape)), ~np.stack(blocked))
-    missed = [(values - guess)[place] for guess, place in zip(predicted[1:], places, strict=True)]
-    together = np.concatenate(missed)
-    if len(together) < _FEW:  # the region fills the image, and its surroundings say nothing
-        nothing = np.zeros((len(_SHARES), values.shape[-1]), np.float32)
-        return Surroundings(predicted[0][region], nothing, nothing[0] + np.inf, nothing[0] + np.inf)
-    quantiles = _quantiles(together)
-    whole = [each for each in missed if len(each) >= 0.3 * np.count_nonzero(region)] or [together]
-    usual = np.median([_distance(_quantiles(each), quantiles) for each in whole], axis=0)
+    missed = [values - guess for guess in predicted[1:]]
+    shares = [_share(region, region, missed, places)]
+    rim = region & ~ndimage.binary_erosion(region, iterations=_RIM)
+    if np.count_nonzero(rim) < 0.7 * np.count_nonzero(region):
+        rims = [_moved(rim, *move) & ~hole for move in moves]
+        shares.append(_share(region, rim, missed, rims))
     texture = np.abs(_texture(values, ~hole)[np.logical_or.reduce(places)])
-    deviation = np.maximum(1.4826 * np.median(texture, axis=0), FLOOR)
-    return Surroundings(predicted[0][region], quantiles, usual, deviation)
+    deviation = np.full(values.shape[-1], FLOOR, np.float32)
+    if len(texture):
+        deviation = np.maximum(1.4826 * np.median(texture, axis=0), FLOOR).astype(np.float32)
+    return Surroundings(predicted[0][region], tuple(shares), deviation)
+
+
+def _share(region: Mask, looked_at: Mask, missed: list[_Residuals], places: list[Mask]) -> _Share:
+    """Return what predictions miss at the eight places, of all their pixels or of those at the rim."""
+    parts = [each[place] for each, place in zip(missed, places, strict=True)]
+    together = np.concatenate(parts)
+    pixels = looked_at[region]
+    if len(together) < _FEW:  # the region fills the image, and its surroundings say nothing
+        nothing = np.zeros((len(_SHARES), together.shape[-1]), np.float32)
+        return _Share(pixels, nothing, nothing[0] + np.float32(np.inf))
+    quantiles = _quantiles(together)
+    whole = [each for each in parts if len(each) >= 0.3 * np.count_nonzero(looked_at)] or [together]
+    return _Share(pixels, quantiles, np.median([_distance(_quantiles(each), quantiles) for each in whole], axis=0))
 
 
 def compared(around: Surroundings, values: npt.NDArray[np.float32]) -> tuple[float, float]:
     """Return contrast and levels of a region that shows `values`, `(K, C)`; the clearest channel counts."""
-    distance = _distance(_quantiles(values - around.predicted), around.missed)
-    levels = np.maximum(distance - around.usual, 0.0)
+    residuals = values - around.predicted
+    distances = [_distance(_quantiles(residuals[each.pixels]), each.missed) - each.usual for each in around.shares]
+    levels = np.maximum(np.max(distances, axis=0), 0.0)
     contrast = levels / around.deviation
     best = int(np.argmax(contrast))
     return float(contrast[best]), float(levels[best])

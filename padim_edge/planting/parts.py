@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -25,18 +25,18 @@ _BORDER = 0.35
 """Largest share of the image's border that the part may cover."""
 
 
-def part_of(images: Sequence[Pixels]) -> Part:
+def part_of(images: Iterable[Pixels]) -> Part:
     """Return the function that finds the part in images like these.
 
     The background is what looks like the image's border and is connected with it. Where most of the images have no such
     background, such as those of cloth, the part is everywhere.
 
     Args:
-        images: Good images, `(H, W, 3)` uint8; one or more.
+        images: Good images, `(H, W, 3)` uint8. Of a sequence about two dozen are looked at, all of an iterator.
     """
-    asked = images[:: max(1, len(images) // _ASKED)]
-    found = sum(_found(image) is not None for image in asked)
-    return partial(_part, background=2 * found > len(asked))
+    asked = images[:: max(1, len(images) // _ASKED)] if isinstance(images, Sequence) else images
+    found = [_found(image) is not None for image in asked]
+    return partial(_part, background=2 * sum(found) > len(found))
 
 
 def _part(image: Pixels, *, background: bool) -> Mask:

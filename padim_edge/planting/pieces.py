@@ -6,6 +6,7 @@ A piece moves without its background, and what it leaves is filled from around, 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from padim_edge.planting.canvas import Canvas, Colours, Drawn
@@ -17,46 +18,36 @@ from padim_edge.sample.field import Plane, cloud, ramp
 __all__ = ["PIECES"]
 
 
-def _sampled(planes: Colours, rows: Plane, columns: Plane) -> Colours:
-    """Return `(S, S, C)` read at fractional pixels `rows, columns`, with the spline that keeps edges sharp."""
-    at = np.stack([rows, columns])
+def _sampled(planes: Colours, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Colours:
+    """Return `(S, S, C)` read at fractional pixels `rows, columns`, by linear interpolation."""
+    at = np.stack([np.asarray(rows), np.asarray(columns)])
     read = [ndimage.map_coordinates(planes[..., c], at, order=1, mode="nearest") for c in range(planes.shape[-1])]
     return np.stack(read, axis=-1)
 
 
-def _moved(canvas: Canvas, rng: np.random.Generator, piece: Plane, shift: tuple[float, float], turn: float) -> Drawn:
+def _moved(canvas: Canvas, rng: np.random.Generator, piece: Plane, down: float, across: float) -> Drawn:
     """Take a piece out, fill the place, and lay it down elsewhere.
 
     Args:
         canvas: The window.
         rng: Generator of the noise in the filled place.
         piece: `(S, S)`, cover of the piece, 0 to 1.
-        shift: Distance in pixels, down and to the right.
-        turn: Angle in radians.
+        down: Distance in pixels.
+        across: Distance in pixels, to the right.
     """
-    size = canvas.size
-    middle = (size - 1) / 2
-    down, across = (axis.astype(np.float32) - np.float32(middle) for axis in np.indices((size, size)))
-    down, across = down - np.float32(shift[0]), across - np.float32(shift[1])
-    cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    rows, columns = down * cos - across * sin + middle, down * sin + across * cos + middle
-    part = canvas.part.astype(np.float32)
-    body = (
-        piece * ndimage.gaussian_filter(part, canvas.scenery.softness)
-        if canvas.scenery.background is not None
-        else piece
-    )
+    rows, columns = (axis.astype(np.float32) for axis in np.indices(piece.shape))
+    has_background = canvas.scenery.background is not None
+    body = piece * canvas.inside if has_background else piece
     stack = np.concatenate([canvas.pixels, body[..., None]], axis=-1)
-    landed = _sampled(stack, rows.astype(np.float32), columns.astype(np.float32))
-    taken = body > 0.05
-    if canvas.scenery.background is not None:
-        left = grained(canvas, rng, canvas.behind)
-        left = canvas.pixels + (left - canvas.pixels) * np.minimum(1.0, 1.4 * body)[..., None]
-    else:
-        left = np.where(taken[..., None], filled(canvas.pixels, ~taken), canvas.pixels)
+    landed = _sampled(stack, rows - np.float32(down), columns - np.float32(across))
     alpha = landed[..., 3:]
+    taken = piece * canvas.beyond if has_background else piece
+    behind = grained(canvas, rng, canvas.behind) if has_background else filled(canvas.pixels, piece < 0.05)
+    # Only what the piece does not cover any more is filled, so that a piece that stays leaves no outline.
+    bare = np.clip(1.4 * (taken[..., None] - alpha), 0.0, 1.0) if down or across else np.zeros_like(alpha)
+    left = canvas.pixels + (behind - canvas.pixels) * bare
     full = left + (landed[..., :3] - left) * alpha
-    return Drawn(np.clip(full, 0, 255), np.maximum(body, alpha[..., 0]), fades=False)
+    return Drawn(np.clip(full, 0, 255), np.maximum(taken, alpha[..., 0]), fades=False)
 
 
 def _shifted(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
@@ -73,7 +64,7 @@ def _shifted(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn
     soft = canvas.soft / canvas.radius
     piece = ramp(distance, 1.0 + soft / 2, 1.0 - soft / 2)
     way, angle = 0.4 * strength * canvas.radius * canvas.size / 2, float(rng.uniform(0.0, 2 * np.pi))
-    return _moved(canvas, rng, piece, (way * np.sin(angle), way * np.cos(angle)), 0.0)
+    return _moved(canvas, rng, piece, way * np.sin(angle), way * np.cos(angle))
 
 
 def _turned(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
@@ -83,7 +74,11 @@ def _turned(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
     soft = canvas.soft / canvas.radius
     piece = ramp(distance, 1.0, 1.0 - soft)
     turn = float(rng.choice([-1.0, 1.0])) * strength * float(rng.uniform(0.6, 1.5))
-    return _moved(canvas, rng, piece, (0.0, 0.0), turn)
+    cos, sin, middle = np.float32(np.cos(turn)), np.float32(np.sin(turn)), np.float32((canvas.size - 1) / 2)
+    down, across = (np.asarray(axis - middle, dtype=np.float32) for axis in np.indices(piece.shape))
+    turned = _sampled(canvas.pixels, down * cos - across * sin + middle, down * sin + across * cos + middle)
+    full = canvas.pixels + (turned - canvas.pixels) * piece[..., None]
+    return Drawn(np.asarray(full, dtype=np.float32), piece, fades=False)
 
 
 def _bent(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:

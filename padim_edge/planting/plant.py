@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from padim_edge.planting.canvas import Canvas, Drawn, Scenery, cut, scenery
+from padim_edge.planting.canvas import Canvas, Colours, Drawn, Scenery, cut, scenery
 from padim_edge.planting.marks import MARKS
-from padim_edge.planting.measuring import compared, measure, surroundings
+from padim_edge.planting.measuring import Surroundings, compared, measure, surroundings
 from padim_edge.planting.pieces import PIECES
 from padim_edge.planting.solids import SOLIDS
 from padim_edge.planting.values import Mask, Pixels, Plant
+from padim_edge.sample.field import Plane
 from padim_edge_artifact.errors import PadimEdgeError
 
 __all__ = ["EXTENTS", "KINDS", "PLAIN", "plant", "planted"]
@@ -40,6 +42,8 @@ _INSIDE = 0.95
 """The same for a piece that is turned: in its place, it has no rim."""
 _LEAST_ON_PART = 0.08
 """Share of a defect on the part below which it is not drawn."""
+_QUIET = 1.0
+"""Contrast of a good place that is low enough to plant there."""
 _RIM = ("missing", "break", "shifted", "bent")
 """Kinds that mostly lie on the rim of a part."""
 
@@ -69,11 +73,36 @@ def plant(
 
 def planted(scene: Scenery, kind: str, rng: np.random.Generator, *, extent: float, strength: float) -> Plant | None:
     """Draw one defect into an image that was looked at before; see `plant`."""
-    drawn = _placed(scene, kind, rng, extent * min(scene.part.shape), strength)
-    if drawn is None:
+    laid = _placed(scene, kind, rng, extent * min(scene.part.shape), strength)
+    if laid is None:
         return None
-    canvas, flaw, corner = drawn
-    return _finished(scene, kind, canvas, flaw, (corner, strength))
+    share = 1.0 if laid.around is None else _share(laid, _wanted(strength))
+    image = scene.image.copy()
+    new = laid.old + (laid.full - laid.old) * (np.float32(share) * laid.cover)[..., None]
+    image[laid.rows, laid.columns] = np.rint(np.clip(new, 0, 255)).astype(np.uint8)
+    height, width = scene.part.shape
+    row, column = (float(axis.mean() + 0.5) for axis in np.nonzero(laid.mask))
+    return Plant(kind, image, laid.mask, measure(image, laid.mask), (row / height, column / width))
+
+
+@dataclass(frozen=True, eq=False)
+class _Laid:
+    """A defect at its place in the image, as plain as can be."""
+
+    rows: slice
+    """Rows of the window inside the image."""
+    columns: slice
+    """Columns of the window inside the image."""
+    old: Colours
+    """`(R, C, 3)`, the window before."""
+    full: Colours
+    """`(R, C, 3)`, the window where the defect covers all."""
+    cover: Plane
+    """`(R, C)`, share of each pixel that the defect covers, 0 to 1."""
+    mask: Mask
+    """`(H, W)`, pixels of the defect."""
+    around: Surroundings | None
+    """Surroundings of the mask; `None` for a defect that does not fade."""
 
 
 def _check(image: Pixels, kind: str, extent: float, strength: float) -> None:
@@ -91,25 +120,38 @@ def _check(image: Pixels, kind: str, extent: float, strength: float) -> None:
         raise PadimEdgeError(f"the strength is {strength:g}, expected 0 to 1; give such a number")
 
 
-def _placed(
-    scene: Scenery, kind: str, rng: np.random.Generator, extent: float, strength: float
-) -> tuple[Canvas, Drawn, tuple[int, int]] | None:
-    """Choose a place for a defect of `extent` pixels and draw it there as plain as can be."""
+def _wanted(strength: float) -> float:
+    """Return the contrast that a strength asks for."""
+    return PLAIN * math.expm1(_CURVE * strength) / math.expm1(_CURVE)
+
+
+def _placed(scene: Scenery, kind: str, rng: np.random.Generator, extent: float, strength: float) -> _Laid | None:
+    """Choose a place for a defect of `extent` pixels and draw it there as plain as can be.
+
+    A place will do where enough of the defect lies on the part, and where the image is quiet: a place that stands out
+    by itself, such as a highlight, would lend its own contrast to the defect. Else the best place is taken.
+    """
     places = _places(scene, kind, rng, extent)
     light = float(rng.uniform(-2.6, -0.5))  # lamps hang above
     seeds = rng.integers(0, 2**63, len(places))
-    best, found = 0.0, None
+    need = _INSIDE if kind == "turned" else _ON_PART
+    best, found = -math.inf, None
     for (row, column), seed in zip(places, seeds, strict=True):
         canvas, corner = cut(scene, (int(row), int(column)), max(extent, 2.0), light)
         flaw = _DRAW[kind](canvas, np.random.default_rng(int(seed)), strength)
-        whole = float(flaw.cover.sum())
-        cover = flaw.cover * canvas.inside if flaw.fades else flaw.cover
-        share = float((flaw.cover * canvas.part).sum()) / max(whole, 1e-6)
-        if share > best:
-            best, found = share, (canvas, Drawn(flaw.full, cover, flaw.fades), corner)
-        if share >= (_INSIDE if kind == "turned" else _ON_PART):
+        share = float((flaw.cover * canvas.part).sum()) / max(float(flaw.cover.sum()), 1e-6)
+        laid = _laid(scene, canvas, flaw, corner) if share >= _LEAST_ON_PART else None
+        if laid is None:
+            continue
+        loud = 0.0
+        if laid.around is not None and not flaw.gap:
+            loud = compared(laid.around, scene.image[laid.mask].astype(np.float32)[:, : laid.around.deviation.size])[0]
+        worth = min(share / need, 1.0) - max(loud - _QUIET, 0.0)
+        if worth > best:
+            best, found = worth, laid
+        if share >= need and loud <= _QUIET:
             break
-    return found if best >= _LEAST_ON_PART else None
+    return found
 
 
 def _places(scene: Scenery, kind: str, rng: np.random.Generator, extent: float) -> npt.NDArray[np.int64]:
@@ -132,49 +174,41 @@ def _places(scene: Scenery, kind: str, rng: np.random.Generator, extent: float) 
     return chosen[np.argsort(spread, kind="stable")[::-1]]
 
 
-def _finished(
-    scene: Scenery, kind: str, canvas: Canvas, flaw: Drawn, rest: tuple[tuple[int, int], float]
-) -> Plant | None:
-    """Mix the defect into the image as strongly as asked, and measure what came of it."""
-    (top, left), strength = rest
-    height, width = scene.part.shape
+def _laid(scene: Scenery, canvas: Canvas, flaw: Drawn, corner: tuple[int, int]) -> _Laid | None:
+    """Bring a defect from its canvas to the image; `None` where nothing of it lies in the image."""
+    (top, left), (height, width) = corner, scene.part.shape
     rows = slice(max(0, top), min(height, top + canvas.size))
     columns = slice(max(0, left), min(width, left + canvas.size))
     inner = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
-    cover, full, old = flaw.cover[inner], flaw.full[inner], canvas.pixels[inner]
+    old, full, cover = canvas.pixels[inner], flaw.full[inner], flaw.cover[inner]
     mask = np.zeros((height, width), np.bool_)
-    if flaw.fades:
-        mask[rows, columns] = cover >= min(_NOTICED, 0.6 * float(cover.max()))
-        share = _share(scene.image, mask, old + (full - old) * cover[..., None], rows, columns, strength)
-        new = old + (full - old) * (share * cover)[..., None]
-    else:
-        new = np.where((cover > 0.01)[..., None], full, old)
-        mask[rows, columns] = _changed(old, new, cover)
-    if not mask.any():
+    if not flaw.fades:
+        mask[rows, columns] = _changed(old, full, cover)
+        # A moved piece is drawn as it is, with its own edges.
+        laid = _Laid(rows, columns, old, full, (cover > 0.01).astype(np.float32), mask, None)
+        return laid if mask.any() else None
+    cover = cover * (canvas.beyond if flaw.gap else canvas.inside)[inner]
+    highest = float(cover.max(initial=0.0))
+    if highest <= 0.05:
         return None
-    image = scene.image.copy()
-    image[rows, columns] = np.rint(np.clip(new, 0, 255)).astype(np.uint8)
-    row, column = (float(axis.mean() + 0.5) for axis in np.nonzero(mask))
-    return Plant(kind, image, mask, measure(image, mask), (row / height, column / width))
+    mask[rows, columns] = cover >= min(_NOTICED, 0.6 * highest)
+    return _Laid(rows, columns, old, full, cover, mask, surroundings(scene.image, mask))
 
 
-def _share(
-    image: Pixels, mask: Mask, drawn: npt.NDArray[np.float32], rows: slice, columns: slice, strength: float
-) -> float:
-    """Return how much of the defect to mix in, 0 to 1, so that its contrast is what the strength asks for."""
-    wanted = PLAIN * math.expm1(_CURVE * strength) / math.expm1(_CURVE)
-    if wanted == 0 or not mask.any():
+def _share(laid: _Laid, wanted: float) -> float:
+    """Return how much of the defect to mix in, 0 to 1, so that its contrast is what is wanted."""
+    if wanted == 0 or laid.around is None:
         return 0.0
-    around = surroundings(image, mask)
-    old, new = image[mask].astype(np.float32), drawn[mask[rows, columns]]
-    channels = around.deviation.size
-    old, new = old[:, :channels], new[:, :channels]
-    low, high = 0.0, 1.0
-    if compared(around, new)[0] <= wanted:
+    inside = laid.mask[laid.rows, laid.columns]
+    channels = laid.around.deviation.size
+    old, cover = laid.old[inside][:, :channels], laid.cover[inside][:, None]
+    whole = (laid.full[inside][:, :channels] - old) * cover
+    if compared(laid.around, np.clip(old + whole, 0, 255))[0] <= wanted:
         return 1.0
+    low, high = 0.0, 1.0
     for _ in range(9):
         middle = (low + high) / 2
-        contrast = compared(around, old + (new - old) * np.float32(middle))[0]
+        contrast = compared(laid.around, old + whole * np.float32(middle))[0]
         low, high = (low, middle) if contrast > wanted else (middle, high)
     return (low + high) / 2
 

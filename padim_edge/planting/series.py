@@ -12,7 +12,7 @@ from padim_edge.planting.plant import EXTENTS, KINDS, planted
 from padim_edge.planting.values import Part, Pixels, Plant
 from padim_edge_artifact.errors import PadimEdgeError
 
-__all__ = ["plants"]
+__all__ = ["check", "plants"]
 
 _STEPS = (math.sqrt(2) - 1, math.sqrt(3) - 1, math.sqrt(5) - 2, math.sqrt(7) - 2)
 """Irrational steps for extent and strength, over images and over the plants of an image. Multiples of such numbers,
@@ -46,13 +46,8 @@ def plants(
     Raises:
         PadimEdgeError: A kind or an extent does not exist.
     """
-    if not kinds or not set(kinds) <= set(KINDS):
-        raise PadimEdgeError(f"the kinds are {', '.join(kinds) or 'none'}, expected some of {', '.join(KINDS)}")
+    check(kinds, extents)
     low, high = extents
-    if not EXTENTS[0] <= low <= high <= EXTENTS[1]:
-        raise PadimEdgeError(
-            f"extents from {low:g} to {high:g}, expected {EXTENTS[0]:g} to {EXTENTS[1]:g}; give shares of the side"
-        )
     for number, image in frames:
         scene = scenery(image, None if part is None else part(image))
         for index in range(per_image):
@@ -66,6 +61,23 @@ def plants(
                 if found is not None:
                     yield number, found
                     break
+
+
+def check(kinds: tuple[str, ...], extents: tuple[float, float]) -> None:
+    """Raise PadimEdgeError for kinds or extents that do not exist."""
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise PadimEdgeError(
+            f"there is no kind of defect {unknown[0]!r}, only {', '.join(KINDS)}; choose some of those"
+            if unknown
+            else f"no kind of defect is given, expected some of {', '.join(KINDS)}; name one or more"
+        )
+    low, high = extents
+    if not EXTENTS[0] <= low <= high <= EXTENTS[1]:
+        raise PadimEdgeError(
+            f"the extents are {low:g} to {high:g}, expected shares of the side from {EXTENTS[0]:g} to {EXTENTS[1]:g}, "
+            "the smaller one first; correct them"
+        )
 
 
 def _spread(seed: int, number: int, index: int) -> tuple[float, float]:

@@ -112,7 +112,7 @@ def _break(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
     behind = grained(canvas, rng, canvas.behind)
     # The broken face on the far side of the gap is in the shadow of the other one.
     shadow = np.float32(0.45) * ramp(np.asarray(beside + width, dtype=np.float32), 0.5 * half, half)
-    return Drawn(behind * (1.0 - shadow[..., None]), cover)
+    return Drawn(behind * (1.0 - shadow[..., None]), cover, gap=True)
 
 
 def _missing(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
@@ -126,7 +126,7 @@ def _missing(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn
     if canvas.scenery.background is None:
         lamp = np.clip(0.5 - 0.5 * _lamp(canvas), 0.0, 1.0) * ramp(distance, 0.6, 1.0)
         behind = behind + (canvas.smooth * 0.5 - behind) * (0.7 * lamp)[..., None]
-    return Drawn(behind, cover)
+    return Drawn(behind, cover, gap=True)
 
 
 SOLIDS: dict[str, Draw] = {"chip": _chip, "hole": _hole, "dent": _dent, "break": _break, "missing": _missing}
