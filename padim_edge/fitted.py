@@ -17,7 +17,9 @@ from padim_edge.presets import preset as preset_of
 from padim_edge.roi import read_roi
 from padim_edge.settled import settled
 from padim_edge.start import begin
-from padim_edge_artifact import PadimEdgeError
+from padim_edge.weighing import PLANTS, combination_of, compared
+from padim_edge_artifact import Both, PadimEdgeError
+from padim_edge_artifact.combination import Combination
 from padim_edge_artifact.kept import Kept, read_kept, write_kept
 from padim_edge_artifact.method import Method, Precision
 from padim_edge_learn.assemble import ModelOptions, assemble
@@ -40,6 +42,10 @@ class ExportOptions:
     """Image of the region to inspect, white inside, in the good images' own aspect; `None` inspects everything."""
     device: str = "cpu"
     """Device that judges the good images."""
+    weight: float | None = None
+    """Share of the memory beside Gaussians, 0 to 1; `None` lets planted defects choose it."""
+    fast: bool = False
+    """Whether Gaussians and memory count alike without a comparison."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -124,14 +130,10 @@ class Fitted:
         inspected = None if options.roi is None else read_roi(Path(options.roi), preprocessing, self.dataset)
         readable = [item for item in self.dataset.good if item.name not in self.unreadable]
         unreadable = dict(self.unreadable)
-        found = assemble(
-            self.kept,
-            output,
-            GoodImages(numbered_frames(readable, preprocessing, unreadable), len(readable)),
-            ModelOptions(precision, self.kept.recipe.created_by, options.false_alarm_rate, inspected),
-            device=options.device,
-            report=feedback.report,
-        )
+        images = GoodImages(numbered_frames(readable, preprocessing, unreadable), len(readable))
+        settings = ModelOptions(precision, self.kept.recipe.created_by, options.false_alarm_rate, inspected)
+        settings = replace(settings, combination=self._combination(images, settings, options, feedback))
+        found = assemble(self.kept, output, images, settings, device=options.device, report=feedback.report)
         kept = replace(self.kept, seen=found.seen, progress=None)
         seconds = self.seconds + time.perf_counter() - start
         return Model(
@@ -143,6 +145,28 @@ class Fitted:
             tuple(unreadable.values()),
             seconds,
         )
+
+    def _combination(
+        self, images: GoodImages, settings: ModelOptions, options: ExportOptions, feedback: Feedback
+    ) -> Combination | None:
+        """Return the weights of Gaussians and memory; `None` for one kind of distance."""
+        if not isinstance(self.kept.statistics, Both):
+            if options.weight is not None:
+                raise PadimEdgeError(
+                    f"--weight shares out two kinds of distance, and preset {self.method.preset} has one; choose "
+                    "--preset auto, or leave it out"
+                )
+            return None
+        rehearsed = options.weight is None and not options.fast
+        seen = compared(
+            self.kept,
+            images,
+            settings,
+            plants=PLANTS if rehearsed else 0,
+            device=options.device,
+            report=feedback.report,
+        )
+        return combination_of(seen, weight=options.weight)
 
     def _refitted(self, precision: Precision, device: str, feedback: Feedback) -> Fitted:
         if self.weights is None:

@@ -111,8 +111,22 @@ def needs(kept: Kept, precision: Precision, images: int) -> Needs:
     graph = of_kept(kept)
     method = replace(kept.recipe.method, precision=precision)
     model = model_bytes(graph, method, images)
+    found = [_needs(own, head, images, model) for own, head in zip(graph.heads, method.heads, strict=True)]
+    if len(found) == 1:
+        return found[0]
+    gaussians, memory = found
+    return replace(
+        gaussians,
+        statistics=gaussians.statistics + memory.statistics,
+        memory=gaussians.memory + memory.memory - _PROGRAM,
+        prototypes=memory.prototypes,
+    )
+
+
+def _needs(graph: EmbeddingGraph, method: Method, images: int, model: int) -> Needs:
+    """Estimate what one kind of distance needs, in a model of so many bytes."""
     # The constants exist as they were computed, as they are written, and as onnxruntime lays them out.
-    constants = 4 * model // _BYTES[precision.name]
+    constants = 4 * model // _BYTES[method.precision.name]
     size = graph.size
     decoded = 3 * 3 * batch_size(size) * int(np.prod(size))  # a batch, and two that are decoded ahead
     activation = _largest_activation(graph)
@@ -227,9 +241,12 @@ def model_bytes(graph: EmbeddingGraph, method: Method, images: int) -> int:
     weights = sum(numpy_helper.to_array(each).size for each in graph.model.graph.initializer)
     # int8: biases, scales and what is not a convolution stay larger.
     backbone = weights * _BYTES[precision.name] * (1.1 if precision.name == "int8" else 1)
-    head = _gaussian_bytes(graph, precision, images) if method.bank is None else _memory_bytes(graph, method, images)
+    heads = sum(
+        _gaussian_bytes(own, each.precision, images) if each.bank is None else _memory_bytes(own, each, images)
+        for own, each in zip(graph.heads, method.heads, strict=True)
+    )
     (height, width), (h, w) = method.preprocessing.size, graph.grid
-    return int(backbone + head + 4 * (height * h + width * w) + _EACH_IMAGE * images + _REST)
+    return int(backbone + heads + 4 * (height * h + width * w) + _EACH_IMAGE * images + _REST)
 
 
 def _gaussian_bytes(graph: EmbeddingGraph, precision: Precision, images: int) -> int:

@@ -146,6 +146,8 @@ def _another_method(found: Found) -> Iterator[Advice]:
             "sees. A larger frame shows more of them, and takes more memory and time.",
             f"{export} --size {2 * height}x{2 * width}" if height != width else f"{export} --size {2 * height}",
         )
+    if metadata.combination is not None:  # Gaussians and memory were weighed against each other
+        return
     start = "The scores of good and anomalous images overlap, so no threshold tells them apart. "
     if metadata.method.bank is not None:
         yield Advice(

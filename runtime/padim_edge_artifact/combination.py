@@ -58,3 +58,16 @@ class Combination:
     def kept(self) -> int | None:
         """Number of the one kind that is left, 0 for the Gaussians and 1 for the memory; `None` for both."""
         return {0.0: 0, 1.0: 1}.get(self.weight)
+
+    def __str__(self) -> str:
+        shares = f"Gaussians {100 * (1 - self.weight):.0f} %, memory {100 * self.weight:.0f} %"
+        if self.choice == EQUAL:
+            return f"{shares}; without a rehearsal"
+        if self.choice == GIVEN or self.auroc is None or self.certainty is None:
+            return f"{shares}; {self.choice}"
+        better, sure = ("memory", self.certainty) if self.certainty > 0.5 else ("Gaussians", 1 - self.certainty)
+        verdict = f"{better} better, {100 * sure:.0f} % sure"
+        return (
+            f"{shares}; of {self.plants} planted defects and {self.good} good images, the Gaussians rank "
+            f"{self.auroc[0]:.3f} and the memory {self.auroc[1]:.3f} ({verdict})"
+        )

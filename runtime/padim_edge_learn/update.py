@@ -183,6 +183,7 @@ def update(
         rate,
         None if before.roi is None else before.inspected,
         before,
+        before.combination,
     )
     readable = [path for path in found.taken if path not in unreadable]
     good = GoodImages(_frames_of(readable, old, {}), len(readable))

@@ -142,7 +142,9 @@ def fuse(
     (height, width), (h, w) = size, embedding.grid
     stage = map_stage(size, embedding.grid, sigma, roi)
     model = copied(embedding.model)
+    beside = _append_beside(model, embedding.heads[1], form.memory, (size, roi)) if isinstance(form, Pair) else {}
     editor = GraphEditor(model.graph, "head")
+    editor.large |= beside
     node, constant = editor.node, editor.constant
 
     shapes: dict[str, list[str | int]] = {
@@ -154,7 +156,7 @@ def fuse(
     if isinstance(form, Nearest):
         weight = _append_memory(editor, embedding, form, stage.patches, names.PATCH_DISTANCE)
     elif isinstance(form, Pair):
-        shapes |= _append_pair(editor, embedding, form, size, roi)
+        shapes |= _append_sum(editor, embedding, form)
     else:
         _append_gaussians(editor, embedding, form, names.PATCH_DISTANCE)
     seen: str = names.PATCH_DISTANCE
@@ -198,32 +200,41 @@ def _append_memory(
     return appended.weight
 
 
-def _append_pair(
-    editor: GraphEditor,
+def _append_beside(
+    model: onnx.ModelProto,
     embedding: EmbeddingGraph,
-    form: Pair,
-    size: tuple[int, int],
-    roi: npt.NDArray[np.bool_] | None,
-) -> dict[str, list[str | int]]:
-    """Append both distances and their weighted sum; return the shapes of both as further outputs."""
+    form: Nearest,
+    inspected: tuple[tuple[int, int], npt.NDArray[np.bool_] | None],
+) -> dict[str, Array]:
+    """Append the distance of a memory to a graph that gains that of Gaussians next; return its large constants.
+
+    Both stages name some tensors alike, so those of the memory get a prefix.
+    """
+    editor = GraphEditor(model.graph, "memory")
+    there = len(editor.nodes)
+    size, roi = inspected
+    inside = patches_inside(size, embedding.grid, roi)
+    weight = _append_memory(editor, embedding, form, inside, names.DISTANCE_OF_MEMORY)
+    assert weight is None, "Method refuses re-weighting beside Gaussians"
+    added = editor.nodes[there:]
+    own = {name for node in added for name in node.output} - {names.DISTANCE_OF_MEMORY}
+    for node in added:
+        node.input[:] = [f"memory/{name}" if name in own else name for name in node.input]
+        node.output[:] = [f"memory/{name}" if name in own else name for name in node.output]
+    return editor.large
+
+
+def _append_sum(editor: GraphEditor, embedding: EmbeddingGraph, form: Pair) -> dict[str, list[str | int]]:
+    """Append the distance to the Gaussians and the weighted sum of both; return the shapes of both as outputs."""
     position, memory = embedding.heads
     _append_gaussians(editor, position, form.gaussians, names.DISTANCE_OF_POSITION)
-    weight = _append_memory(
-        editor, memory, form.memory, patches_inside(size, memory.grid, roi), names.DISTANCE_OF_MEMORY
-    )
-    assert weight is None, "Method refuses re-weighting beside Gaussians"
-    own = editor.node(
-        "Mul", [names.DISTANCE_OF_POSITION, editor.constant("position_factor", form.factors[0])], "position_share"
-    )
-    other = editor.node(
-        "Mul", [names.DISTANCE_OF_MEMORY, editor.constant("memory_factor", form.factors[1])], "memory_share"
-    )
+    shares = []
+    for name, factor in zip(names.FURTHER_OUTPUTS, form.factors, strict=True):
+        shares.append(editor.node("Mul", [name, editor.constant(f"{name}_factor", factor)], f"{name}_share"))
+    own, other = shares
     for axis in (0, 1):  # along the rows, then along the columns
         cells = np.arange(position.grid[axis]) * memory.grid[axis] // position.grid[axis]
         index = editor.constant(f"memory_cells{axis}", cells, np.int64)
         other = editor.node("Gather", [other, index], f"memory_share{axis}", axis=axis + 1)
     editor.node("Add", [own, other], names.PATCH_DISTANCE)
-    return {
-        names.DISTANCE_OF_POSITION: ["N", *position.grid],
-        names.DISTANCE_OF_MEMORY: ["N", *memory.grid],
-    }
+    return {names.DISTANCE_OF_POSITION: ["N", *position.grid], names.DISTANCE_OF_MEMORY: ["N", *memory.grid]}

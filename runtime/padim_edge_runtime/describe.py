@@ -55,12 +55,20 @@ def _learned(metadata: Metadata) -> dict[str, str]:
     """Describe what was learned from the good images: Gaussians, or a memory."""
     method, bank = metadata.method, metadata.method.bank
     rest = f"{good_images(metadata)}; ridge {method.ridge:g}; map sigma {method.sigma:g} px"
+    if method.beside is not None:
+        memory = f"{metadata.prototypes} prototypes, one covariance for all patches; ridge {method.beside.ridge:g}"
+        return {"Gaussians": rest, "memory": memory, **_weights(metadata)}
     if bank is None:
-        return {"Gaussians": rest}
+        return {"Gaussians": rest} | _weights(metadata)
     turned = ", flipped and turned as well" if bank.turned else ""
     metric = "one covariance for all patches" if bank.whitened else "Euclidean distances"
     weighed = f"; re-weighted by {bank.neighbours} prototypes" if bank.neighbours > 1 else ""
-    return {"memory": f"{metadata.prototypes} prototypes, {metric}; {rest}{turned}{weighed}"}
+    return {"memory": f"{metadata.prototypes} prototypes, {metric}; {rest}{turned}{weighed}"} | _weights(metadata)
+
+
+def _weights(metadata: Metadata) -> dict[str, str]:
+    """Describe the weights of Gaussians and memory, and what they rest on."""
+    return {} if metadata.combination is None else {"weights": str(metadata.combination)}
 
 
 def _dimensions(metadata: Metadata) -> str:

@@ -58,11 +58,13 @@ SMALL = Metadata(
 
 SMALL_JSON = (
     '{"backbone":{"channels":[4,8],"licence":"Apache-2.0","weights":"drawn","weights_digest":"0f"},'
-    '"calibration":{"images":2,"scores":[9.0,12.5]},"class_name":"bottle","created_by":"padim-edge 0.1.0",'
+    '"calibration":{"images":2,"scores":[9.0,12.5]},"class_name":"bottle","combination":null,'
+    '"created_by":"padim-edge 0.1.0",'
     '"digests":{"data":"cd","data_bytes":4096,"data_file":"bottle.onnx.data","model":"ab"},'
     '"drift":1.0,"extrapolated":true,"false_alarm_rate":0.01,"fingerprints":"","format_version":2,"grid":[56,60],'
     '"history":[],"images":209,"independent":null,'
-    '"method":{"backbone":"toy","bank":null,"dims":2,"grid_layer":0,"layers":["a","b"],"pool_patches":true,"pooling":3,'
+    '"method":{"backbone":"toy","bank":null,"beside":null,"dims":2,"grid_layer":0,"layers":["a","b"],'
+    '"pool_patches":true,"pooling":3,'
     '"precision":{"diagonal":false,"name":"fp16","rank":64,"target":"cpu"},'
     '"preprocessing":{"camera":null,"crop":[224,240],"interpolation":"bilinear","keep_aspect":false,"levels":null,"resize":[256,320]},'
     '"preset":"edge","reduction":"random","ridge":0.01,"seed":7,"shares":[0.25,0.75],"sigma":4.0,'
@@ -180,6 +182,8 @@ OPTIONAL = {
     *(("method", "precision", key) for key in ("name", "target", "rank", "diagonal")),
     *((key,) for key in ("revision", "parent", "statistics", "independent", "fingerprints", "drift", "history")),
     ("prototypes",),
+    ("combination",),
+    ("method", "beside"),
     *(("method", key) for key in ("bank", "grid_layer", "upsampling")),
 }
 """They have defaults."""

@@ -1,0 +1,215 @@
+"""The weight of both kinds of distance in one model, from good images alone.
+
+Gaussians know every place, and fail where parts lie freely. A memory compares any place with all places, and fails
+where the same pattern is normal here and a defect there. Defects are drawn on good images that a model has not seen,
+and both kinds judge them. The kind that surely ranks these better counts more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from padim_edge.planting import part_of
+from padim_edge.rehearsal.trials import Judged, judge, per_image, plain
+from padim_edge_artifact import names
+from padim_edge_artifact.combination import EQUAL, GIVEN, REHEARSED, Combination
+from padim_edge_artifact.kept import Kept
+from padim_edge_learn.assemble import ModelOptions
+from padim_edge_learn.held_out import GoodImages
+from padim_edge_learn.left_out import left_out
+from padim_edge_model.fused import MapStage, combined, map_stage
+from padim_edge_model.graph import of_kept
+from padim_edge_runtime.progress import Report, none
+
+__all__ = ["PLANTS", "Compared", "combination_of", "compared", "weight_of"]
+
+PLANTS = 360
+"""Number of defects that both kinds judge."""
+_MOST = 120
+"""Largest number of good images that are left out, all models together."""
+_SAMPLE = 24
+"""Number of images that tell where the part is."""
+_DRAWS = 400
+"""Number of draws of the bootstrap."""
+_SURE = 0.9
+"""Certainty from which a kind counts as better; below it, both count alike."""
+_LEAST = 0.02
+"""Least spread of the good images' scores, as a share of their median."""
+
+Frame = npt.NDArray[np.uint8]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Good images and planted defects, as both kinds of distance see them in models that have not seen the image."""
+
+    judged: tuple[Judged, ...]
+    """Images and defects that each model judged. Scores are numbers of rows of `position` and `memory`."""
+    position: npt.NDArray[np.float32]
+    """`(n, h, w)` distances to the Gaussians."""
+    memory: npt.NDArray[np.float32]
+    """`(n, h', w')` distances to the nearest prototypes."""
+    stages: tuple[MapStage, MapStage]
+    """Map stage for each of both grids."""
+
+    @property
+    def good(self) -> npt.NDArray[np.int64]:
+        """Rows of the good images."""
+        return np.array([int(each.score) for judged in self.judged for each in judged.good], np.int64)
+
+    def alone(self) -> tuple[Float64, Float64]:
+        """Return the scores `(n,)` that each kind alone gives."""
+        first, second = self.stages
+        return _largest(first, self.position), _largest(second, self.memory)
+
+    def together(self, combination: Combination) -> Float64:
+        """Return the scores `(n,)` of a model with these weights."""
+        if combination.kept is not None:
+            return self.alone()[combination.kept]
+        return _largest(self.stages[0], combined(self.position, self.memory, combination.factors))
+
+    def scored(self, combination: Combination) -> tuple[Judged, ...]:
+        """Return the images and defects with the scores of a model with these weights."""
+        scores = self.together(combination)
+        return tuple(
+            replace(
+                each,
+                good=tuple(replace(good, score=float(scores[int(good.score)])) for good in each.good),
+                crops=tuple(
+                    replace(crop, trial=replace(crop.trial, score=float(scores[int(crop.trial.score)]), before=before))
+                    for crop in each.crops
+                    for before in [None if crop.trial.before is None else float(scores[int(crop.trial.before)])]
+                ),
+            )
+            for each in self.judged
+        )
+
+
+def _largest(stage: MapStage, distances: npt.NDArray[Any]) -> Float64:
+    return np.array([float(stage(each[None]).max()) for each in distances])
+
+
+def compared(
+    kept: Kept,
+    images: GoodImages,
+    options: ModelOptions,
+    *,
+    plants: int = PLANTS,
+    seed: int = 0,
+    device: str = "cpu",
+    report: Report = none,
+) -> Compared:
+    """Let both kinds of distance judge good images, with and without drawn defects, that they have not seen.
+
+    Args:
+        kept: Statistics and memory of the images.
+        images: The images that were fitted on, in the same order.
+        options: Options of the model; the weights do not matter here.
+        plants: Number of defects; 0 for the good images alone.
+        seed: Random seed of the defects.
+        device: Device that judges the images.
+        report: Progress bar.
+    """
+    method = kept.recipe.method
+    rows: tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]] = ([], [])
+    count = min(kept.statistics.count, _MOST)
+    each = per_image(count, plants)[1] if plants else 0
+    sample = np.unique(np.linspace(0, images.count - 1, _SAMPLE).round().astype(int)).tolist()
+    inside = options.inspected
+    part = part_of([frame for _, frame in images.read(sample)])
+    camera = method.preprocessing.camera
+    shrink = 1.0 if camera is None else method.preprocessing.size[0] / camera[0]
+
+    def on_part(image: Frame) -> npt.NDArray[np.bool_]:
+        found = part(image)
+        return found if inside is None or inside.shape != found.shape else found & inside
+
+    found: list[Judged] = []
+    with report("comparing Gaussians and memory", count * (1 + each)) as advance:
+        for fold in left_out(kept, images, options, device=device, most=_MOST):
+
+            def score(frames: Frame, session: Any = fold.session) -> Float64:
+                """Keep the distances of frames, and return the numbers of their rows as scores."""
+                first = sum(map(len, rows[0]))
+                kinds = session.run(list(names.FURTHER_OUTPUTS), {names.IMAGE: np.ascontiguousarray(frames)})
+                for some, kind in zip(rows, kinds, strict=True):
+                    some.append(kind)
+                return np.arange(first, first + len(frames), dtype=np.float64)
+
+            named = ((number, str(number), frame) for number, frame in images.read(fold.numbers))
+            planted = frozenset(fold.numbers if each else ())
+            found.append(judge(score, named, planted, each, seed=seed, part=on_part, shrink=shrink, advance=advance))
+    stages = tuple(
+        map_stage(method.preprocessing.size, head.grid, method.sigma, options.inspected) for head in of_kept(kept).heads
+    )
+    position, memory = (
+        np.concatenate(some) if some else np.empty((0, *head.grid), np.float32)
+        for some, head in zip(rows, of_kept(kept).heads, strict=True)
+    )
+    return Compared(tuple(found), position, memory, (stages[0], stages[1]))
+
+
+def combination_of(found: Compared, *, weight: float | None = None, seed: int = 0) -> Combination:
+    """Choose the weights of both kinds of distance.
+
+    Args:
+        found: What both kinds see.
+        weight: Share of the memory that the user wants; `None` lets the planted defects decide.
+        seed: Random seed of the bootstrap.
+    """
+    good = found.good
+    if not len(good):  # too few images to leave any out
+        return Combination(0.5 if weight is None else weight, (1.0, 1.0), EQUAL if weight is None else GIVEN)
+    scores = found.alone()
+    units = (_spread(scores[0][good]), _spread(scores[1][good]))
+    trials = [crop.trial for judged in found.judged for crop in judged.crops]
+    visible = [trial for trial in trials if plain(trial)]
+    if weight is not None or not visible:
+        return Combination(0.5 if weight is None else weight, units, EQUAL if weight is None else GIVEN, len(good))
+    rows = np.array([int(trial.score) for trial in visible], np.int64)
+    kinds = np.array([trial.kind for trial in visible])
+    auroc = tuple(_auroc(each[good], each[rows]) for each in scores)
+    sure = _certainty([each[good] for each in scores], [each[rows] for each in scores], kinds, seed)
+    return Combination(weight_of(sure), units, REHEARSED, len(good), len(visible), (auroc[0], auroc[1]), sure)
+
+
+def weight_of(certainty: float) -> float:
+    """Return the share of the memory for the probability that it is the better kind."""
+    return round(certainty, 2) if not 1 - _SURE < certainty < _SURE else 0.5
+
+
+def _spread(scores: Float64) -> float:
+    """Return the unit of a kind of distance: from the median of the good scores to their ninetieth percentile."""
+    median, high = np.quantile(scores, (0.5, 0.9))
+    return float(max(high - median, _LEAST * median, 1e-6))
+
+
+def _auroc(good: Float64, planted: Float64) -> float:
+    """Return the share of pairs in which the planted image has the higher score; equal scores count half."""
+    ordered = np.sort(good)
+    below = np.searchsorted(ordered, planted, "left") + np.searchsorted(ordered, planted, "right")
+    return float(below.mean() / (2 * len(good)))
+
+
+def _certainty(good: Sequence[Float64], planted: Sequence[Float64], kinds: npt.NDArray[np.str_], seed: int) -> float:
+    """Return the probability that the memory ranks planted images better, by a bootstrap.
+
+    Good images, kinds of defect, and defects of each kind are drawn anew. What kinds of defect will come is the largest
+    uncertainty, so drawing defects alone would be too sure.
+    """
+    generator = np.random.default_rng(seed)
+    by_kind = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
+    wins = 0.0
+    for _ in range(_DRAWS):
+        some = generator.integers(0, len(good[0]), len(good[0]))
+        chosen = generator.integers(0, len(by_kind), len(by_kind))
+        rows = np.concatenate([generator.choice(by_kind[kind], len(by_kind[kind])) for kind in chosen.tolist()])
+        first, second = (_auroc(one[some], other[rows]) for one, other in zip(good, planted, strict=True))
+        wins += 0.5 if first == second else float(second > first)
+    return wins / _DRAWS
