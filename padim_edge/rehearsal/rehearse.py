@@ -19,7 +19,7 @@ from padim_edge.planting import part_of
 from padim_edge.rehearsal.folds import Fitted, rehearse_left_out
 from padim_edge.rehearsal.held_out import good_items, new_images
 from padim_edge.rehearsal.outcome import COUNT, Plan, conclude, inside, shrink_of
-from padim_edge.rehearsal.real import judge_real
+from padim_edge.rehearsal.real import RealDefects, judge_real
 from padim_edge.rehearsal.result import Rehearsal
 from padim_edge.rehearsal.trials import Score, judge, per_image
 from padim_edge_artifact import Metadata, PadimEdgeError
@@ -29,7 +29,16 @@ from padim_edge_learn.held_out import GoodImages
 from padim_edge_runtime.detector import Detector
 from padim_edge_runtime.progress import Feedback, feedback_of
 
-__all__ = ["COUNT", "Plan", "Rehearsal", "rehearse", "rehearse_detector", "rehearse_fitted_again", "score_of"]
+__all__ = [
+    "COUNT",
+    "Plan",
+    "Rehearsal",
+    "rehearse",
+    "rehearse_detector",
+    "rehearse_fitted_again",
+    "score_of",
+    "with_real",
+]
 
 Frame = npt.NDArray[np.uint8]
 
@@ -79,13 +88,14 @@ def rehearse(
     detector = model if isinstance(model, Detector) else Detector.load(path_of(model), device, tell=feedback.tell)
     name = detector.metadata.class_name
     dataset = _opened(data if images is None else images, name, feedback)
-    real = () if defects is None else _opened(defects, name, feedback).test
+    # First, because it may refuse what was given.
+    real = None if defects is None else _judged_real(detector, _opened(defects, name, feedback).test, feedback)
     if images is None:
         found = rehearse_fitted_again(detector.metadata, dataset, plan, feedback, weights=os.fspath(weights))
     else:
         found = rehearse_detector(detector, good_items(dataset), plan, feedback)
-    if defects is not None:
-        found = _with_real(found, detector, real, feedback)
+    if real is not None:
+        found = with_real(found, real)
     path = "" if isinstance(model, Detector) else str(path_of(model))
     return replace(found, origin=Origin(path, (os.fspath(data),) if isinstance(data, str | os.PathLike) else ()))
 
@@ -168,13 +178,16 @@ def rehearse_fitted_again(
     return replace(found, notes=tuple(f"left out: {sentence}" for sentence in unreadable.values()))
 
 
-def _with_real(found: Rehearsal, detector: Detector, items: Sequence[Item], feedback: Feedback) -> Rehearsal:
-    """Judge real defects and place them on the chart."""
+def _judged_real(detector: Detector, items: Sequence[Item], feedback: Feedback) -> RealDefects:
     metadata = detector.metadata
     with feedback.report("judging real defects", len(items)) as advance:
-        real = judge_real(
+        return judge_real(
             score_of(detector), items, metadata.preprocessing, shrink=shrink_of(metadata), advance=advance
         )
+
+
+def with_real(found: Rehearsal, real: RealDefects) -> Rehearsal:
+    """Return the rehearsal with real defects on its chart."""
     notes = [*found.notes, *(f"left out: {sentence}" for sentence in real.unreadable)]
     if real.without_mask:
         are = "1 defective image has" if real.without_mask == 1 else f"{real.without_mask} defective images have"

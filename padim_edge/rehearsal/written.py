@@ -77,9 +77,9 @@ def needed_text(needed: Needed) -> str:
     """Write a needed contrast with its interval, such as `2.1 (1.8 to 2.6)`."""
     if needed.contrast is None:
         return "not reached" if needed.low is None else f"not reached ({needed.low:.1f} or more)"
-    high = "not reached" if needed.high is None else f"{needed.high:.1f}"
     low = needed.contrast if needed.low is None else needed.low
-    return f"{needed.contrast:.1f} ({low:.1f} to {high})"
+    end = f"{low:.1f} or more" if needed.high is None else f"{low:.1f} to {needed.high:.1f}"
+    return f"{needed.contrast:.1f} ({end})"
 
 
 def _needed_rows(needed: Sequence[Needed]) -> list[Row]:

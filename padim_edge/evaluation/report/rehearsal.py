@@ -164,12 +164,12 @@ def _galleries(rehearsal: Rehearsal) -> list[tuple[str, str, list[dict[str, str]
         (title, what, _crops(cases))
         for title, what, cases in (
             (
-                "Missed, though plain",
+                "Missed: the plainest",
                 "Drawn defects that raise no alarm, those that the chart expects to be found first.",
                 missed,
             ),
             (
-                "Found, though faint",
+                "Found: the faintest",
                 "Drawn defects that raise an alarm, those that the chart expects to be missed first.",
                 seen,
             ),

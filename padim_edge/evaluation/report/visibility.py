@@ -23,6 +23,10 @@ _POOR, _RICH = np.array([213.0, 94.0, 0.0]), np.array([86.0, 180.0, 233.0])
 """Colours of places where fewer and more is found than elsewhere: vermilion and sky blue of Okabe and Ito's palette."""
 _OPAQUE = 0.75
 """Largest share of those colours in a pixel."""
+_DARKEST = 110.0
+"""Grey that black becomes, so that colours can be told on dark parts."""
+_ALIKE = 0.15
+"""Difference from the chart that is not coloured."""
 _TICKS = (0.25, 0.5, 1, 2, 3, 6, 12, 24)
 
 Line = tuple[str, Float64, Float64, Float64]
@@ -93,14 +97,14 @@ def weak_image(mean: Float64, share: Float64, weak: Sequence[tuple[float, float]
     factor = _SIDE / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     image = Image.fromarray(mean.clip(0, 255).round().astype(np.uint8)).convert("L").resize(size)
-    grey = np.asarray(image, np.float64)[..., None]
+    grey = _DARKEST + (255 - _DARKEST) / 255 * np.asarray(image, np.float64)[..., None]
     known = np.isfinite(share)
     strength = np.where(known, (np.nan_to_num(share, nan=0.5) - 0.5) * 2, 0.0)
     spread = np.asarray(
         Image.fromarray(strength.astype(np.float32)).resize(size, Image.Resampling.BICUBIC), np.float64
     ).clip(-1, 1)[..., None]
     colour = np.where(spread < 0, _POOR, _RICH)
-    opaque = _OPAQUE * np.abs(spread)
+    opaque = _OPAQUE * np.maximum(np.abs(spread) - _ALIKE, 0) / (1 - _ALIKE)
     pixels = grey * (1 - opaque) + colour * opaque
     rows, columns = np.mgrid[: size[1], : size[0]]
     for row, column in weak:
