@@ -64,7 +64,7 @@ class Row:
     column: float
     """Centre from left to right, 0 to 1."""
     source: str
-    """Name of the good image."""
+    """Good image that it was planted in, by its path inside the data set."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _write(
         counts: dict[str, int] = {}
         stream = frames()
         for number, plant in plants(stream, each, order.seed, order.kinds, order.extents, part):
-            rows.append(_plant(plant, folder, counts, dataset.good[number].name))
+            rows.append(_plant(plant, folder, counts, dataset.good[number].key or dataset.good[number].name))
             advance(1)
             if len(rows) == order.count:
                 break

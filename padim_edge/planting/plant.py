@@ -27,13 +27,15 @@ KINDS: tuple[str, ...] = tuple(_DRAW)
 
 EXTENTS = (0.01, 0.3)
 """Smallest and largest extent as shares of the image's shorter side."""
-PLAIN = 12.0
+PLAIN = 16.0
 """Contrast that a strength of 1 aims at, in deviations of the local texture."""
 
 _CURVE = 3.7
-"""Bend of the curve from strength to contrast: half the strength aims at 1.6 deviations, and none at 0."""
+"""Bend of the curve from strength to contrast: half the strength aims at 2 deviations, and none at 0."""
 _NOTICED = 0.35
 """Least cover of a pixel in the mask, 0 to 1."""
+_CHANGE = 4.0
+"""Change in grey levels that is more than noise."""
 _TRIES = 8
 """Number of places that are looked at."""
 _ON_PART = 0.3
@@ -76,13 +78,17 @@ def planted(scene: Scenery, kind: str, rng: np.random.Generator, *, extent: floa
     laid = _placed(scene, kind, rng, extent * min(scene.part.shape), strength)
     if laid is None:
         return None
-    share = 1.0 if laid.around is None else _share(laid, _wanted(strength))
-    image = scene.image.copy()
+    share = _share(laid, _wanted(strength)) if laid.fades else 1.0
+    image, mask = scene.image.copy(), laid.mask.copy()
     new = laid.old + (laid.full - laid.old) * (np.float32(share) * laid.cover)[..., None]
     image[laid.rows, laid.columns] = np.rint(np.clip(new, 0, 255)).astype(np.uint8)
+    if laid.fades:
+        # The soft edge of a plain defect is visible, too.
+        change = np.abs(new - laid.old).max(axis=-1)
+        mask[laid.rows, laid.columns] |= change > float(laid.around.deviation.max())
     height, width = scene.part.shape
-    row, column = (float(axis.mean() + 0.5) for axis in np.nonzero(laid.mask))
-    return Plant(kind, image, laid.mask, measure(image, laid.mask), (row / height, column / width))
+    row, column = (float(axis.mean() + 0.5) for axis in np.nonzero(mask))
+    return Plant(kind, image, mask, measure(image, mask), (row / height, column / width))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +107,10 @@ class _Laid:
     """`(R, C)`, share of each pixel that the defect covers, 0 to 1."""
     mask: Mask
     """`(H, W)`, pixels of the defect."""
-    around: Surroundings | None
-    """Surroundings of the mask; `None` for a defect that does not fade."""
+    around: Surroundings
+    """Surroundings of the mask."""
+    fades: bool
+    """Whether a fainter defect is a mixture of both."""
 
 
 def _check(image: Pixels, kind: str, extent: float, strength: float) -> None:
@@ -143,9 +151,8 @@ def _placed(scene: Scenery, kind: str, rng: np.random.Generator, extent: float, 
         laid = _laid(scene, canvas, flaw, corner) if share >= _LEAST_ON_PART else None
         if laid is None:
             continue
-        loud = 0.0
-        if laid.around is not None and not flaw.gap:
-            loud = compared(laid.around, scene.image[laid.mask].astype(np.float32)[:, : laid.around.deviation.size])[0]
+        channels = laid.around.deviation.size
+        loud = compared(laid.around, scene.image[laid.mask].astype(np.float32)[:, :channels])[0]
         worth = min(share / need, 1.0) - max(loud - _QUIET, 0.0)
         if worth > best:
             best, found = worth, laid
@@ -185,19 +192,19 @@ def _laid(scene: Scenery, canvas: Canvas, flaw: Drawn, corner: tuple[int, int]) 
     if not flaw.fades:
         mask[rows, columns] = _changed(old, full, cover)
         # A moved piece is drawn as it is, with its own edges.
-        laid = _Laid(rows, columns, old, full, (cover > 0.01).astype(np.float32), mask, None)
-        return laid if mask.any() else None
+        cover = (cover > 0.01).astype(np.float32)
+        return _Laid(rows, columns, old, full, cover, mask, surroundings(scene.image, mask), flaw.fades)
     cover = cover * (canvas.beyond if flaw.gap else canvas.inside)[inner]
     highest = float(cover.max(initial=0.0))
     if highest <= 0.05:
         return None
     mask[rows, columns] = cover >= min(_NOTICED, 0.6 * highest)
-    return _Laid(rows, columns, old, full, cover, mask, surroundings(scene.image, mask))
+    return _Laid(rows, columns, old, full, cover, mask, surroundings(scene.image, mask), flaw.fades)
 
 
 def _share(laid: _Laid, wanted: float) -> float:
     """Return how much of the defect to mix in, 0 to 1, so that its contrast is what is wanted."""
-    if wanted == 0 or laid.around is None:
+    if wanted == 0:
         return 0.0
     inside = laid.mask[laid.rows, laid.columns]
     channels = laid.around.deviation.size
@@ -213,12 +220,20 @@ def _share(laid: _Laid, wanted: float) -> float:
     return (low + high) / 2
 
 
-def _changed(old: npt.NDArray[np.float32], new: npt.NDArray[np.float32], cover: npt.NDArray[np.float32]) -> Mask:
-    """Return where a moved piece changed the image by more than noise; its whole place where nothing did."""
+def _changed(old: Colours, new: Colours, cover: Plane) -> Mask:
+    """Return where a moved piece changed the image by more than noise; its whole place where nothing did.
+
+    Gaps between the changes are closed: one who marks a piece by hand does not leave out what looks alike by chance.
+    """
     inside = cover >= _NOTICED
+    if not inside.any():
+        inside = cover >= 0.6 * float(cover.max())
     difference = np.abs(new - old).max(axis=-1)
-    limit = max(3.0, 0.5 * float(np.median(np.abs(old - np.median(old, axis=(0, 1)))))) if old.size else 3.0
-    limit = min(limit, 12.0)
-    clear = ndimage.binary_closing(np.pad((difference > limit) & (cover > 0.01), 3), iterations=2)[3:-3, 3:-3]
-    clear = ndimage.binary_fill_holes(ndimage.binary_opening(clear) | (clear & (difference > 2 * limit)))
-    return clear if clear.sum() >= 4 else inside if inside.any() else cover >= 0.6 * float(cover.max())
+    clear = (difference > _CHANGE) & (cover > 0.01)
+    if np.count_nonzero(clear) < max(4, 0.02 * np.count_nonzero(inside)):
+        return inside
+    reach = max(1, round(0.12 * math.sqrt(np.count_nonzero(inside))))
+    closed = ndimage.binary_closing(np.pad(clear, reach + 1), iterations=reach)[
+        reach + 1 : -reach - 1, reach + 1 : -reach - 1
+    ]
+    return np.asarray(ndimage.binary_fill_holes(closed))
