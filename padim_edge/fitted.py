@@ -42,7 +42,7 @@ class ExportOptions:
     """Image of the region to inspect, white inside, in the good images' own aspect; `None` inspects everything."""
     device: str = "cpu"
     """Device that judges the good images."""
-    weight: float | None = None
+    memory_share: float | None = None
     """Share of the memory beside Gaussians, 0 to 1; `None` lets planted defects choose it."""
     fast: bool = False
     """Whether Gaussians and memory count alike without a comparison."""
@@ -151,13 +151,13 @@ class Fitted:
     ) -> Combination | None:
         """Return the weights of Gaussians and memory; `None` for one kind of distance."""
         if not isinstance(self.kept.statistics, Both):
-            if options.weight is not None:
+            if options.memory_share is not None:
                 raise PadimEdgeError(
-                    f"--weight shares out two kinds of distance, and preset {self.method.preset} has one; choose "
+                    f"--memory-share is for two kinds of distance, and preset {self.method.preset} has one; choose "
                     "--preset auto, or leave it out"
                 )
             return None
-        rehearsed = options.weight is None and not options.fast
+        rehearsed = options.memory_share is None and not options.fast
         seen = compared(
             self.kept,
             images,
@@ -166,7 +166,7 @@ class Fitted:
             device=options.device,
             report=feedback.report,
         )
-        return combination_of(seen, weight=options.weight)
+        return combination_of(seen, weight=options.memory_share)
 
     def _refitted(self, precision: Precision, device: str, feedback: Feedback) -> Fitted:
         if self.weights is None:

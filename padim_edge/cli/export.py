@@ -51,6 +51,8 @@ def export(
     levels: m.LevelsOption = None,
     prototypes: m.PrototypesOption = None,
     turned: m.TurnedOption = False,
+    memory_share: m.MemoryShareOption = None,
+    fast: m.FastOption = False,
     seed: o.SeedOption = 0,
     false_alarm_rate: o.FalseAlarmOption = 0.01,
     roi: o.RoiOption = None,
@@ -85,7 +87,7 @@ def export(
         for name in o.class_names(data, class_name)
     ]
     paths = output_paths([each.class_name for each in datasets], output)
-    settings = ExportOptions(None, false_alarm_rate, roi, device)
+    settings = ExportOptions(None, false_alarm_rate, roi, device, memory_share, fast)
     job = None
     if statistics is None:
         asked = Options(backbone=backbone, layers=layers, reduction=reduction, dims=dims, size=size, frame=frame)

@@ -15,9 +15,11 @@ __all__ = [
     "BudgetOption",
     "DiagonalOption",
     "DimsOption",
+    "FastOption",
     "FrameOption",
     "LayersOption",
     "LevelsOption",
+    "MemoryShareOption",
     "PrecisionOption",
     "PresetOption",
     "PrototypesOption",
@@ -72,7 +74,8 @@ WeightsOption = Annotated[
 PresetOption = Annotated[
     str,
     typer.Option(
-        help="edge, accurate or paper for parts that lie still; free or patchcore for parts that lie anyhow.",
+        help="edge, accurate or paper for parts that lie still; free or patchcore for parts that lie anyhow; auto has "
+        "both kinds and finds out which one to trust.",
         rich_help_panel=METHOD,
         **any_case(_words("PRESETS")),
     ),
@@ -175,6 +178,27 @@ TurnedOption = Annotated[
         "--turned",
         help="Let a memory learn from each good image flipped and turned as well. It helps where few images show parts "
         "that lie at any angle, and hides parts that are mirrored.",
+        rich_help_panel=METHOD,
+    ),
+]
+
+MemoryShareOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="Share of the memory in a model of both kinds (preset auto), 0 to 1. By default, defects drawn on the "
+        "good images decide.",
+        rich_help_panel=METHOD,
+    ),
+]
+
+FastOption = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="Draw no defects: both kinds of preset auto count alike, and nothing is said about what the model sees.",
         rich_help_panel=METHOD,
     ),
 ]

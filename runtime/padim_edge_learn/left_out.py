@@ -16,9 +16,10 @@ import numpy.typing as npt
 from padim_edge_artifact import Memory, Statistics
 from padim_edge_artifact.combination import Combination
 from padim_edge_artifact.kept import Kept
-from padim_edge_learn.accumulate import GaussianLearner, accumulate
+from padim_edge_learn.accumulate import BATCH, GaussianLearner, accumulate, batches
 from padim_edge_learn.assemble import ModelOptions, constants_of
 from padim_edge_learn.held_out import GoodImages
+from padim_edge_learn.matching import Matcher
 from padim_edge_model import onnx_file
 from padim_edge_model.fused import Pair, fuse
 from padim_edge_model.graph import joined, of_kept
@@ -56,17 +57,22 @@ def left_out(
 
     Args:
         kept: Statistics of the images.
-        images: The images that were fitted on, in the same order.
+        images: The images that were fitted on, or some of them.
         options: Options of the model.
         device: Device that runs the graphs.
         most: Largest number of images that come back, all models together.
 
     Yields:
         Models one after another; none where too few images would be left.
+
+    Raises:
+        PadimEdgeError: One of the images was not fitted on.
     """
     method = kept.recipe.method
     chosen = options.combination or Combination(0.5, (1.0, 1.0))
-    for numbers, folds in _thirds(kept, most):
+    order = _Order(kept, images)
+    for places, folds in _thirds(kept, most):
+        numbers = order.numbers(places)
         if not numbers or kept.statistics.count - len(numbers) < _FEWEST:
             continue
         forms = [constants_of(_reduced(head, images, numbers, device), options, folds) for head in kept.heads]
@@ -93,6 +99,52 @@ def _reduced(head: Kept, images: GoodImages, numbers: Sequence[int], device: str
     return replace(head, statistics=without(head.statistics, some.finish()))
 
 
+def _groups(kept: Kept) -> npt.NDArray[np.int64]:
+    """Return the group of each image of the fit; each is one of its own where no fingerprints were kept."""
+    return groups_of(kept.evidence) if len(kept.evidence.named) else np.arange(kept.statistics.count)
+
+
+class _Order:
+    """Finds the images of some places of the fit.
+
+    Args:
+        kept: Statistics of the images.
+        images: The images that were fitted on, or some of them. Mostly they come in the same order.
+    """
+
+    def __init__(self, kept: Kept, images: GoodImages) -> None:
+        self._images, self._groups = images, _groups(kept)
+        self._matcher = Matcher(kept.evidence)
+        self._same = images.count == kept.statistics.count
+        self._by_group: dict[int, list[int]] | None = None
+
+    def numbers(self, places: Sequence[int]) -> list[int]:
+        """Return the numbers of all images of the groups at these places; of a group that is not complete, none.
+
+        Raises:
+            PadimEdgeError: One of the images was not fitted on.
+        """
+        if self._same and self._found(places) == [int(self._groups[place]) for place in places]:
+            return list(places)
+        if self._by_group is None:
+            self._by_group = {}
+            for number, group in enumerate(self._found(range(self._images.count))):
+                self._by_group.setdefault(group, []).append(number)
+            self._matcher.refuse_strangers(self._images.count)
+        numbers: list[int] = []
+        for group, count in zip(*np.unique(self._groups[list(places)], return_counts=True), strict=True):
+            own = self._by_group.get(int(group), [])
+            numbers += own if len(own) == count else []
+        return sorted(numbers)
+
+    def _found(self, numbers: Sequence[int]) -> list[int]:
+        """Return the group of each of these images."""
+        groups: list[int] = []
+        for batch in batches(self._images.read(numbers), BATCH):
+            groups += [self._matcher.group(place) for place in self._matcher.find(batch)]
+        return groups
+
+
 def _thirds(kept: Kept, most: int) -> Iterator[tuple[list[int], tuple[int, ...]]]:
     """Yield images that can be left out together, with all their repeats, and the folds that hold them."""
     memory, count = kept.heads[-1].statistics, kept.statistics.count
@@ -100,7 +152,7 @@ def _thirds(kept: Kept, most: int) -> Iterator[tuple[list[int], tuple[int, ...]]
         fold_of = memory.fold_of
     else:
         fold_of = np.array([fold_at(place, count) for place in range(count)], np.int64)
-    groups = groups_of(kept.evidence) if len(kept.evidence.named) else np.arange(count)
+    groups = _groups(kept)
     for folds in _THIRDS:
         inside = np.isin(fold_of, folds)
         whole = inside & ~np.isin(groups, groups[~inside])  # a repeat elsewhere would give the image away
