@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from padim_edge.fitted import Fitted, fit, load_fitted
     from padim_edge.model import Model
     from padim_edge.presets import preset
-    from padim_edge.rehearsal.rehearse import Rehearsal, rehearse
+    from padim_edge.rehearsal.rehearse import Rehearsal, RehearsalOptions, rehearse
     from padim_edge_artifact.method import Method, Precision
     from padim_edge_runtime.progress import Feedback
 
@@ -42,6 +42,7 @@ __all__ = [
     "PadimEdgeError",
     "Precision",
     "Rehearsal",
+    "RehearsalOptions",
     "__version__",
     "compare",
     "evaluate",
@@ -61,6 +62,7 @@ _HOMES = {
     "Model": "padim_edge.model",
     "Precision": "padim_edge_artifact.method",
     "Rehearsal": "padim_edge.rehearsal.rehearse",
+    "RehearsalOptions": "padim_edge.rehearsal.rehearse",
     "compare": "padim_edge.evaluation.compare",
     "evaluate": "padim_edge.evaluation.evaluate",
     "fit": "padim_edge.fitted",

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge.planting import part_of
-from padim_edge.rehearsal.trials import Judged, judge, per_image, plain
+from padim_edge.rehearsal.trials import Judged, Planting, judge, per_image, plain
 from padim_edge_artifact import names
 from padim_edge_artifact.combination import EQUAL, GIVEN, REHEARSED, Combination
 from padim_edge_artifact.kept import Kept
@@ -144,7 +144,7 @@ def compared(
 
             named = ((number, str(number), frame) for number, frame in images.read(fold.numbers))
             planted = frozenset(fold.numbers if each else ())
-            found.append(judge(score, named, planted, each, seed=seed, part=on_part, shrink=shrink, advance=advance))
+            found.append(judge(score, named, Planting(planted, each, seed, on_part, shrink), advance))
     stages = tuple(
         map_stage(method.preprocessing.size, head.grid, method.sigma, options.inspected) for head in of_kept(kept).heads
     )

@@ -57,20 +57,12 @@ def rehearse(
         )
     if report is not None:
         require_folder(report)
+    from padim_edge.rehearsal.rehearse import RehearsalOptions
     from padim_edge.rehearsal.rehearse import rehearse as run
     from padim_edge_runtime.progress import Feedback, bar
 
-    found = run(
-        model,
-        images,
-        data=data,
-        defects=defects,
-        seed=seed,
-        count=count,
-        weights=weights,
-        device=device,
-        progress=Feedback(bar, warn),
-    )
+    options = RehearsalOptions(count, seed, device, weights)
+    found = run(model, images, data=data, defects=defects, options=options, progress=Feedback(bar, warn))
     for sentence in found.notes:
         warn(sentence)
     if report is not None:

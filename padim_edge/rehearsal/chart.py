@@ -49,7 +49,7 @@ class KindFound:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """What can be seen at a threshold."""
+    """Share of drawn defects that a model finds at a threshold: by extent, contrast and kind."""
 
     threshold: float
     """Score above which a defect is found."""

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge.planting import part_of
-from padim_edge.rehearsal.outcome import Plan, conclude, inside, shrink_of
+from padim_edge.rehearsal.outcome import RehearsalOptions, conclude, inside, shrink_of
 from padim_edge.rehearsal.result import Rehearsal
-from padim_edge.rehearsal.trials import Crop, Good, Judged, Score, judge, per_image
+from padim_edge.rehearsal.trials import Crop, Good, Judged, Planting, Score, judge, per_image
 from padim_edge_artifact import Metadata, PadimEdgeError, names
 from padim_edge_artifact.kept import Kept
 from padim_edge_learn.assemble import ModelOptions
@@ -24,7 +24,7 @@ from padim_edge_learn.held_out import GoodImages
 from padim_edge_learn.left_out import left_out
 from padim_edge_runtime.progress import Report, none
 
-__all__ = ["LEFT_OUT", "Fitted", "rehearse_left_out", "rescaled"]
+__all__ = ["LEFT_OUT", "Made", "rehearse_left_out", "rescaled"]
 
 LEFT_OUT = "good images, each judged by a model of the others"
 """Origin of the good images, in words."""
@@ -38,8 +38,8 @@ Frame = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
-    """What a model was made of."""
+class Made:
+    """Statistics, images and options behind a model."""
 
     kept: Kept
     """Statistics of the good images."""
@@ -52,55 +52,46 @@ class Fitted:
 
 
 def rehearse_left_out(
-    fitted: Fitted, metadata: Metadata, plan: Plan, *, device: str = "cpu", report: Report = none
+    made: Made, metadata: Metadata, options: RehearsalOptions, *, device: str = "cpu", report: Report = none
 ) -> Rehearsal:
     """Leave parts of the good images out of a model, draw defects on them, and judge them by the model of the others.
 
     Args:
-        fitted: Statistics, images and options that the model was made of.
+        made: Statistics, images and options that the model was made of.
         metadata: Metadata of the model that ships; its threshold counts.
-        plan: Number of defects, and seed.
+        options: Number of defects, and seed.
         device: Device that judges the images.
         report: Progress bar.
 
     Raises:
         PadimEdgeError: There are too few images to leave any out, or no defect could be drawn.
     """
-    count = fitted.images.count
-    numbers, each = per_image(min(count, _MOST), plan.count)
-    planted = frozenset(range(count)) if len(numbers) == min(count, _MOST) else _even(count, plan.count)
+    count = made.images.count
+    numbers, each = per_image(min(count, _MOST), options.count)
+    planted = frozenset(range(count)) if len(numbers) == min(count, _MOST) else _even(count, options.count)
     sample = np.unique(np.linspace(0, count - 1, _SAMPLE).round().astype(int)).tolist()
-    part = inside(metadata, part_of([frame for _, frame in fitted.images.read(sample)]))
+    part = inside(metadata, part_of([frame for _, frame in made.images.read(sample)]))
+    planting = Planting(planted, each, options.seed, part, shrink_of(metadata))
     found: list[Judged] = []
     with report("rehearsing", min(count, _MOST) * (1 + each)) as advance:
-        for fold in left_out(fitted.kept, fitted.images, fitted.options, device=device, most=_MOST):
-            frames = _named(fitted, fold.numbers)
-            judged = judge(
-                _score_of(fold.session),
-                frames,
-                planted,
-                each,
-                seed=plan.seed,
-                part=part,
-                shrink=shrink_of(metadata),
-                advance=advance,
-            )
-            found.append(judged)
+        for fold in left_out(made.kept, made.images, made.options, device=device, most=_MOST):
+            frames = _named(made, fold.numbers)
+            found.append(judge(_score_of(fold.session), frames, planting, advance))
     if not found:
         raise PadimEdgeError(
             f"{count} good images are too few to leave any out, expected 6 or more; take more good images"
         )
     both, scale = rescaled(found, metadata)
-    return conclude(both, metadata, plan.seed, how=LEFT_OUT, scale=scale)
+    return conclude(both, metadata, options.seed, how=LEFT_OUT, scale=scale)
 
 
 def _even(count: int, some: int) -> frozenset[int]:
     return frozenset(np.linspace(0, count - 1, some).round().astype(int).tolist())
 
 
-def _named(fitted: Fitted, numbers: Sequence[int]) -> Iterator[tuple[int, str, Frame]]:
-    for number, frame in fitted.images.read(numbers):
-        yield number, fitted.paths[number], frame
+def _named(made: Made, numbers: Sequence[int]) -> Iterator[tuple[int, str, Frame]]:
+    for number, frame in made.images.read(numbers):
+        yield number, made.paths[number], frame
 
 
 def _score_of(session: Any) -> Score:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from padim_edge.rehearsal.result import HELD_OUT, Rehearsal, chosen_examples
 from padim_edge.rehearsal.trials import Judged
 from padim_edge_artifact import Metadata, PadimEdgeError
 
-__all__ = ["COUNT", "Plan", "conclude", "inside", "shrink_of"]
+__all__ = ["COUNT", "RehearsalOptions", "conclude", "inside", "shrink_of"]
 
 COUNT = 360
 """Usual number of drawn defects."""
@@ -22,13 +23,17 @@ Frame = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Plan:
+class RehearsalOptions:
     """Options of a rehearsal."""
 
     count: int = COUNT
     """Number of defects to draw, 1 or more; a few more are drawn, so that each image gains as many."""
     seed: int = 0
     """Random seed of the defects, 0 or more."""
+    device: str = "auto"
+    """Device that judges the images: `auto`, `cpu`, `cuda` or `tensorrt`. A `Detector` stays on its own device."""
+    weights: str | os.PathLike[str] = "auto"
+    """Weights of the backbone where the method is fitted again, as in `fit`."""
 
     def __post_init__(self) -> None:
         if self.count < 1:

@@ -16,12 +16,12 @@ from padim_edge.evaluation.operating import Origin
 from padim_edge.fitted import fit_dataset
 from padim_edge.frames import numbered_frames
 from padim_edge.planting import part_of
-from padim_edge.rehearsal.folds import Fitted, rehearse_left_out
+from padim_edge.rehearsal.folds import Made, rehearse_left_out
 from padim_edge.rehearsal.held_out import good_items, new_images
-from padim_edge.rehearsal.outcome import COUNT, Plan, conclude, inside, shrink_of
+from padim_edge.rehearsal.outcome import RehearsalOptions, conclude, inside, shrink_of
 from padim_edge.rehearsal.real import RealDefects, judge_real
 from padim_edge.rehearsal.result import Rehearsal
-from padim_edge.rehearsal.trials import Score, judge, per_image
+from padim_edge.rehearsal.trials import Planting, Score, judge, per_image
 from padim_edge_artifact import Metadata, PadimEdgeError
 from padim_edge_learn.accumulate import batches, side_by_side
 from padim_edge_learn.assemble import ModelOptions
@@ -30,9 +30,8 @@ from padim_edge_runtime.detector import Detector
 from padim_edge_runtime.progress import Feedback, feedback_of
 
 __all__ = [
-    "COUNT",
-    "Plan",
     "Rehearsal",
+    "RehearsalOptions",
     "rehearse",
     "rehearse_detector",
     "rehearse_fitted_again",
@@ -49,10 +48,7 @@ def rehearse(
     *,
     data: Source = None,
     defects: Source = None,
-    seed: int = 0,
-    count: int = COUNT,
-    weights: str | os.PathLike[str] = "auto",
-    device: str = "auto",
+    options: RehearsalOptions | None = None,
     progress: bool | Feedback = True,
 ) -> Rehearsal:
     """Draw defects on good images, let a model judge them, and say how visible a defect must be to be found.
@@ -66,10 +62,7 @@ def rehearse(
         data: Data set that the model was fitted on, instead of `images`: the model's method is fitted again on parts
             of it, and judges the others.
         defects: Real defects with masks, such as a data set's folder: they are placed on the chart.
-        seed: Random seed of the defects.
-        count: Number of defects to draw.
-        weights: Weights of the backbone for `data`, as in `fit`.
-        device: `auto`, `cpu`, `cuda` or `tensorrt`. A `Detector` stays on its own device.
+        options: Number of defects, random seed, device, and weights for `data`.
         progress: Whether to show progress bars on a terminal or in a notebook, or a `Feedback` of your own.
 
     Raises:
@@ -78,22 +71,24 @@ def rehearse(
         PadimEdgeError: No good images are left, or `images` and `data` are both given or both missing.
     """
     feedback = feedback_of(progress)
-    plan = Plan(count, seed)
+    options = options or RehearsalOptions()
     if (images is None) == (data is None):
         given = "both are given" if images is not None else "neither is given"
         raise PadimEdgeError(
             f"{given}: good images and a data set to fit again on; expected good images that the model was not fitted "
             "on, or data (--data) with those that it was"
         )
-    detector = model if isinstance(model, Detector) else Detector.load(path_of(model), device, tell=feedback.tell)
+    detector = (
+        model if isinstance(model, Detector) else Detector.load(path_of(model), options.device, tell=feedback.tell)
+    )
     name = detector.metadata.class_name
     dataset = _opened(data if images is None else images, name, feedback)
     # First, because it may refuse what was given.
     real = None if defects is None else _judged_real(detector, _opened(defects, name, feedback).test, feedback)
     if images is None:
-        found = rehearse_fitted_again(detector.metadata, dataset, plan, feedback, weights=os.fspath(weights))
+        found = rehearse_fitted_again(detector.metadata, dataset, options, feedback)
     else:
-        found = rehearse_detector(detector, good_items(dataset), plan, feedback)
+        found = rehearse_detector(detector, good_items(dataset), options, feedback)
     if real is not None:
         found = with_real(found, real)
     path = "" if isinstance(model, Detector) else str(path_of(model))
@@ -111,13 +106,15 @@ def _opened(images: Source, name: str, feedback: Feedback) -> Dataset:
     return dataset
 
 
-def rehearse_detector(detector: Detector, items: Sequence[Item], plan: Plan, feedback: Feedback) -> Rehearsal:
+def rehearse_detector(
+    detector: Detector, items: Sequence[Item], options: RehearsalOptions, feedback: Feedback
+) -> Rehearsal:
     """Draw defects on the good images that a model does not know, and judge them.
 
     Args:
         detector: The model.
         items: Good images; those that the model was fitted on are set aside.
-        plan: Number of defects, and seed.
+        options: Number of defects, and seed.
         feedback: Progress bars.
 
     Raises:
@@ -125,38 +122,32 @@ def rehearse_detector(detector: Detector, items: Sequence[Item], plan: Plan, fee
     """
     metadata = detector.metadata
     new = new_images(items, metadata, feedback.report)
-    planted, each = per_image(len(new.items), plan.count)
+    planted, each = per_image(len(new.items), options.count)
+    part = inside(metadata, part_of(new.sample()))
+    planting = Planting(frozenset(planted), each, options.seed, part, shrink_of(metadata))
     with feedback.report("rehearsing", len(new.items) + len(planted) * each) as advance:
-        judged = judge(
-            score_of(detector),
-            new.frames(),
-            frozenset(planted),
-            each,
-            seed=plan.seed,
-            part=inside(metadata, part_of(new.sample())),
-            shrink=shrink_of(metadata),
-            advance=advance,
-        )
+        judged = judge(score_of(detector), new.frames(), planting, advance)
     notes = (*new.notes, *(f"left out: {sentence}" for sentence in new.unreadable))
-    return conclude(judged, metadata, plan.seed, notes=notes)
+    return conclude(judged, metadata, options.seed, notes=notes)
 
 
 def rehearse_fitted_again(
-    metadata: Metadata, dataset: Dataset, plan: Plan, feedback: Feedback, *, weights: str = "auto", device: str = "cpu"
+    metadata: Metadata, dataset: Dataset, options: RehearsalOptions, feedback: Feedback
 ) -> Rehearsal:
     """Fit a model's method again on its good images, leave parts of them out, and draw defects on these.
 
     Args:
         metadata: Metadata of the model.
         dataset: Data set with the good images that it was fitted on.
-        plan: Number of defects, and seed.
+        options: Number of defects, seed, device and weights.
         feedback: Progress bars, and the function that is told what the fit needs.
-        weights: As in `fit`.
-        device: Device that runs the backbone.
 
     Raises:
         PadimEdgeError: As from `fit`; or the weights are not those of the model, or there are too few images.
     """
+    # As for an export, a GPU must be asked for: it rounds differently, and the models would depend on the machine.
+    device = "cpu" if options.device == "auto" else options.device
+    weights = os.fspath(options.weights)
     again = fit_dataset(dataset, metadata.method, weights=weights, device=device, feedback=feedback)
     if again.kept.recipe.backbone.weights_digest != metadata.backbone.weights_digest:
         raise PadimEdgeError(
@@ -166,15 +157,15 @@ def rehearse_fitted_again(
     readable = tuple(item for item in dataset.good if item.name not in again.unreadable)
     unreadable = dict(again.unreadable)
     images = GoodImages(numbered_frames(readable, again.method.preprocessing, unreadable), len(readable))
-    options = ModelOptions(
+    model = ModelOptions(
         metadata.precision,
         metadata.created_by,
         metadata.false_alarm_rate,
         None if metadata.roi is None else metadata.inspected,
         combination=metadata.combination,
     )
-    fitted = Fitted(again.kept, images, options, tuple(item.name for item in readable))
-    found = rehearse_left_out(fitted, metadata, plan, device=device, report=feedback.report)
+    made = Made(again.kept, images, model, tuple(item.name for item in readable))
+    found = rehearse_left_out(made, metadata, options, device=device, report=feedback.report)
     return replace(found, notes=tuple(f"left out: {sentence}" for sentence in unreadable.values()))
 
 

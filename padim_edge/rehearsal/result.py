@@ -30,7 +30,7 @@ HELD_OUT = "good images that the model was not fitted on"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Rehearsal:
-    """What a model sees of defects that were drawn on good images.
+    """Outcome of a rehearsal: how visible drawn defects are to a model.
 
     `print` shows the verdict and tables. `to_json` gives all figures, `report` writes a page.
     """
@@ -108,12 +108,12 @@ class Rehearsal:
 
     @property
     def verdict(self) -> tuple[str, ...]:
-        """What the model sees, in sentences, the most important first."""
+        """Verdict in sentences, the most important first."""
         return verdict(self.findings)
 
     @property
     def line(self) -> str:
-        """What the model sees, in one sentence."""
+        """Verdict in one sentence, for the end of an export."""
         return visibility_line(self.findings)
 
     @property

@@ -18,6 +18,7 @@ __all__ = [
     "Crop",
     "Good",
     "Judged",
+    "Planting",
     "Score",
     "Trial",
     "columns",
@@ -92,6 +93,22 @@ class Crop:
 
 
 @dataclass(frozen=True, eq=False)
+class Planting:
+    """Which good images gain defects, and how many."""
+
+    images: frozenset[int]
+    """Numbers of the images that gain defects."""
+    each: int
+    """Number of defects on each of these, one by one."""
+    seed: int
+    """Random seed of the defects."""
+    part: Part
+    """Function that tells where on an image defects may lie."""
+    shrink: float = 1.0
+    """Pixels of the model's frame per pixel of the images; below 1 where the graph itself shrinks them."""
+
+
+@dataclass(frozen=True, eq=False)
 class Judged:
     """Scores of good images with and without drawn defects."""
 
@@ -158,12 +175,7 @@ def per_image(images: int, count: int) -> tuple[list[int], int]:
 def judge(
     score: Score,
     frames: Iterable[tuple[int, str, Frame]],
-    planted: frozenset[int],
-    each: int,
-    *,
-    seed: int,
-    part: Part,
-    shrink: float = 1.0,
+    planting: Planting,
     advance: Callable[[int], object] = lambda _: None,
 ) -> Judged:
     """Judge good images without a defect, and some of them with defects drawn on them.
@@ -173,11 +185,7 @@ def judge(
     Args:
         score: The model.
         frames: Number, name and pixels `(H, W, 3)` of each good image, as the model takes it.
-        planted: Numbers of the images that gain defects.
-        each: Number of defects on each of these.
-        seed: Random seed of the defects.
-        part: Function that tells where on an image defects may lie.
-        shrink: Pixels of the model's frame per pixel of these images; below 1 where the graph itself shrinks them.
+        planting: Number and places of the defects.
         advance: Called with the number of images done, those with defects included.
     """
     good: list[Good] = []
@@ -191,12 +199,12 @@ def judge(
         total = added if total is None else total + added
         advance(len(batch))
         before = {number: float(found) for (number, _, _), found in zip(batch, scores, strict=True)}
-        chosen = [(number, frame) for number, _, frame in batch if number in planted]
-        drawn = plants(chosen, each, seed, part=part)
+        chosen = [(number, frame) for number, _, frame in batch if number in planting.images]
+        drawn = plants(chosen, planting.each, planting.seed, part=planting.part)
         for some in batches(drawn, side_by_side((stack.shape[1], stack.shape[2]))):
             found = score(np.stack([plant.image for _, plant in some]))
             for (number, plant), value in zip(some, found, strict=True):
-                trial = _trial(plant, number, float(value), before[number], shrink)
+                trial = _trial(plant, number, float(value), before[number], planting.shrink)
                 crops.append(Crop(trial, *crop(plant.image, plant.mask)))
             advance(len(some))
     assert total is not None, "there is at least one image"

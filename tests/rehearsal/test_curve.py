@@ -29,7 +29,7 @@ def test_the_curve_recovers_a_judge_of_many_trials() -> None:
 
 
 def test_intervals_cover_the_truth() -> None:
-    """Of 40 sets of trials, 95 % intervals miss 2 in the mean; 8 or more misses come by chance in 0.1 % of cases."""
+    """95 % intervals of 40 sets of trials miss 2 in the mean; 8 or more misses come by chance in 0.1 % of cases."""
     truth = 1 / (1 + np.exp(-0.5))
     inside = {"share": 0, "needed": 0}
     for seed in range(40):
@@ -43,7 +43,7 @@ def test_intervals_cover_the_truth() -> None:
 
 
 def test_defects_of_one_image_are_not_counted_as_independent() -> None:
-    """Where images differ, the interval over images is wider than one over trials."""
+    """The interval over images is wider than one over trials, if images differ."""
     dependent = trials(3, images=30, each=12, same_image=3.0)
     apart = [replace(each, image=number) for number, each in enumerate(dependent)]
     widths = [np.subtract(*reversed(curves(some, THRESHOLD)[ALL].interval(3.0, 8.0))) for some in (dependent, apart)]

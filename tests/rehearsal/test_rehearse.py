@@ -18,11 +18,11 @@ from padim_edge import sample
 from padim_edge.datasets import from_source
 from padim_edge.planting import KINDS, part_of
 from padim_edge.rehearsal.folds import LEFT_OUT, rescaled
-from padim_edge.rehearsal.outcome import Plan, conclude, inside
+from padim_edge.rehearsal.outcome import RehearsalOptions, conclude, inside
 from padim_edge.rehearsal.real import in_frame, main_region
 from padim_edge.rehearsal.rehearse import rehearse_fitted_again
 from padim_edge.rehearsal.result import Rehearsal
-from padim_edge.rehearsal.trials import Judged, Score, columns, crop, judge, per_image
+from padim_edge.rehearsal.trials import Judged, Planting, Score, columns, crop, judge, per_image
 from padim_edge.rehearsal.verdict import BLIND, CAUTION, SEES
 from padim_edge_artifact import Metadata, PadimEdgeError, Preprocessing, read_metadata
 from padim_edge_artifact.roi import to_runs
@@ -55,7 +55,7 @@ def metadata(model: Path) -> Metadata:
 
 @pytest.fixture(scope="module")
 def rehearsal(model: Path, data: Path) -> Rehearsal:
-    return padim_edge.rehearse(model, data, defects=data, count=COUNT, progress=False)
+    return padim_edge.rehearse(model, data, defects=data, options=RehearsalOptions(COUNT), progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def numbered(frames: list[np.ndarray]) -> Iterator[tuple[int, str, np.ndarray]]:
 
 def judged_by(score: Score, frames: list[np.ndarray], each: int = 6, seed: int = 0) -> Judged:
     part = part_of(frames)
-    return judge(score, numbered(frames), frozenset(range(len(frames))), each, seed=seed, part=part)
+    return judge(score, numbered(frames), Planting(frozenset(range(len(frames))), each, seed, part))
 
 
 def blind(frames: np.ndarray) -> np.ndarray:
@@ -129,7 +129,9 @@ def test_the_same_seed_gives_the_same_trials_and_another_seed_others(frames: lis
 
 def test_any_number_of_threads_gives_the_same_rehearsal(model: Path, data: Path) -> None:
     one, two = (
-        padim_edge.rehearse(Detector.load(model, "cpu", threads=threads), data, count=20, progress=False)
+        padim_edge.rehearse(
+            Detector.load(model, "cpu", threads=threads), data, options=RehearsalOptions(20), progress=False
+        )
         for threads in (1, 2)
     )
     assert one.to_json() == two.to_json()
@@ -170,7 +172,7 @@ def test_one_kind_of_images_must_be_given(model: Path, data: Path) -> None:
 @pytest.mark.parametrize(("count", "seed"), [(0, 0), (1, -1)])
 def test_impossible_plans_are_refused(count: int, seed: int) -> None:
     with pytest.raises(PadimEdgeError, match="expected"):
-        Plan(count, seed)
+        RehearsalOptions(count, seed)
 
 
 def test_json_is_complete_and_agrees_with_itself(rehearsal: Rehearsal) -> None:
@@ -224,7 +226,7 @@ def test_the_command_says_what_python_says(model: Path, data: Path, rehearsal: R
 
 
 def test_models_of_the_others_judge_all_good_images(model: Path, data: Path) -> None:
-    found = padim_edge.rehearse(model, data=data, count=30, progress=False)
+    found = padim_edge.rehearse(model, data=data, options=RehearsalOptions(30), progress=False)
     assert len(found.good) == 16
     assert found.how == LEFT_OUT
     assert 1 <= found.scale < 3
@@ -235,7 +237,7 @@ def test_models_of_the_others_judge_all_good_images(model: Path, data: Path) -> 
 def test_other_weights_are_refused(data: Path, metadata: Metadata) -> None:
     other = replace(metadata, backbone=replace(metadata.backbone, weights_digest="0" * 64))
     with pytest.raises(PadimEdgeError, match="weights"):
-        rehearse_fitted_again(other, from_source(data, "weave"), Plan(6), SILENT)
+        rehearse_fitted_again(other, from_source(data, "weave"), RehearsalOptions(6), SILENT)
 
 
 def test_scores_of_models_of_fewer_images_are_brought_to_scale(frames: list[np.ndarray], metadata: Metadata) -> None:
