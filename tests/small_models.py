@@ -67,7 +67,7 @@ def small(name: str, backbone: str = "builtin", *, seed: int = 3, precision: Pre
     crop = None if method.preprocessing.crop is None else (64, 64)
     side = 64 if crop is None else 72
     frame = Preprocessing((side, side), crop, method.preprocessing.interpolation)
-    return dataclasses.replace(method, preprocessing=frame, sigma=4.0 * 64 / 224)
+    return method.changed(preprocessing=frame, sigma=4.0 * 64 / 224)
 
 
 @cache
