@@ -25,45 +25,57 @@ def filled(values: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> _Array:
     Returns:
         `(..., H, W, C)` float32.
     """
-    weight = known.astype(np.float32)[..., None]
-    return _pull_push(np.asarray(np.asarray(values, dtype=np.float32) * weight, dtype=np.float32), weight)
+    weight = known.astype(np.float32)
+    planes = np.moveaxis(np.asarray(values, dtype=np.float32), -1, -3) * weight[..., None, :, :]
+    sums = np.concatenate([planes, weight[..., None, :, :]], axis=-3)
+    return np.asarray(np.moveaxis(_pull_push(sums), -3, -1))
 
 
-def _pull_push(total: _Array, weight: _Array) -> _Array:
-    """Return `total / weight` where there is weight, and the value of the next coarser level elsewhere.
+def _pull_push(sums: _Array) -> _Array:
+    """Return the mean where something is known, and the value of the next coarser level elsewhere.
 
     Args:
-        total: `(..., H, W, C)`, sum of the known values.
-        weight: `(..., H, W, 1)`, how much is known, 0 to 1.
+        sums: `(..., C + 1, H, W)`, sum of the known values, and how much is known, 0 to 1, in the last plane.
+
+    Returns:
+        `(..., C, H, W)`.
     """
-    height, width = total.shape[-3:-1]
+    total, weight = sums[..., :-1, :, :], sums[..., -1:, :, :]
+    height, width = sums.shape[-2:]
     if height == width == 1 or weight.all():
         return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
-    coarse_total, coarse_weight = _halved(total), _halved(weight)
+    coarse = _halved(sums)
     # A weight of more than 1 counts as known. Otherwise a far, well known place would outweigh a near pixel.
-    most = np.maximum(coarse_weight, np.float32(1.0))
-    coarse = _pull_push(np.divide(coarse_total, most), np.divide(coarse_weight, most))
-    return total + (1.0 - weight) * _doubled(coarse)[..., :height, :width, :]
+    coarse /= np.maximum(coarse[..., -1:, :, :], np.float32(1.0))
+    pushed = _doubled(_pull_push(coarse))[..., :height, :width]
+    pushed *= np.float32(1.0) - weight
+    pushed += total
+    return pushed
 
 
 def _halved(plane: _Array) -> _Array:
     """Sum blocks of 2 x 2 pixels; an odd last row or column stands alone."""
-    for axis in (-3, -2):
-        if plane.shape[axis] % 2:
-            pads = [(0, 0)] * plane.ndim
-            pads[axis] = (0, 1)
-            plane = np.pad(plane, pads)
-    rows = plane[..., ::2, :, :] + plane[..., 1::2, :, :]
-    return rows[..., ::2, :] + rows[..., 1::2, :]
+    *stack, height, width = plane.shape
+    if height % 2 or width % 2:
+        even = np.zeros((*stack, height + height % 2, width + width % 2), np.float32)
+        even[..., :height, :width] = plane
+        plane = even
+    rows = plane[..., ::2, :] + plane[..., 1::2, :]
+    return np.asarray(rows[..., ::2] + rows[..., 1::2], dtype=np.float32)
 
 
 def _doubled(plane: _Array) -> _Array:
-    """Double height and width by linear interpolation."""
-    for axis in (-3, -2):
-        moved = np.moveaxis(plane, axis, 0)
-        before = np.concatenate([moved[:1], moved[:-1]])
-        after = np.concatenate([moved[1:], moved[-1:]])
-        most = np.float32(0.75) * moved
-        both = np.stack([most + np.float32(0.25) * before, most + np.float32(0.25) * after], axis=1)
-        plane = np.asarray(np.moveaxis(both.reshape(-1, *moved.shape[1:]), 0, axis), dtype=np.float32)
-    return plane
+    """Double height and width by linear interpolation; the value before the first pixel is that of the first."""
+    near, far = np.float32(0.75), np.float32(0.25)
+    *stack, height, width = plane.shape
+    most, rest = near * plane, far * plane
+    columns = np.empty((*stack, height, 2 * width), np.float32)
+    columns[..., 0], columns[..., -1] = plane[..., 0], plane[..., -1]
+    columns[..., 2::2] = most[..., 1:] + rest[..., :-1]
+    columns[..., 1:-1:2] = most[..., :-1] + rest[..., 1:]
+    most, rest = near * columns, far * columns
+    both = np.empty((*stack, 2 * height, 2 * width), np.float32)
+    both[..., 0, :], both[..., -1, :] = columns[..., 0, :], columns[..., -1, :]
+    np.add(most[..., 1:, :], rest[..., :-1, :], out=both[..., 2::2, :])
+    np.add(most[..., :-1, :], rest[..., 1:, :], out=both[..., 1:-1:2, :])
+    return both

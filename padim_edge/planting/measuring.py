@@ -179,6 +179,8 @@ def _moved(mask: Mask, down: int, across: int) -> Mask:
     """Move a mask by whole pixels; what leaves the window is lost."""
     height, width = mask.shape
     moved = np.zeros_like(mask)
+    if abs(down) >= height or abs(across) >= width:
+        return moved
     moved[max(down, 0) : height + min(down, 0), max(across, 0) : width + min(across, 0)] = mask[
         max(-down, 0) : height - max(down, 0), max(-across, 0) : width - max(across, 0)
     ]

@@ -69,7 +69,8 @@ def _found(image: Pixels) -> tuple[Mask, npt.NDArray[np.float32], float] | None:
     distance = np.abs(small - colour).max(axis=-1)
     threshold, clear = _otsu(distance)
     far = distance > threshold
-    if clear < _CLEAR or far[border].mean() > _BORDER:
+    # Something that is as frequent at the border as elsewhere is a texture and no part.
+    if clear < _CLEAR or far[border].mean() > min(_BORDER, 0.5 * far[~border].mean()):
         return None
     # The edge of a part is about half way between the background and the part's plainest places. What parts its own
     # pixels best is taken near there, because that also leaves out shadows.

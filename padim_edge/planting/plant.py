@@ -19,11 +19,13 @@ from padim_edge.planting.values import Mask, Pixels, Plant
 from padim_edge.sample.field import Plane
 from padim_edge_artifact.errors import PadimEdgeError
 
-__all__ = ["EXTENTS", "KINDS", "PLAIN", "plant", "planted"]
+__all__ = ["EXTENTS", "KINDS", "MOVED", "PLAIN", "plant", "planted"]
 
 _DRAW = MappingProxyType({**MARKS, **SOLIDS, **PIECES})
 KINDS: tuple[str, ...] = tuple(_DRAW)
 """Kinds of defect that can be planted."""
+MOVED: tuple[str, ...] = tuple(PIECES)
+"""Kinds that move what is there. They stand out by their place rather than by contrast, so theirs is low."""
 
 EXTENTS = (0.01, 0.3)
 """Smallest and largest extent as shares of the image's shorter side."""
@@ -70,6 +72,10 @@ def plant(
         PadimEdgeError: There is no such kind, a number is out of range, or the image has another form.
     """
     _check(image, kind, extent, strength)
+    if part is not None and part.shape != image.shape[:2]:
+        raise PadimEdgeError(
+            f"the part is {part.shape}, expected {image.shape[:2]} as the image; give a mask of the image's size"
+        )
     return planted(scenery(image, part), kind, rng, extent=extent, strength=strength)
 
 
