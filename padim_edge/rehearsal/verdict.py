@@ -43,6 +43,8 @@ _EXTENT = 8.0
 """Extent in pixels that the sentences are about, where it was tried."""
 _FEW = 20
 """Number of plainly visible defects below which the verdict is uncertain."""
+_LEAST_TRIALS = 5
+"""Number of defects of a kind from which a sentence names it."""
 _ENOUGH_IMAGES = 100
 """Number of independent good images below which more of them are advised."""
 _GAIN = 0.15
@@ -139,23 +141,33 @@ def _main(chart: Chart) -> str:
 
 
 def _needs(chart: Chart) -> Iterator[str]:
-    """Say what contrast a defect of one extent needs, over all kinds, and for the easiest and the hardest kind."""
+    """Say what contrast defects need, over all kinds, and which kinds are found most and least often."""
     extent = told_extent(chart)
     if extent is None:
         return
-    needed = chart.curve.needed(MANY, extent)
-    yield sentence_needed("defect", needed, chart.curve.highest)
-    larger = [chart.curve.needed(MANY, each) for each in dict.fromkeys(each.extent for each in chart.needed)]
-    reached = [each for each in larger if each.extent > extent and each.contrast is not None]
-    if needed.contrast is None and reached:
-        yield sentence_needed("defect", reached[0], chart.curve.highest)
-    ordered = [each for each in reversed(chart.kinds) if each.found.total >= 5]
-    ends = [ordered[0], ordered[-1]] if len(ordered) > 1 else []
-    for each, word in zip(ends, ("found most often", "found least often"), strict=False):
-        curve = chart.curves[each.kind]
-        yield f"{each.kind.capitalize()}, {word}: " + _lower(
-            sentence_needed(each.kind, curve.needed(MANY, extent), curve.highest)
+    curve = chart.curve
+    needs = [curve.needed(MANY, each) for each in dict.fromkeys(each.extent for each in chart.needed)]
+    reached = [each for each in needs if each.contrast is not None]
+    tried = f"up to {curve.highest:.0f} times the local texture was tried"
+    if not reached:
+        largest = max(each.extent for each in needs)
+        yield f"No size up to {largest:g} px is found in 9 of 10 places, however far a defect stands out ({tried})."
+    else:
+        first = next((each for each in reached if each.extent >= extent), reached[-1])
+        if first.extent != extent:
+            yield f"At {extent:g} px, fewer than 9 of 10 defects are found, however far they stand out ({tried})."
+        yield sentence_needed("defect", first)
+    kinds = [each for each in reversed(chart.kinds) if each.found.total >= _LEAST_TRIALS]
+    if len(kinds) > 1:
+        most, least = kinds[0], kinds[-1]
+        yield (
+            f"Found most often: {_a(most.kind)} ({_of(most.found)} of all strengths and sizes); least often: "
+            f"{_a(least.kind)} ({_of(least.found)})."
         )
+        for each in (most, least):
+            needed = chart.curves[each.kind].needed(MANY, extent)
+            if needed.contrast is not None:
+                yield sentence_needed(each.kind, needed)
 
 
 def told_extent(chart: Chart) -> float | None:
@@ -164,29 +176,21 @@ def told_extent(chart: Chart) -> float | None:
     return min(extents, key=lambda each: (abs(each - _EXTENT), each)) if extents else None
 
 
-def sentence_needed(kind: str, needed: Needed, highest: float) -> str:
+def sentence_needed(kind: str, needed: Needed) -> str:
     """Write the contrast that a kind of defect needs, such as "A scratch of 8 px must stand out by 3 times ...".
 
     Args:
         kind: Kind of defect, or `defect` for all kinds.
-        needed: What it needs.
-        highest: Highest contrast that was tried.
+        needed: What it needs; some contrast that was tried.
     """
-    article = "An" if kind[0] in "aeiou" else "A"
-    start = f"{article} {_noun(kind)} of {needed.extent:g} px"
+    assert needed.contrast is not None
     places = f"{10 * needed.share:.0f} of 10" if needed.share == MANY else _percent(needed.share)
-    if needed.contrast is None:
-        return (
-            f"{start} is found in fewer than {places} places, however far it stands out (up to {highest:.0f} times the "
-            "local texture was tried)."
-        )
-    if needed.high is None:
-        interval = f" (at least {needed.low:.1f})" if needed.low is not None else ""
-    else:
-        interval = f" ({needed.low:.1f} to {needed.high:.1f})"
+    low = needed.contrast if needed.low is None else needed.low
+    interval = f"{low:.1f} or more" if needed.high is None else f"{low:.1f} to {needed.high:.1f}"
+    noun = _a(kind)
     return (
-        f"{start} must stand out by {needed.contrast:.1f}{interval} times the local texture to be found in {places} "
-        "places."
+        f"{noun[0].upper()}{noun[1:]} of {needed.extent:g} px must stand out by {needed.contrast:.1f} ({interval}) "
+        f"times the local texture to be found in {places} places."
     )
 
 
@@ -281,12 +285,10 @@ _NOUNS = {
 """Nouns for kinds whose names are none that can be counted."""
 
 
-def _noun(kind: str) -> str:
-    return _NOUNS.get(kind, kind)
-
-
-def _lower(sentence: str) -> str:
-    return sentence[0].lower() + sentence[1:]
+def _a(kind: str) -> str:
+    """Return a kind with its article, such as "a scratch"."""
+    noun = _NOUNS.get(kind, kind)
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _of(rate: Rate) -> str:
