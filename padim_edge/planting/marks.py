@@ -174,9 +174,9 @@ def _texture(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn
     pattern = pattern - float((pattern * cover).sum()) / total
     pattern = pattern / max(math.sqrt(float((pattern**2 * cover).sum()) / total), 1e-6)
     level = canvas.smooth
-    room = np.minimum(level + 25.0, 280.0 - level).clip(30.0, 75.0)
-    beneath = 0.5 * level + 0.5 * canvas.pixels
-    return Drawn(np.clip(beneath + room * np.clip(pattern, -1.8, 1.8)[..., None], 0, 255), cover)
+    room = np.minimum(level + 25.0, 280.0 - level).clip(20.0, 42.0)
+    pattern = ndimage.gaussian_filter(np.clip(pattern, -1.5, 1.5), 0.6 * canvas.scenery.softness)
+    return Drawn(np.clip(0.5 * level + 0.5 * canvas.pixels + room * pattern[..., None], 0, 255), cover)
 
 
 def _smear(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
@@ -194,7 +194,7 @@ def _smear(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
     streaks = _drawn_out(lines[..., None], turn, round(canvas.radius * size * 0.8))[..., 0]
     streaks = streaks / max(float(streaks.std()), 1e-6)
     wiped = _drawn_out(canvas.pixels, turn, round(canvas.radius * size * 0.35))
-    film = np.float32(-70.0 if darker(canvas, rng, 0.5) else 70.0) * (0.75 + 0.35 * streaks)
+    film = np.float32(-70.0 if darker(canvas, rng, 0.5) else 70.0) * (0.8 + 0.22 * streaks)
     return Drawn(np.clip(wiped + film[..., None] * tinted(canvas, rng, 0.12), 0, 255), cover)
 
 

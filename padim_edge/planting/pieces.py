@@ -25,29 +25,34 @@ def _sampled(planes: Colours, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Co
     return np.stack(read, axis=-1)
 
 
-def _moved(canvas: Canvas, rng: np.random.Generator, piece: Plane, down: float, across: float) -> Drawn:
+def _moved(
+    canvas: Canvas, rng: np.random.Generator, piece: Plane, rows: npt.ArrayLike, columns: npt.ArrayLike
+) -> Drawn:
     """Take a piece out, fill the place, and lay it down elsewhere.
 
     Args:
         canvas: The window.
         rng: Generator of the noise in the filled place.
         piece: `(S, S)`, cover of the piece, 0 to 1.
-        down: Distance in pixels.
-        across: Distance in pixels, to the right.
+        rows: `(S, S)`, row that each pixel of the moved piece came from.
+        columns: `(S, S)`, likewise.
     """
-    rows, columns = (axis.astype(np.float32) for axis in np.indices(piece.shape))
     has_background = canvas.scenery.background is not None
     body = piece * canvas.inside if has_background else piece
-    stack = np.concatenate([canvas.pixels, body[..., None]], axis=-1)
-    landed = _sampled(stack, rows - np.float32(down), columns - np.float32(across))
+    landed = _sampled(np.concatenate([canvas.pixels, body[..., None]], axis=-1), rows, columns)
     alpha = landed[..., 3:]
     taken = piece * canvas.beyond if has_background else piece
     behind = grained(canvas, rng, canvas.behind) if has_background else filled(canvas.pixels, piece < 0.05)
     # Only what the piece does not cover any more is filled, so that a piece that stays leaves no outline.
-    bare = np.clip(1.4 * (taken[..., None] - alpha), 0.0, 1.0) if down or across else np.zeros_like(alpha)
+    bare = np.clip(1.4 * (taken[..., None] - alpha) - 0.2, 0.0, 1.0)
     left = canvas.pixels + (behind - canvas.pixels) * bare
     full = left + (landed[..., :3] - left) * alpha
     return Drawn(np.clip(full, 0, 255), np.maximum(taken, alpha[..., 0]), fades=False)
+
+
+def _unmoved(canvas: Canvas, piece: Plane) -> Drawn:
+    """Return the image as it is; the place of the piece is that of a defect of strength 0."""
+    return Drawn(canvas.pixels, piece, fades=False)
 
 
 def _shifted(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
@@ -64,7 +69,10 @@ def _shifted(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn
     soft = canvas.soft / canvas.radius
     piece = ramp(distance, 1.0 + soft / 2, 1.0 - soft / 2)
     way, angle = 0.4 * strength * canvas.radius * canvas.size / 2, float(rng.uniform(0.0, 2 * np.pi))
-    return _moved(canvas, rng, piece, way * np.sin(angle), way * np.cos(angle))
+    if strength == 0:
+        return _unmoved(canvas, piece)
+    rows, columns = np.indices(piece.shape)
+    return _moved(canvas, rng, piece, rows - way * np.sin(angle), columns - way * np.cos(angle))
 
 
 def _turned(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
@@ -74,11 +82,11 @@ def _turned(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
     soft = canvas.soft / canvas.radius
     piece = ramp(distance, 1.0, 1.0 - soft)
     turn = float(rng.choice([-1.0, 1.0])) * strength * float(rng.uniform(0.6, 1.5))
-    cos, sin, middle = np.float32(np.cos(turn)), np.float32(np.sin(turn)), np.float32((canvas.size - 1) / 2)
-    down, across = (np.asarray(axis - middle, dtype=np.float32) for axis in np.indices(piece.shape))
-    turned = _sampled(canvas.pixels, down * cos - across * sin + middle, down * sin + across * cos + middle)
-    full = canvas.pixels + (turned - canvas.pixels) * piece[..., None]
-    return Drawn(np.asarray(full, dtype=np.float32), piece, fades=False)
+    if strength == 0:
+        return _unmoved(canvas, piece)
+    cos, sin, middle = np.cos(turn), np.sin(turn), (canvas.size - 1) / 2
+    down, across = (axis - middle for axis in np.indices(piece.shape))
+    return _moved(canvas, rng, piece, down * cos - across * sin + middle, down * sin + across * cos + middle)
 
 
 def _bent(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:

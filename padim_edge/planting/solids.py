@@ -65,7 +65,7 @@ def _chip(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
 def _hole(canvas: Canvas, rng: np.random.Generator, strength: float) -> Drawn:
     """Drill a small pit: nearly round, dark inside, with a lit wall away from the lamp and a bright rim."""
     del strength
-    distance = outline(canvas, rng, (1.0, float(rng.uniform(0.75, 1.0))), 0.07)
+    distance = outline(canvas, rng, (1.0, float(rng.uniform(0.7, 1.0))), 0.1)
     soft = canvas.soft / canvas.radius
     cover = ramp(distance, 1.0 + soft / 2, 1.0 - soft / 2)
     lamp = _lamp(canvas)
