@@ -59,6 +59,8 @@ class Row:
     """Contrast in deviations of the local texture."""
     levels: float
     """Contrast in grey levels."""
+    area: int
+    """Number of pixels of the mask."""
     row: float
     """Centre from top to bottom, 0 to 1."""
     column: float
@@ -149,9 +151,9 @@ def _write(
     dataset: Dataset, folder: Path, order: Order, feedback: Feedback
 ) -> tuple[int, int, tuple[Row, ...], tuple[str, ...]]:
     """Write all files; return the numbers of good images, the rows of the plants, and what could not be read."""
-    held = [(index, item) for index, item in enumerate(dataset.good) if index % _EVERY == _EVERY - 1]
-    held = held or [(len(dataset.good) - 1, dataset.good[-1])]
-    numbers = {index for index, _ in held}
+    chosen = range(min(_EVERY, len(dataset.good)) - 1, len(dataset.good), _EVERY)
+    # Numbered without gaps: kinds are spread evenly over successive numbers.
+    held = list(enumerate(dataset.good[index] for index in chosen))
     each = -(-order.count // len(held))
     unreadable: list[str] = []
     part = part_of(pixels for _, pixels in _decoded(held[:: max(1, len(held) // _LOOKED_AT)], []))
@@ -168,7 +170,7 @@ def _write(
         counts: dict[str, int] = {}
         stream = frames()
         for number, plant in plants(stream, each, order.seed, order.kinds, order.extents, part):
-            rows.append(_plant(plant, folder, counts, dataset.good[number].key or dataset.good[number].name))
+            rows.append(_plant(plant, folder, counts, held[number][1].key or held[number][1].name))
             advance(1)
             if len(rows) == order.count:
                 break
@@ -177,7 +179,7 @@ def _write(
     if not rows:
         reason = unreadable[0] if unreadable else "no kind of defect found room on the part"
         raise PadimEdgeError(f"nothing could be planted in {len(held)} images ({reason}); give other good images")
-    fit = _fit_on([item for index, item in enumerate(dataset.good) if index not in numbers], folder, unreadable)
+    fit = _fit_on([item for index, item in enumerate(dataset.good) if index not in chosen], folder, unreadable)
     with (folder / "plants.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, list(asdict(rows[0])))
         table.writeheader()
@@ -207,7 +209,7 @@ def _plant(plant: Plant, folder: Path, counts: dict[str, int], source: str) -> R
         round(value, 3) for value in (plant.measured.extent, plant.measured.contrast, plant.measured.levels)
     )
     row, column = (round(value, 4) for value in plant.place)
-    return Row(image, mask, plant.kind, extent, contrast, levels, row, column, source)
+    return Row(image, mask, plant.kind, extent, contrast, levels, int(plant.measured.area), row, column, source)
 
 
 def _fit_on(items: list[Item], folder: Path, unreadable: list[str]) -> int:

@@ -75,7 +75,7 @@ def measure(image: Pixels, mask: Mask) -> Measured:
     """
     around = surroundings(image, mask)
     contrast, levels = compared(around, _channels(image)[mask])
-    return Measured(extent(mask), contrast, levels)
+    return Measured(extent(mask), contrast, levels, float(np.count_nonzero(mask)))
 
 
 def extent(mask: Mask) -> float:

@@ -31,6 +31,8 @@ class Measured:
     """Distance from what the surroundings let expect, in deviations of the local texture; 0 or more."""
     levels: float
     """The same distance in grey levels, 0 to 255."""
+    area: float
+    """Number of pixels of the region. A thin scratch and a stain of the same extent are not equally easy to find."""
 
 
 @dataclass(frozen=True, eq=False)
