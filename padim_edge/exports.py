@@ -14,9 +14,11 @@ from padim_edge.datasets.excluding import without
 from padim_edge.datasets.items import first_size
 from padim_edge.fitted import ExportOptions, Fitted, fit_dataset
 from padim_edge.model import Model, Suspect, check_output
+from padim_edge.rehearsal.result import Rehearsal
 from padim_edge.roi import read_roi
 from padim_edge.settled import settled
 from padim_edge.suspects import export_without
+from padim_edge.visibility import visibility
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.kept import write_kept
 from padim_edge_artifact.method import Method, Precision
@@ -57,13 +59,16 @@ class Exported:
     """Loss against the exact model, where a budget chose a smaller form."""
     left_out: tuple[Suspect, ...] = ()
     """Good images that were left out because they look unlike the others."""
+    rehearsal: Rehearsal | None = None
+    """What the model sees of planted defects; `None` where that was not tried or not possible."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `export --json` prints."""
         chosen = {} if self.budget is None else {"precision": str(self.model.metadata.precision), "budget": self.budget}
         lost = {} if self.cost is None else {"cost": self.cost.to_json()}
+        seen = {} if self.rehearsal is None else {"visibility": _in_short(self.rehearsal)}
         names = {"left_out": [each.item.name for each in self.left_out]} if self.left_out else {}
-        return {**self.model.to_json(), **names, **chosen, **lost}
+        return {**self.model.to_json(), **names, **chosen, **lost, **seen}
 
 
 def output_paths(classes: Sequence[str], output: Path | None) -> list[Path]:
@@ -134,10 +139,31 @@ def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> 
         model = export(dataset, path)
     if job.keep_statistics is not None:
         write_kept(job.keep_statistics, model.kept)
+    seen = None if job.options.fast else _rehearsal(model, job.options, feedback)
     if job.budget is None:
-        return Exported(model, left_out=left_out)
+        return Exported(model, left_out=left_out, rehearsal=seen)
     cost = budgets.exact_cost(model, asked, dataset, job.weights, job.options, feedback)
-    return Exported(model, job.budget, cost, left_out)
+    return Exported(model, job.budget, cost, left_out, seen)
+
+
+def _in_short(rehearsal: Rehearsal) -> dict[str, Any]:
+    """Return level and share found of the plainly visible defects, as `export --json` prints them."""
+    plain = rehearsal.chart.plain
+    return {
+        "level": rehearsal.level,
+        "found": None if plain is None else plain.count,
+        "plain": 0 if plain is None else plain.total,
+        "sentence": rehearsal.line,
+    }
+
+
+def _rehearsal(model: Model, options: ExportOptions, feedback: Feedback) -> Rehearsal | None:
+    """Return what the model sees, or tell why that cannot be said."""
+    try:
+        return visibility(model, device=options.device, report=feedback.report)
+    except PadimEdgeError as error:
+        feedback.tell(f"visibility: not tried, because {error}")
+        return None
 
 
 def _moved(model: Model, path: Path) -> Model:
@@ -170,7 +196,8 @@ def export_statistics(
     """
     rank, diagonal = form
     precision = replace(fitted.method.precision, rank=rank, diagonal=diagonal)
-    return Exported(fitted.export_with(path, replace(options, precision=precision), feedback))
+    model = fitted.export_with(path, replace(options, precision=precision), feedback)
+    return Exported(model, rehearsal=None if options.fast else _rehearsal(model, options, feedback))
 
 
 def stretched(dataset: Dataset, method: Method) -> str | None:

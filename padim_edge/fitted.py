@@ -17,9 +17,8 @@ from padim_edge.presets import preset as preset_of
 from padim_edge.roi import read_roi
 from padim_edge.settled import settled
 from padim_edge.start import begin
-from padim_edge.weighing import PLANTS, combination_of, compared
+from padim_edge.weighing import PLANTS, Compared, combination_of, compared
 from padim_edge_artifact import Both, PadimEdgeError
-from padim_edge_artifact.combination import Combination
 from padim_edge_artifact.kept import Kept, read_kept, write_kept
 from padim_edge_artifact.method import Method, Precision
 from padim_edge_learn.assemble import ModelOptions, assemble
@@ -132,7 +131,9 @@ class Fitted:
         unreadable = dict(self.unreadable)
         images = GoodImages(numbered_frames(readable, preprocessing, unreadable), len(readable))
         settings = ModelOptions(precision, self.kept.recipe.created_by, options.false_alarm_rate, inspected)
-        settings = replace(settings, combination=self._combination(images, settings, options, feedback))
+        seen = self._compared(images, settings, options, feedback)
+        if seen is not None:
+            settings = replace(settings, combination=combination_of(seen, weight=options.memory_share))
         found = assemble(self.kept, output, images, settings, device=options.device, report=feedback.report)
         kept = replace(self.kept, seen=found.seen, progress=None)
         seconds = self.seconds + time.perf_counter() - start
@@ -144,12 +145,13 @@ class Fitted:
             Good(tuple(readable), found.held),
             tuple(unreadable.values()),
             seconds,
+            seen,
         )
 
-    def _combination(
+    def _compared(
         self, images: GoodImages, settings: ModelOptions, options: ExportOptions, feedback: Feedback
-    ) -> Combination | None:
-        """Return the weights of Gaussians and memory; `None` for one kind of distance."""
+    ) -> Compared | None:
+        """Return what Gaussians and memory see of images that they do not know; `None` for one kind of distance."""
         if not isinstance(self.kept.statistics, Both):
             if options.memory_share is not None:
                 raise PadimEdgeError(
@@ -157,16 +159,8 @@ class Fitted:
                     "--preset auto, or leave it out"
                 )
             return None
-        rehearsed = options.memory_share is None and not options.fast
-        seen = compared(
-            self.kept,
-            images,
-            settings,
-            plants=PLANTS if rehearsed else 0,
-            device=options.device,
-            report=feedback.report,
-        )
-        return combination_of(seen, weight=options.memory_share)
+        plants = 0 if options.fast else PLANTS
+        return compared(self.kept, images, settings, plants=plants, device=options.device, report=feedback.report)
 
     def _refitted(self, precision: Precision, device: str, feedback: Feedback) -> Fitted:
         if self.weights is None:

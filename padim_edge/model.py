@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from padim_edge.datasets import Item
+from padim_edge.weighing import Compared
 from padim_edge_artifact import Metadata, PadimEdgeError
 from padim_edge_artifact.files import require_folder
 from padim_edge_artifact.kept import Kept
@@ -99,6 +100,8 @@ class Model:
     """One sentence for each good image that could not be read and was left out."""
     seconds: float
     """Duration of fit and export."""
+    compared: Compared | None = field(default=None, repr=False)
+    """What Gaussians and memory see of the good images and of planted defects; `None` for one kind of distance."""
 
     def __repr__(self) -> str:
         return f"<Model {self}>"

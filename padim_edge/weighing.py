@@ -63,6 +63,11 @@ class Compared:
         """Rows of the good images."""
         return np.array([int(each.score) for judged in self.judged for each in judged.good], np.int64)
 
+    @property
+    def drawn(self) -> bool:
+        """Whether there are planted defects."""
+        return any(judged.crops for judged in self.judged)
+
     def alone(self) -> tuple[Float64, Float64]:
         """Return the scores `(n,)` that each kind alone gives."""
         first, second = self.stages

@@ -120,12 +120,22 @@ def export(
         told.append(made.to_json() | commands)
         if not as_json:
             typer.echo(str(model))
+            _tell_visibility(made)
             if trtexec is not None:
                 print_trtexec(path, model.metadata, trtexec)
     if not (as_json or several or data is None or given & {"statistics", "keep_statistics"}):
         warn("to let this model learn from more images later (padim-edge update), add --keep-statistics FILE")
     if as_json:
         print_json(told[0] if len(told) == 1 else {"models": told})
+
+
+def _tell_visibility(made: Exported) -> None:
+    """Say what the model sees; of one that is nearly blind, what to try."""
+    if made.rehearsal is None:
+        return
+    typer.echo(made.rehearsal.line)
+    for step in made.rehearsal.remedies if made.rehearsal.level == "blind" else ():
+        warn(f"{step.sentence} {step.command}".strip())
 
 
 def _draw(folder: Path, made: Exported) -> None:
