@@ -36,6 +36,8 @@ _FEW = 12
 """Least number of pixels around a region that say what the texture is."""
 _RIM = 2
 """Width of a region's rim in pixels."""
+_CROSS = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], dtype=np.bool_)
+"""Neighbours of a pixel, in each mask of a stack by itself."""
 _DIRECTIONS = tuple((down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across)
 
 _Residuals = npt.NDArray[np.float32]
@@ -98,16 +100,18 @@ def surroundings(image: Pixels, mask: Mask) -> Surroundings:
     top, left = int(rows[0]), int(columns[0])
     inside = mask[top : rows[-1] + 1, left : columns[-1] + 1]
     thickness = 2.0 * float(ndimage.distance_transform_cdt(np.pad(inside, 1), "chessboard").max())
-    step = round(thickness) + 3
-    reach = 2 * step + 2
+    # The eight places are as near as they can be: they overlap the region a little, and leave that out.
+    step = round(0.7 * thickness) + 3
+    reach = step + max(4, round(0.4 * thickness))
     top, left = max(0, top - reach), max(0, left - reach)
     window = (slice(top, int(rows[-1]) + reach + 1), slice(left, int(columns[-1]) + reach + 1))
     values, region = _channels(image[window]), mask[window]
     hole = ndimage.binary_dilation(region)
     moves = [(down * step, across * step) for down, across in _DIRECTIONS]
     places = [_moved(region, *move) & ~hole for move in moves]
-    blocked = [hole] + [hole | ndimage.binary_dilation(place) for place in places]
-    predicted = filled(np.broadcast_to(values, (len(blocked), *values.shape)), ~np.stack(blocked))
+    blocked = hole | ndimage.binary_dilation(np.stack([hole, *places]), _CROSS)
+    blocked[0] = hole
+    predicted = filled(np.broadcast_to(values, (len(blocked), *values.shape)), ~blocked)
     missed = [values - guess for guess in predicted[1:]]
     shares = [_share(region, region, missed, places)]
     rim = region & ~ndimage.binary_erosion(region, iterations=_RIM)

@@ -19,7 +19,7 @@ from padim_edge.planting.values import Mask, Pixels, Plant
 from padim_edge.sample.field import Plane
 from padim_edge_artifact.errors import PadimEdgeError
 
-__all__ = ["EXTENTS", "KINDS", "MOVED", "PLAIN", "plant", "planted"]
+__all__ = ["EXTENTS", "KINDS", "LIMITS", "MOVED", "PLAIN", "plant", "planted"]
 
 _DRAW = MappingProxyType({**MARKS, **SOLIDS, **PIECES})
 KINDS: tuple[str, ...] = tuple(_DRAW)
@@ -28,12 +28,14 @@ MOVED: tuple[str, ...] = tuple(PIECES)
 """Kinds that move what is there. They stand out by their place rather than by contrast, so theirs is low."""
 
 EXTENTS = (0.01, 0.3)
-"""Smallest and largest extent as shares of the image's shorter side."""
+"""Smallest and largest extent as shares of the image's shorter side, unless others are asked for."""
+LIMITS = (0.01, 0.6)
+"""Smallest and largest extent that can be asked for."""
 PLAIN = 16.0
 """Contrast that a strength of 1 aims at, in deviations of the local texture."""
 
-_CURVE = 3.7
-"""Bend of the curve from strength to contrast: half the strength aims at 2 deviations, and none at 0."""
+_CURVE = 2.5
+"""Bend of the curve from strength to contrast: half the strength aims at 3.6 deviations, and none at 0."""
 _NOTICED = 0.35
 """Least cover of a pixel in the mask, 0 to 1."""
 _CHANGE = 4.0
@@ -61,7 +63,7 @@ def plant(
         image: `(H, W, 3)` uint8; it is not changed.
         kind: One of `KINDS`.
         rng: Generator of shape and place.
-        extent: Size as a share of the image's shorter side, 0.01 to 0.3. The part's edge may cut it off.
+        extent: Size as a share of the image's shorter side, 0.01 to 0.6. The part's edge may cut it off.
         strength: 0 (nothing changes) to 1 (plain, about `PLAIN` deviations of the local texture).
         part: `(H, W)` bool, True where defects may lie; `None` is everywhere.
 
@@ -127,7 +129,7 @@ def _check(image: Pixels, kind: str, extent: float, strength: float) -> None:
         )
     if kind not in _DRAW:
         raise PadimEdgeError(f"there is no kind of defect {kind!r}, only {', '.join(KINDS)}; choose one of those")
-    low, high = EXTENTS
+    low, high = LIMITS
     if not low <= extent <= high:
         raise PadimEdgeError(f"the extent is {extent:g} of the side, expected {low:g} to {high:g}; give such a share")
     if not 0 <= strength <= 1:

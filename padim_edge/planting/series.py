@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from padim_edge.planting.canvas import scenery
-from padim_edge.planting.plant import EXTENTS, KINDS, planted
+from padim_edge.planting.plant import EXTENTS, KINDS, LIMITS, planted
 from padim_edge.planting.values import Part, Pixels, Plant
 from padim_edge_artifact.errors import PadimEdgeError
 
@@ -73,9 +73,9 @@ def check(kinds: tuple[str, ...], extents: tuple[float, float]) -> None:
             else f"no kind of defect is given, expected some of {', '.join(KINDS)}; name one or more"
         )
     low, high = extents
-    if not EXTENTS[0] <= low <= high <= EXTENTS[1]:
+    if not LIMITS[0] <= low <= high <= LIMITS[1]:
         raise PadimEdgeError(
-            f"the extents are {low:g} to {high:g}, expected shares of the side from {EXTENTS[0]:g} to {EXTENTS[1]:g}, "
+            f"the extents are {low:g} to {high:g}, expected shares of the side from {LIMITS[0]:g} to {LIMITS[1]:g}, "
             "the smaller one first; correct them"
         )
 

@@ -37,7 +37,7 @@ def planted(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("extent", [0.01, 0.08, 0.3])
+@pytest.mark.parametrize("extent", [0.01, 0.08, 0.6])
 def test_a_plant_is_an_image_with_a_mask_and_leaves_the_good_image_alone(kind: str, extent: float) -> None:
     for image in (BOTTLES[0], CLOTH):
         before = image.copy()
@@ -82,9 +82,9 @@ def test_contrast_rises_with_strength(kind: str) -> None:
 @pytest.mark.parametrize("kind", FADING)
 @pytest.mark.parametrize("deviation", [2.0, 6.0])
 def test_strength_is_relative_to_the_texture(kind: str, deviation: float) -> None:
-    """A strength of 0.4 aims at 1.4 deviations, be the texture fine or rough. The mask's soft edge takes a part."""
-    found = planted(rough(7, deviation), kind, 9, 0.15, 0.4)
-    assert 0.9 < found.measured.contrast < 1.8
+    """A strength of 0.25 aims at 1.2 deviations, be the texture fine or rough. The mask's soft edge takes a part."""
+    found = planted(rough(7, deviation), kind, 9, 0.15, 0.25)
+    assert 0.8 < found.measured.contrast < 1.6
 
 
 @pytest.mark.parametrize("kind", MOVED)
@@ -172,7 +172,7 @@ def test_kinds_and_extents_can_be_chosen() -> None:
     ("changes", "words"),
     [
         ({"kind": "scrach"}, "there is no kind of defect 'scrach'"),
-        ({"extent": 0.5}, "the extent is 0.5"),
+        ({"extent": 0.7}, "the extent is 0.7"),
         ({"extent": float("nan")}, "the extent is nan"),
         ({"strength": 1.5}, "the strength is 1.5"),
         ({"image": CLOTH[..., 0]}, "expected uint8 (H, W, 3)"),
