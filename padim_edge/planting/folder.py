@@ -31,7 +31,7 @@ _LOOKED_AT = 24
 
 @dataclass(frozen=True)
 class Order:
-    """What to plant."""
+    """Choice of plants: how many, of which kinds and sizes, and the seed."""
 
     count: int = 120
     """Number of plants, 1 or more."""

@@ -1,4 +1,4 @@
-"""Where an image shows the part, and where the background."""
+"""Separation of part and background in images of parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What planting returns: a plant, and how far a region stands out."""
+"""Values that planting returns: a plant, and how far a region stands out."""
 
 from __future__ import annotations
 
