@@ -108,6 +108,7 @@ def _trial(each: Labelled, number: int, score: float, preprocessing: Preprocessi
         (float(place[0]), float(place[1])),
         score,
         number,
+        area=float(measured.area) * shrink**2,
     )
     return Crop(trial, *crop(frame, mask))
 

@@ -94,7 +94,10 @@ class Rehearsal:
     @cached_property
     def foretold(self) -> Foretold | None:
         """The chart against the real defects; `None` without them."""
-        return foretold(self.real, self.chart, self.false_alarms) if self.real else None
+        if not self.real:
+            return None
+        drawn = self.counted or self.trials
+        return foretold(self.real, drawn, self.threshold, self.false_alarms, seed=self.seed)
 
     @property
     def findings(self) -> Findings:

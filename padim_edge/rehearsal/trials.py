@@ -12,6 +12,7 @@ from padim_edge.planting import Part, Plant, plants
 from padim_edge_learn.accumulate import batches, side_by_side
 
 __all__ = [
+    "EXTENTS",
     "PLAIN_CONTRAST",
     "PLAIN_EXTENT",
     "Columns",
@@ -32,6 +33,9 @@ PLAIN_CONTRAST = 3.0
 """Contrast from which a defect is plainly visible, in deviations of the local texture."""
 PLAIN_EXTENT = 8.0
 """Extent from which it is, in pixels of the model's frame."""
+
+EXTENTS = (0.01, 0.45)
+"""Smallest and largest extent of drawn defects, as shares of the shorter side."""
 
 _MARGIN = 0.6
 """Room around a defect in a crop, as a share of the defect's longer side."""
@@ -66,6 +70,8 @@ class Trial:
     """Number of the image."""
     before: float | None = None
     """Score of the same image without the defect; `None` for a real defect."""
+    area: float = 0.0
+    """Number of pixels of the model's frame that it covers; 0 where it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,7 @@ def judge(
         advance(len(batch))
         before = {number: float(found) for (number, _, _), found in zip(batch, scores, strict=True)}
         chosen = [(number, frame) for number, _, frame in batch if number in planting.images]
-        drawn = plants(chosen, planting.each, planting.seed, part=planting.part)
+        drawn = plants(chosen, planting.each, planting.seed, extents=EXTENTS, part=planting.part)
         for some in batches(drawn, side_by_side((stack.shape[1], stack.shape[2]))):
             found = score(np.stack([plant.image for _, plant in some]))
             for (number, plant), value in zip(some, found, strict=True):
@@ -236,6 +242,7 @@ def _trial(plant: Plant, number: int, score: float, before: float, shrink: float
         score,
         number,
         before,
+        float(measured.area) * shrink**2,
     )
 
 

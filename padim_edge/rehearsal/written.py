@@ -274,5 +274,6 @@ def _trial(each: Trial) -> dict[str, Any]:
         "place": list(each.place),
         "score": each.score,
         "before": each.before,
+        "area": each.area,
         "image": each.image,
     }

@@ -108,8 +108,7 @@ def test_places_far_from_all_trials_are_unknown() -> None:
 
 def test_a_true_chart_foretells_its_own_judge() -> None:
     """Other trials of the same judge fall short of the chart by sampling only: about 0.1 in groups of 15 to 40."""
-    drawn = chart(trials(1, images=200), THRESHOLD)
-    found = foretold(trials(2, images=60), drawn, None)
+    found = foretold(trials(2, images=60), trials(1, images=200), THRESHOLD, None)
     assert found.difference is not None
     assert found.difference < 0.12
     assert found.expected == pytest.approx(found.found.value, abs=0.06)
@@ -118,15 +117,23 @@ def test_a_true_chart_foretells_its_own_judge() -> None:
 
 
 def test_a_wrong_chart_does_not() -> None:
-    drawn = chart(trials(1, images=200, level=4.0), THRESHOLD)
-    found = foretold(trials(2, images=60, level=-3.0), drawn, None)
+    found = foretold(trials(2, images=60, level=-3.0), trials(1, images=200, level=4.0), THRESHOLD, None)
     assert found.difference is not None
     assert found.difference > 0.3
 
 
 def test_good_images_that_raise_alarms_raise_what_is_expected() -> None:
-    drawn = chart(trials(1), THRESHOLD)
-    real = trials(2)
+    drawn, real = trials(1), trials(2)
     half = rate(np.array([True, False]))
-    plainly, extra = foretold(real, drawn, None), foretold(real, drawn, half)
+    plainly, extra = foretold(real, drawn, THRESHOLD, None), foretold(real, drawn, THRESHOLD, half)
     assert extra.expected == pytest.approx(0.5 + 0.5 * plainly.expected)
+
+
+def test_long_thin_defects_are_foretold_by_their_area() -> None:
+    """Drawn defects are round, and the judge looks at the area; real ones are ten times as long for the same area."""
+    rounded = [replace(each, area=each.extent**2) for each in trials(1, images=200)]
+    long = [replace(each, area=each.extent**2, extent=10 * each.extent) for each in trials(2)]
+    found = foretold(long, rounded, THRESHOLD, None)
+    assert found.expected == pytest.approx(found.found.value, abs=0.06)
+    by_extent = foretold([replace(each, area=0.0) for each in long], rounded, THRESHOLD, None)
+    assert by_extent.expected > found.found.value + 0.2
