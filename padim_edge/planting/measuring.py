@@ -22,6 +22,7 @@ from scipy import ndimage
 
 from padim_edge.planting.filling import filled
 from padim_edge.planting.values import Mask, Measured, Pixels
+from padim_edge_artifact.errors import PadimEdgeError
 
 __all__ = ["Surroundings", "compared", "measure", "surroundings"]
 
@@ -32,6 +33,8 @@ FINE = 2.0
 
 _SHARES = (np.arange(32) + 0.5) / 32
 """Shares at which two distributions are compared."""
+_AT_ONCE = 2_000_000
+"""Largest number of values that are filled at once."""
 _FEW = 12
 """Least number of pixels around a region that say what the texture is."""
 _RIM = 2
@@ -73,8 +76,15 @@ def measure(image: Pixels, mask: Mask) -> Measured:
 
     Args:
         image: `(H, W, 3)` or `(H, W)` uint8.
-        mask: `(H, W)` bool, True in the region; not empty. Several regions are best measured one by one.
+        mask: `(H, W)` bool, True in the region. Several regions are best measured one by one.
+
+    Raises:
+        PadimEdgeError: The mask is empty or has another size than the image.
     """
+    if mask.shape != image.shape[:2]:
+        raise PadimEdgeError(f"the mask is {mask.shape}, expected {image.shape[:2]} as the image; resize one of them")
+    if not mask.any():
+        raise PadimEdgeError("the mask is empty, expected a region to measure; leave out images without a defect")
     around = surroundings(image, mask)
     contrast, levels = compared(around, _channels(image)[mask])
     return Measured(extent(mask), contrast, levels, float(np.count_nonzero(mask)))
@@ -109,32 +119,36 @@ def surroundings(image: Pixels, mask: Mask) -> Surroundings:
     hole = ndimage.binary_dilation(region)
     moves = [(down * step, across * step) for down, across in _DIRECTIONS]
     places = [_moved(region, *move) & ~hole for move in moves]
-    blocked = hole | ndimage.binary_dilation(np.stack([hole, *places]), _CROSS)
-    blocked[0] = hole
-    predicted = filled(np.broadcast_to(values, (len(blocked), *values.shape)), ~blocked)
-    missed = [values - guess for guess in predicted[1:]]
-    shares = [_share(region, region, missed, places)]
     rim = region & ~ndimage.binary_erosion(region, iterations=_RIM)
+    looked_at = [region]
     if np.count_nonzero(rim) < 0.7 * np.count_nonzero(region):
-        rims = [_moved(rim, *move) & ~hole for move in moves]
-        shares.append(_share(region, rim, missed, rims))
+        looked_at.append(rim)
+    missed: list[list[_Residuals]] = [[] for _ in looked_at]
+    # A few places at a time: those of a large region in a large image would take gigabytes together.
+    some = max(1, _AT_ONCE // values.size)
+    for first in range(0, len(places), some):
+        blocked = hole | ndimage.binary_dilation(np.stack(places[first : first + some]), _CROSS)
+        guesses = filled(np.broadcast_to(values, (len(blocked), *values.shape)), ~blocked)
+        for guess, place, move in zip(guesses, places[first:], moves[first:], strict=False):
+            missed[0].append((values - guess)[place])
+            if len(looked_at) > 1:
+                missed[1].append((values - guess)[_moved(rim, *move) & ~hole])
+    shares = tuple(_share(each[region], found) for each, found in zip(looked_at, missed, strict=True))
     texture = np.abs(_texture(values, ~hole)[np.logical_or.reduce(places)])
     deviation = np.full(values.shape[-1], FLOOR, np.float32)
     if len(texture):
         deviation = np.maximum(1.4826 * np.median(texture, axis=0), FLOOR).astype(np.float32)
-    return Surroundings(predicted[0][region], tuple(shares), deviation)
+    return Surroundings(filled(values, ~hole)[region], shares, deviation)
 
 
-def _share(region: Mask, looked_at: Mask, missed: list[_Residuals], places: list[Mask]) -> _Share:
-    """Return what predictions miss at the eight places, of all their pixels or of those at the rim."""
-    parts = [each[place] for each, place in zip(missed, places, strict=True)]
-    together = np.concatenate(parts)
-    pixels = looked_at[region]
+def _share(pixels: npt.NDArray[np.bool_], missed: list[_Residuals]) -> _Share:
+    """Return what predictions miss at the eight places, `(K, C)` each; `pixels` is for `_Share.pixels`."""
+    together = np.concatenate(missed)
     if len(together) < _FEW:  # the region fills the image, and its surroundings say nothing
         nothing = np.zeros((len(_SHARES), together.shape[-1]), np.float32)
         return _Share(pixels, nothing, nothing[0] + np.float32(np.inf))
     quantiles = _quantiles(together)
-    whole = [each for each in parts if len(each) >= 0.3 * np.count_nonzero(looked_at)] or [together]
+    whole = [each for each in missed if len(each) >= 0.3 * np.count_nonzero(pixels)] or [together]
     return _Share(pixels, quantiles, np.median([_distance(_quantiles(each), quantiles) for each in whole], axis=0))
 
 

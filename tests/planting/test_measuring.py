@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from padim_edge.planting import measure
+from padim_edge.planting import measure, measuring
 from padim_edge.planting.measuring import FLOOR, compared, surroundings
+from padim_edge_artifact.errors import PadimEdgeError
 
 SIDE = 96
 Image = npt.NDArray[np.uint8]
@@ -41,7 +42,8 @@ def line(length: int) -> Mask:
 @given(seed=st.integers(0, 10**6), deviation=st.floats(0.0, 25.0), radius=st.floats(2.0, 18.0))
 @settings(max_examples=25, deadline=None)
 def test_an_unharmed_texture_stands_out_by_nearly_nothing(seed: int, deviation: float, radius: float) -> None:
-    assert measure(rendered(textured(seed, deviation)), disc(radius)).contrast < 1.0
+    """A few pixels of a texture differ by chance: the largest of 150 draws is 1.3 for 13 pixels and 0.5 for 1000."""
+    assert measure(rendered(textured(seed, deviation)), disc(radius)).contrast < 0.7 + 2.5 / radius
 
 
 @given(seed=st.integers(0, 10**6), radius=st.floats(3.0, 18.0), shift=st.integers(-60, 60))
@@ -151,3 +153,19 @@ def test_extent_does_not_depend_on_where_the_region_touches_the_border() -> None
     inside, beside = disc(6.0), disc(6.0, row=6, column=6)
     image = rendered(textured(31, 3.0))
     assert measure(image, inside).extent == measure(image, beside).extent
+
+
+def test_a_large_region_measures_the_same_in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = rendered(textured(37, 6.0) + 25.0 * disc(15.0))
+    whole = measure(image, disc(15.0))
+    monkeypatch.setattr(measuring, "_AT_ONCE", 1)
+    steps = measure(image, disc(15.0))
+    assert (steps.contrast, steps.levels) == (whole.contrast, whole.levels)
+
+
+def test_a_mask_without_a_region_or_of_another_size_is_refused() -> None:
+    image = rendered(textured(41, 3.0))
+    with pytest.raises(PadimEdgeError, match="the mask is empty"):
+        measure(image, np.zeros((SIDE, SIDE), np.bool_))
+    with pytest.raises(PadimEdgeError, match=r"the mask is \(95, 96\), expected \(96, 96\)"):
+        measure(image, disc(4.0)[1:])
