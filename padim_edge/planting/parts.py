@@ -41,7 +41,8 @@ def part_of(images: Iterable[Pixels]) -> Part:
 
 def _part(image: Pixels, *, background: bool) -> Mask:
     """Return the part of one image; all True without background."""
-    found = _found(image) if background else None
+    # Where images like this one have a background, one that shows it less clearly has one, too.
+    found = _found(image) or _found(image, clearly=False) if background else None
     if found is None:
         return np.ones(image.shape[:2], np.bool_)
     coarse, colour, threshold = found
@@ -53,10 +54,10 @@ def _part(image: Pixels, *, background: bool) -> Mask:
     return np.asarray((grown > 0.98) | ((grown > 0.02) & far))
 
 
-def _found(image: Pixels) -> tuple[Mask, npt.NDArray[np.float32], float] | None:
+def _found(image: Pixels, *, clearly: bool = True) -> tuple[Mask, npt.NDArray[np.float32], float] | None:
     """Return the part in a reduced image, the background's colour and how far the part is from it at least.
 
-    Returns `None` where no background is clear.
+    Returns `None` where there is no background, or no clear one if it has to be.
     """
     height, width = image.shape[:2]
     share = min(1.0, _SIDE / max(height, width))
@@ -70,7 +71,7 @@ def _found(image: Pixels) -> tuple[Mask, npt.NDArray[np.float32], float] | None:
     threshold, clear = _otsu(distance)
     far = distance > threshold
     # Something that is as frequent at the border as elsewhere is a texture and no part.
-    if clear < _CLEAR or far[border].mean() > min(_BORDER, 0.5 * far[~border].mean()):
+    if far[border].mean() > min(_BORDER, 0.5 * far[~border].mean()) or (clearly and clear < _CLEAR):
         return None
     # The edge of a part is about half way between the background and the part's plainest places. What parts its own
     # pixels best is taken near there, because that also leaves out shadows.
