@@ -7,15 +7,16 @@ and both kinds judge them. The kind that surely ranks these better counts more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge.planting import part_of
+from padim_edge.planting import Part, part_of
 from padim_edge.rehearsal.trials import Judged, Planting, judge, per_image, plain
+from padim_edge.rehearsal.where import inside, shrink_of
 from padim_edge_artifact import names
 from padim_edge_artifact.combination import EQUAL, GIVEN, REHEARSED, Combination
 from padim_edge_artifact.kept import Kept
@@ -26,7 +27,7 @@ from padim_edge_model.fused import MapStage, combined, map_stage
 from padim_edge_model.graph import of_kept
 from padim_edge_runtime.progress import Report, none
 
-__all__ = ["PLANTS", "Compared", "combination_of", "compared", "weight_of"]
+__all__ = ["PLANTS", "Compared", "combination_of", "compared", "compared_draws", "weight_of"]
 
 PLANTS = 360
 """Number of defects that both kinds judge."""
@@ -106,7 +107,6 @@ def compared(
     options: ModelOptions,
     *,
     plants: int = PLANTS,
-    seed: int = 0,
     device: str = "cpu",
     report: Report = none,
 ) -> Compared:
@@ -114,50 +114,89 @@ def compared(
 
     Args:
         kept: Statistics and memory of the images.
-        images: The images that were fitted on, in the same order.
+        images: The images that were fitted on.
         options: Options of the model; the weights do not matter here.
         plants: Number of defects; 0 for the good images alone.
-        seed: Random seed of the defects.
         device: Device that judges the images.
         report: Progress bar.
     """
-    method = kept.recipe.method
-    rows: tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]] = ([], [])
+    (found,) = compared_draws(kept, images, options, (0,), plants=plants, device=device, report=report)
+    return found
+
+
+def compared_draws(
+    kept: Kept,
+    images: GoodImages,
+    options: ModelOptions,
+    seeds: Sequence[int],
+    *,
+    plants: int = PLANTS,
+    device: str = "cpu",
+    report: Report = none,
+) -> tuple[Compared, ...]:
+    """Return what `compared` returns for several draws of the defects, by their random seeds; models are made once."""
     count = min(kept.statistics.count, _MOST)
     each = per_image(count, plants)[1] if plants else 0
-    sample = np.unique(np.linspace(0, images.count - 1, _SAMPLE).round().astype(int)).tolist()
-    inside = options.inspected
-    part = part_of([frame for _, frame in images.read(sample)])
-    camera = method.preprocessing.camera
-    shrink = 1.0 if camera is None else method.preprocessing.size[0] / camera[0]
-
-    def on_part(image: Frame) -> npt.NDArray[np.bool_]:
-        found = part(image)
-        return found if inside is None or inside.shape != found.shape else found & inside
-
-    found: list[Judged] = []
-    with report("comparing Gaussians and memory", count * (1 + each)) as advance:
+    part = _part(kept, images, options)
+    heads, method = of_kept(kept).heads, kept.recipe.method
+    first, second = (map_stage(method.preprocessing.size, head.grid, method.sigma, options.inspected) for head in heads)
+    draws = [_Draw(seed, [], ([], []), []) for seed in seeds]
+    with report("comparing Gaussians and memory", len(draws) * count * (1 + each)) as advance:
         for fold in left_out(kept, images, options, device=device, most=_MOST):
-
-            def score(frames: Frame, session: Any = fold.session) -> Float64:
-                """Keep the distances of frames, and return the numbers of their rows as scores."""
-                first = sum(map(len, rows[0]))
-                kinds = session.run(list(names.FURTHER_OUTPUTS), {names.IMAGE: np.ascontiguousarray(frames)})
-                for some, kind in zip(rows, kinds, strict=True):
-                    some.append(kind)
-                return np.arange(first, first + len(frames), dtype=np.float64)
-
-            named = ((number, str(number), frame) for number, frame in images.read(fold.numbers))
-            planted = frozenset(fold.numbers if each else ())
-            found.append(judge(score, named, Planting(planted, each, seed, on_part, shrink), advance))
-    stages = tuple(
-        map_stage(method.preprocessing.size, head.grid, method.sigma, options.inspected) for head in of_kept(kept).heads
+            frames = list(images.read(fold.numbers))
+            for draw in draws:
+                named = ((number, str(number), frame) for number, frame in frames)
+                planting = Planting(
+                    frozenset(fold.numbers if each else ()), each, draw.seed, part, shrink_of(method.preprocessing)
+                )
+                draw.judged.append(judge(draw.keeping(fold.session), named, planting, advance))
+    empty = [np.empty((0, *head.grid), np.float32) for head in heads]
+    return tuple(
+        Compared(
+            tuple(draw.judged),
+            np.concatenate([empty[0], *draw.rows[0]]),
+            np.concatenate([empty[1], *draw.rows[1]]),
+            (first, second),
+        )
+        for draw in draws
     )
-    position, memory = (
-        np.concatenate(some) if some else np.empty((0, *head.grid), np.float32)
-        for some, head in zip(rows, of_kept(kept).heads, strict=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Draw:
+    """Defects of one random seed, and the distances so far."""
+
+    seed: int
+    """Random seed."""
+    judged: list[Judged]
+    """What each model judged."""
+    rows: tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]
+    """Distances of each batch: to the Gaussians, and to the prototypes."""
+    counts: list[int]
+    """Number of images of each batch."""
+
+    def keeping(self, session: Any) -> Callable[[Frame], Float64]:
+        """Return a function that keeps the distances of frames, and returns the numbers of their rows as scores."""
+
+        def score(frames: Frame) -> Float64:
+            first = sum(self.counts)
+            self.counts.append(len(frames))
+            found = session.run(list(names.FURTHER_OUTPUTS), {names.IMAGE: np.ascontiguousarray(frames)})
+            for rows, own in zip(self.rows, found, strict=True):
+                rows.append(own)
+            return np.arange(first, first + len(frames), dtype=np.float64)
+
+        return score
+
+
+def _part(kept: Kept, images: GoodImages, options: ModelOptions) -> Part:
+    """Return the function that tells where on an image defects may lie."""
+    sample = np.unique(np.linspace(0, images.count - 1, _SAMPLE).round().astype(int)).tolist()
+    return inside(
+        part_of([frame for _, frame in images.read(sample)]),
+        options.inspected,
+        kept.recipe.method.preprocessing.input_size,
     )
-    return Compared(tuple(found), position, memory, (stages[0], stages[1]))
 
 
 def combination_of(found: Compared, *, weight: float | None = None, seed: int = 0) -> Combination:

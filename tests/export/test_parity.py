@@ -63,8 +63,8 @@ REAL_THRESHOLD = {"fp16": 0.02, "int8": 0.25}
 
 SHARED = Path(os.environ.get("PADIM_EDGE_SHARED", Path(__file__).parents[3] / "shared"))
 
-GAUSSIANS = [name for name, each in PRESETS.items() if each.bank is None]
-"""Presets that are PaDiM; tests/export/test_memory_parity.py has the others."""
+GAUSSIANS = [name for name, each in PRESETS.items() if each.bank is None and each.beside is None]
+"""Presets that are PaDiM alone; test_memory_parity.py and tests/toolkit/test_both_kinds.py have the others."""
 
 EVERY_DAY = [
     *((each, network) for each in GAUSSIANS for network in ("resnet18", "builtin")),
