@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from padim_edge.evaluation.metrics import Rate, rate
+from padim_edge.planting import MOVED
 from padim_edge.rehearsal.curve import ALL, Curve, Needed, curves
 from padim_edge.rehearsal.trials import Trial, plain
 
@@ -44,7 +45,7 @@ class KindFound:
     plain: Rate | None
     """Share of the plainly visible ones that is found; `None` without such defects."""
     needed: tuple[Needed, ...]
-    """Contrast that each of `SHARES` needs at each extent."""
+    """Contrast that each of `SHARES` needs at each extent; empty for pieces that stand out by their place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Chart:
     kinds: tuple[KindFound, ...]
     """Kinds, the one that is found least first."""
     needed: tuple[Needed, ...]
-    """Contrast that each of `SHARES` needs at each extent, over all kinds."""
+    """Contrast that each of `SHARES` needs at each extent, over all kinds that stand out by contrast."""
     found: Rate
     """Share of all defects that is found."""
     plain: Rate | None
@@ -96,7 +97,10 @@ def chart(trials: Sequence[Trial], threshold: float, seed: int = 0) -> Chart:
         assert everything is not None
         kinds.append(
             KindFound(
-                kind, everything, found_rate([each for each in own if plain(each)], threshold), needed(fitted[kind])
+                kind,
+                everything,
+                found_rate([each for each in own if plain(each)], threshold),
+                () if kind in MOVED else needed(fitted[kind]),
             )
         )
     visible = [each for each in trials if plain(each)]

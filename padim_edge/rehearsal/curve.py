@@ -4,8 +4,11 @@
 
 Kinds share their slopes. Each has its own level u_k, drawn towards 0, because 30 trials of a kind say little. The curve
 of all kinds is the mean of theirs, weighted by their trials: some kinds are seen at any contrast and others at none, so
-one logistic curve through all would be too flat. Intervals come from a bootstrap over images (Efron, Annals of
-Statistics 7, 1979): several defects on one image are not independent of each other.
+one logistic curve through all would be too flat. Pieces that are shifted, turned or bent stand out by their place, and
+not by contrast: their b is 0, and the curve of all kinds leaves them out.
+
+Intervals come from a bootstrap over images (Efron, Annals of Statistics 7, 1979): several defects on one image are not
+independent of each other.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from padim_edge.planting import MOVED
 from padim_edge.rehearsal.trials import PLAIN_CONTRAST, PLAIN_EXTENT, Trial, columns
 
 __all__ = ["ALL", "LOWEST", "Curve", "Needed", "curves"]
 
 ALL = "all"
-"""Name of the curve over all kinds of defects."""
+"""Name of the curve over all kinds of defects that stand out by contrast."""
 
 LOWEST = 0.25
 """Contrast below which a defect counts as invisible; smaller measured contrasts are raised to it."""
@@ -125,7 +129,7 @@ class Curve:
 
 
 def curves(trials: Sequence[Trial], threshold: float, seed: int = 0) -> dict[str, Curve]:
-    """Fit the curve of all trials, by the name `ALL`, and that of each kind.
+    """Fit the curve of all kinds that stand out by contrast, by the name `ALL`, and that of each kind.
 
     Args:
         trials: Trials, at least one.
@@ -135,24 +139,29 @@ def curves(trials: Sequence[Trial], threshold: float, seed: int = 0) -> dict[str
     table = columns(trials)
     found = (table.score > threshold).astype(np.float64)
     stands, large = _doublings(table.contrast, table.extent)
-    design = np.stack([np.ones_like(stands), stands, large], axis=-1)
+    moved = np.isin(table.kind, MOVED)
+    design = np.stack([np.ones_like(stands), np.where(moved, 0.0, stands), large], axis=-1)
     kinds = sorted(set(table.kind.tolist()))
     member = (table.kind[:, None] == np.array(kinds)[None]).astype(np.float64)
     weights = _bootstrap(table.image, seed)
-    highest = float(max(LOWEST, np.quantile(table.contrast, _TOP)))
-    shares = member.mean(axis=0)
+    standing = table.contrast if moved.all() else table.contrast[~moved]
+    highest = float(max(LOWEST, np.quantile(standing, _TOP)))
     ridge = np.array([_LEVEL_RIDGE, _SLOPE_RIDGE, _SLOPE_RIDGE] + [_KIND_RIDGE] * len(kinds))
     with threadpool_limits(1, "blas"):  # another number of threads may round sums differently
         fitted = _fitted(np.hstack([design, member]), found, weights, ridge)
     slopes, levels = fitted[:, 1:3], fitted[:, :1] + fitted[:, 3:]
 
-    def curve(which: list[int], share: Float64) -> Curve:
-        count = int(member[:, which].sum())
-        return Curve(slopes[0], levels[0, which], share, slopes[1:], levels[1:, which], count, highest)
+    def curve(which: list[int], sloping: float) -> Curve:
+        own = slopes * np.array([sloping, 1.0])
+        share = member[:, which].sum(axis=0)
+        return Curve(
+            own[0], levels[0, which], share / share.sum(), own[1:], levels[1:, which], int(share.sum()), highest
+        )
 
-    result = {ALL: curve(list(range(len(kinds))), shares)}
+    steady = [kind in MOVED for kind in kinds]
+    result = {ALL: curve([i for i, each in enumerate(steady) if not each or all(steady)], float(not all(steady)))}
     for number, kind in enumerate(kinds):
-        result[kind] = curve([number], np.ones(1))
+        result[kind] = curve([number], float(not steady[number]))
     return result
 
 

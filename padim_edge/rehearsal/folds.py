@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge.planting import part_of
-from padim_edge.rehearsal.outcome import RehearsalOptions, conclude, inside, shrink_of
+from padim_edge.rehearsal.outcome import RehearsalOptions, conclude
 from padim_edge.rehearsal.result import Rehearsal
 from padim_edge.rehearsal.trials import Crop, Good, Judged, Planting, Score, judge, per_image
+from padim_edge.rehearsal.where import inside, shrink_of
 from padim_edge_artifact import Metadata, PadimEdgeError, names
 from padim_edge_artifact.kept import Kept
 from padim_edge_learn.assemble import ModelOptions
@@ -70,8 +71,10 @@ def rehearse_left_out(
     numbers, each = per_image(min(count, _MOST), options.count)
     planted = frozenset(range(count)) if len(numbers) == min(count, _MOST) else _even(count, options.count)
     sample = np.unique(np.linspace(0, count - 1, _SAMPLE).round().astype(int)).tolist()
-    part = inside(metadata, part_of([frame for _, frame in made.images.read(sample)]))
-    planting = Planting(planted, each, options.seed, part, shrink_of(metadata))
+    part = inside(
+        part_of([frame for _, frame in made.images.read(sample)]), made.options.inspected, metadata.input_size
+    )
+    planting = Planting(planted, each, options.seed, part, shrink_of(metadata.preprocessing))
     found: list[Judged] = []
     with report("rehearsing", min(count, _MOST) * (1 + each)) as advance:
         for fold in left_out(made.kept, made.images, made.options, device=device, most=_MOST):

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge.planting import Part
 from padim_edge.rehearsal.result import HELD_OUT, Rehearsal, chosen_examples
 from padim_edge.rehearsal.trials import Judged
 from padim_edge_artifact import Metadata, PadimEdgeError
 
-__all__ = ["COUNT", "RehearsalOptions", "conclude", "inside", "shrink_of"]
+__all__ = ["COUNT", "RehearsalOptions", "conclude"]
 
 COUNT = 360
 """Usual number of drawn defects."""
@@ -69,34 +68,3 @@ def conclude(
     counted = set(map(id, found.counted))
     crops = [each for each in judged.crops if id(each.trial) in counted]
     return replace(found, examples=chosen_examples(crops, metadata.threshold, found.chart))
-
-
-def shrink_of(metadata: Metadata) -> float:
-    """Return the pixels of the model's frame per pixel of what it takes; not 1 where the graph shrinks the images."""
-    preprocessing = metadata.preprocessing
-    if preprocessing.camera is None:
-        return 1.0
-    (height, width), (tall, wide) = preprocessing.resize, preprocessing.camera
-    return float(np.sqrt(height * width / (tall * wide)))
-
-
-def inside(metadata: Metadata, part: Part) -> Part:
-    """Return the function that tells where defects may lie: on the part, and inside the region of interest.
-
-    Args:
-        metadata: Metadata of the model.
-        part: Function that finds the part on an image.
-    """
-    if metadata.roi is None:
-        return part
-    inspected = metadata.inspected
-    height, width = metadata.input_size
-    rows = np.arange(height) * inspected.shape[0] // height
-    columns = np.arange(width) * inspected.shape[1] // width
-    region = inspected[rows[:, None], columns[None]]
-
-    def both(image: Frame) -> npt.NDArray[np.bool_]:
-        found: npt.NDArray[np.bool_] = part(image) & region
-        return found if found.any() else region
-
-    return both

@@ -18,10 +18,11 @@ from padim_edge.frames import numbered_frames
 from padim_edge.planting import part_of
 from padim_edge.rehearsal.folds import Made, rehearse_left_out
 from padim_edge.rehearsal.held_out import good_items, new_images
-from padim_edge.rehearsal.outcome import RehearsalOptions, conclude, inside, shrink_of
+from padim_edge.rehearsal.outcome import RehearsalOptions, conclude
 from padim_edge.rehearsal.real import RealDefects, judge_real
 from padim_edge.rehearsal.result import Rehearsal
 from padim_edge.rehearsal.trials import Planting, Score, judge, per_image
+from padim_edge.rehearsal.where import inside, shrink_of
 from padim_edge_artifact import Metadata, PadimEdgeError
 from padim_edge_learn.accumulate import batches, side_by_side
 from padim_edge_learn.assemble import ModelOptions
@@ -123,8 +124,9 @@ def rehearse_detector(
     metadata = detector.metadata
     new = new_images(items, metadata, feedback.report)
     planted, each = per_image(len(new.items), options.count)
-    part = inside(metadata, part_of(new.sample()))
-    planting = Planting(frozenset(planted), each, options.seed, part, shrink_of(metadata))
+    inspected = None if metadata.roi is None else metadata.inspected
+    part = inside(part_of(new.sample()), inspected, metadata.input_size)
+    planting = Planting(frozenset(planted), each, options.seed, part, shrink_of(metadata.preprocessing))
     with feedback.report("rehearsing", len(new.items) + len(planted) * each) as advance:
         judged = judge(score_of(detector), new.frames(), planting, advance)
     notes = (*new.notes, *(f"left out: {sentence}" for sentence in new.unreadable))
@@ -173,7 +175,7 @@ def _judged_real(detector: Detector, items: Sequence[Item], feedback: Feedback) 
     metadata = detector.metadata
     with feedback.report("judging real defects", len(items)) as advance:
         return judge_real(
-            score_of(detector), items, metadata.preprocessing, shrink=shrink_of(metadata), advance=advance
+            score_of(detector), items, metadata.preprocessing, shrink=shrink_of(metadata.preprocessing), advance=advance
         )
 
 

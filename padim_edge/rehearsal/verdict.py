@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from padim_edge.evaluation.advice import Advice
 from padim_edge.evaluation.metrics import Rate
 from padim_edge.evaluation.operating import OperatingPoint, Origin
+from padim_edge.planting import MOVED
 from padim_edge.rehearsal.chart import Chart
 from padim_edge.rehearsal.curve import Needed
 from padim_edge.rehearsal.trials import PLAIN_CONTRAST, PLAIN_EXTENT
@@ -165,6 +166,8 @@ def _needs(chart: Chart) -> Iterator[str]:
             f"{_a(least.kind)} ({_of(least.found)})."
         )
         for each in (most, least):
+            if each.kind in MOVED:
+                continue
             needed = chart.curves[each.kind].needed(MANY, extent)
             if needed.contrast is not None:
                 yield sentence_needed(each.kind, needed)

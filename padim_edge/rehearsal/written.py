@@ -10,6 +10,7 @@ import numpy as np
 from padim_edge.evaluation.metrics import Rate
 from padim_edge.evaluation.rows import point_notes
 from padim_edge.evaluation.tables import Row, percent, text_table
+from padim_edge.planting import MOVED
 from padim_edge.rehearsal.chart import CONTRASTS, SHARES, Cell
 from padim_edge.rehearsal.curve import ALL, Needed
 from padim_edge.rehearsal.trials import PLAIN_CONTRAST, PLAIN_EXTENT, Trial
@@ -29,7 +30,10 @@ def summary(rehearsal: Rehearsal) -> str:
     lines = [*rehearsal.verdict, ""]
     lines += [f"Found at the threshold, by extent in pixels (down) and contrast (across), of {basis(rehearsal)}:"]
     lines += text_table(_chart_rows(chart.cells))
-    lines += ["", "Contrast that a defect needs, in times the local texture (95 % interval):"]
+    lines += [
+        "",
+        "Contrast that a defect needs, in times the local texture (95 % interval; without moved pieces):",
+    ]
     lines += text_table(_needed_rows(chart.needed))
     lines += ["", *text_table(_kind_rows(rehearsal))]
     if rows := point_rows(rehearsal):
@@ -98,7 +102,8 @@ def _kind_rows(rehearsal: Rehearsal) -> list[Row]:
         *((each.kind, each.kind, each.found, each.plain) for each in chart.kinds),
         ("all kinds", ALL, chart.found, chart.plain),
     ]:
-        need = "" if extent is None else needed_text(chart.curves[curve].needed(MANY, extent))
+        told = extent is not None and name not in MOVED
+        need = needed_text(chart.curves[curve].needed(MANY, extent)) if told and extent is not None else ""
         rows.append((name, cell_text(found), _interval(found), cell_text(plain), need))
     if (alarms := rehearsal.false_alarms) is not None:
         rows.append(("good images above the threshold", cell_text(alarms), _interval(alarms), "", ""))

@@ -149,3 +149,15 @@ def test_the_order_of_the_trials_matters_to_the_last_digits_only() -> None:
     assert isinstance(one, Curve)
     assert one.levels == pytest.approx(two.levels, abs=1e-8)
     assert one.drawn_slopes == pytest.approx(two.drawn_slopes, abs=1e-6)
+
+
+def test_pieces_that_moved_stand_out_by_place_and_not_by_contrast() -> None:
+    """Turned pieces that are never seen lower no contrast's curve; their own curve is flat."""
+    made = trials()
+    turned = [replace(each, kind="turned", score=0.0) for each in trials(1, images=20)]
+    alone, both = curves(made, THRESHOLD), curves([*made, *turned], THRESHOLD)
+    assert both[ALL](GRID, 8.0) == pytest.approx(alone[ALL](GRID, 8.0), abs=0.03)
+    assert np.ptp(both["turned"](GRID, 8.0)) == 0
+    only = curves(turned, THRESHOLD)[ALL]
+    assert np.ptp(only(GRID, 8.0)) == 0
+    assert only.needed(0.5, 8.0).contrast is None

@@ -18,14 +18,14 @@ from padim_edge import sample
 from padim_edge.datasets import from_source
 from padim_edge.planting import KINDS, part_of
 from padim_edge.rehearsal.folds import LEFT_OUT, rescaled
-from padim_edge.rehearsal.outcome import RehearsalOptions, conclude, inside
+from padim_edge.rehearsal.outcome import RehearsalOptions, conclude
 from padim_edge.rehearsal.real import in_frame, main_region
 from padim_edge.rehearsal.rehearse import rehearse_fitted_again
 from padim_edge.rehearsal.result import Rehearsal
 from padim_edge.rehearsal.trials import Judged, Planting, Score, columns, crop, judge, per_image
 from padim_edge.rehearsal.verdict import BLIND, CAUTION, SEES
+from padim_edge.rehearsal.where import inside
 from padim_edge_artifact import Metadata, PadimEdgeError, Preprocessing, read_metadata
-from padim_edge_artifact.roi import to_runs
 from padim_edge_runtime import Detector
 from padim_edge_runtime.progress import SILENT
 
@@ -274,8 +274,7 @@ def test_images_that_raise_an_alarm_anyway_tell_nothing(frames: list[np.ndarray]
 def test_defects_stay_inside_the_region_of_interest(frames: list[np.ndarray], metadata: Metadata) -> None:
     inspected = np.zeros(metadata.size, np.bool_)
     inspected[:, : SIDE // 2] = True
-    limited = replace(metadata, roi=to_runs(inspected))
-    part = inside(limited, part_of(frames))
+    part = inside(part_of(frames), inspected, metadata.input_size)
     for frame in frames:
         assert part(frame).any()
         assert not part(frame)[:, SIDE // 2 :].any()
