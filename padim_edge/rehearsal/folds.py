@@ -32,6 +32,8 @@ LEFT_OUT = "good images, each judged by a model of the others"
 
 _MOST = 240
 """Largest number of images that are left out, all models together."""
+_FEWEST = 3
+"""Number of images below which no third can be left out."""
 _SAMPLE = 24
 """Number of images that tell where the part is."""
 
@@ -68,6 +70,8 @@ def rehearse_left_out(
         PadimEdgeError: There are too few images to leave any out, or no defect could be drawn.
     """
     count = made.images.count
+    if count < _FEWEST:
+        raise PadimEdgeError(_too_few(count))
     numbers, each = per_image(min(count, _MOST), options.count)
     planted = frozenset(range(count)) if len(numbers) == min(count, _MOST) else _even(count, options.count)
     sample = np.unique(np.linspace(0, count - 1, _SAMPLE).round().astype(int)).tolist()
@@ -81,11 +85,13 @@ def rehearse_left_out(
             frames = _named(made, fold.numbers)
             found.append(judge(_score_of(fold.session), frames, planting, advance))
     if not found:
-        raise PadimEdgeError(
-            f"{count} good images are too few to leave any out, expected 6 or more; take more good images"
-        )
+        raise PadimEdgeError(_too_few(count))
     both, scale = rescaled(found, metadata)
     return conclude(both, metadata, options.seed, how=LEFT_OUT, scale=scale)
+
+
+def _too_few(count: int) -> str:
+    return f"{count} good images are too few to leave any out, expected 6 or more; take more good images"
 
 
 def _even(count: int, some: int) -> frozenset[int]:
