@@ -6,9 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
 from padim_edge.rehearsal.result import HELD_OUT, Rehearsal, chosen_examples
 from padim_edge.rehearsal.trials import Judged
 from padim_edge_artifact import Metadata, PadimEdgeError
@@ -17,8 +14,6 @@ __all__ = ["COUNT", "RehearsalOptions", "conclude"]
 
 COUNT = 360
 """Usual number of drawn defects."""
-
-Frame = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where defects may lie on an image, and how large they are in the model's frame."""
+"""Places where defects may lie on an image, and the size of a pixel in the model's frame."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow  # torch exports the backbones, which takes longer
 
 @pytest.fixture(scope="module")
 def made() -> Made:
-    """What the golden model was made of."""
+    """Statistics, images and options of the golden model."""
     toy, good, method = make_golden.trunk(), make_golden.dataset(), make_golden.WHOLE
     begun = prepared(good, method, Exported(toy.description, embedding.build(toy, method)))
     kept, _ = gather(begun, good.good)
