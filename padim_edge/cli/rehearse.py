@@ -38,7 +38,10 @@ def rehearse(
         typer.Option(metavar="DIR", help="Real defects with masks, to compare the chart with.", rich_help_panel=INPUT),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the drawn defects.", rich_help_panel=INPUT)] = 0,
-    count: Annotated[int, typer.Option(min=1, help="Number of defects to draw.", rich_help_panel=INPUT)] = 360,
+    count: Annotated[
+        int,
+        typer.Option(min=1, help="Least number of defects to draw; each image gains as many.", rich_help_panel=INPUT),
+    ] = 360,
     weights: m.WeightsOption = "auto",
     report: Annotated[
         Path | None,

@@ -21,7 +21,7 @@ class RehearsalOptions:
     """Options of a rehearsal."""
 
     count: int = COUNT
-    """Number of defects to draw, 1 or more; a few more are drawn, so that each image gains as many."""
+    """Least number of defects to draw, 1 or more. Each image gains as many, so up to twice as many are drawn."""
     seed: int = 0
     """Random seed of the defects, 0 or more."""
     device: str = "auto"
