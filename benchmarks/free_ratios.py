@@ -1,4 +1,4 @@
-"""Measure what the preset `free` costs beside the bare backbone, `edge` and PatchCore, in one run.
+"""Measure what the presets `free` and `auto` cost beside the bare backbone, `edge` and PatchCore, in one run.
 
 Every graph judges the same frame and the graphs take turns. The backbone alone goes to layer3, which `free` does not
 need, so that the floor is that of the other presets. Times of the graphs are compared, without the checks of the frame
@@ -36,11 +36,22 @@ OURS = {
     "free int8": ("free", "int8"),
     "edge fp32": ("edge", "fp32"),
     "edge int8": ("edge", "int8"),
+    "auto fp32": ("auto", "fp32"),
+    "auto int8": ("auto", "int8"),
 }
 """Preset and precision of each model of ours, by name."""
 
-RATIOS = (("free fp32", BARE, 1.05), ("free int8", "edge int8", 1.1), ("free fp32", PATCHCORE, 1 / 3))
+RATIOS = (
+    ("free fp32", BARE, 1.05),
+    ("free int8", "edge int8", 1.1),
+    ("free fp32", PATCHCORE, 1 / 3),
+    ("auto fp32", BARE, 1.35),
+    ("auto int8", "edge int8", 1.5),
+)
 """Promises: (graph, graph that its time is divided by, largest ratio)."""
+
+LARGEST = {"auto fp32": 60 * report.MB, "auto int8": 18 * report.MB}
+"""Largest size of a model's files in bytes, by graph."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +137,11 @@ def open_all(source: Source, options: argparse.Namespace, folder: Path) -> tuple
 
 
 def _exported(good: Dataset, method: Method, weights: str, path: Path) -> Path:
-    from padim_edge.fitted import fit
+    from padim_edge.fitted import ExportOptions, fit
+    from padim_edge_runtime.progress import SILENT
 
-    return fit(good, method, weights=weights, progress=False).export(path, progress=False).path
+    fitted = fit(good, method, weights=weights, progress=False)
+    return fitted.export_with(path, ExportOptions(fast=True), SILENT).path
 
 
 def _patchcore(good: Dataset, method: Method, source: Source, folder: Path) -> Path:
@@ -167,11 +180,16 @@ def summarise(milliseconds: Mapping[str, list[float]], sizes: Mapping[str, int])
 
 
 def targets_of(timings: list[Timing]) -> list[report.Target]:
-    """Return the promises about ratios of medians."""
+    """Return the promises about ratios of medians, and about sizes."""
     medians = {each.name: each.median for each in timings}
-    return [
+    ratios = [
         report.Target(f"{upper} / {lower}", limit, medians[upper] / medians[lower], at_most=True)
         for upper, lower, limit in RATIOS
+    ]
+    sizes = {each.name: each.bytes for each in timings}
+    return ratios + [
+        report.Target(f"{name}, MB", limit / report.MB, sizes[name] / report.MB, at_most=True)
+        for name, limit in LARGEST.items()
     ]
 
 

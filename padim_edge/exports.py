@@ -13,7 +13,8 @@ from padim_edge.datasets import Dataset
 from padim_edge.datasets.excluding import without
 from padim_edge.datasets.items import first_size
 from padim_edge.fitted import ExportOptions, Fitted, fit_dataset
-from padim_edge.model import Model, Suspect, check_output
+from padim_edge.improving import improved
+from padim_edge.model import Model, Suspect, check_output, moved
 from padim_edge.rehearsal.result import Rehearsal
 from padim_edge.roi import read_roi
 from padim_edge.settled import settled
@@ -45,6 +46,8 @@ class Job:
     """File that the statistics are written to, too."""
     exclude_suspects: bool = False
     """Whether good images that look unlike the others are left out."""
+    improve: float | None = None
+    """Minutes in which other methods are tried, and the one that sees most is taken; `None` tries none."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Exported:
     left_out: tuple[Suspect, ...] = ()
     """Good images that were left out because they look unlike the others."""
     rehearsal: Rehearsal | None = None
-    """What the model sees of planted defects; `None` where that was not tried or not possible."""
+    """Rehearsal of the model with planted defects; `None` where that was not tried or not possible."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `export --json` prints."""
@@ -129,11 +132,13 @@ def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> 
         return fitted.export_with(output, job.options, feedback)
 
     left_out: tuple[Suspect, ...] = ()
+    if job.improve is not None:
+        return _improved(dataset, method, path, job, feedback)
     if job.exclude_suspects:
         # A model of an earlier round must not stand under the final name if a later one is refused.
         with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as rounds:
             found, left_out = export_without(dataset, lambda some: export(some, Path(rounds) / path.name), feedback)
-            model = _moved(found, path)
+            model = moved(found, path)
         dataset = without(dataset, {each.item.name for each in left_out})
     else:
         model = export(dataset, path)
@@ -144,6 +149,23 @@ def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> 
         return Exported(model, left_out=left_out, rehearsal=seen)
     cost = budgets.exact_cost(model, asked, dataset, job.weights, job.options, feedback)
     return Exported(model, job.budget, cost, left_out, seen)
+
+
+def _improved(dataset: Dataset, method: Method, path: Path, job: Job, feedback: Feedback) -> Exported:
+    """Write the model of the method that sees most of the planted defects."""
+    assert job.improve is not None
+    quiet = Feedback(feedback.report)
+
+    def make(tried: Method, output: Path) -> tuple[Model, Rehearsal]:
+        device = job.options.device
+        fitted = fit_dataset(dataset, tried, weights=job.weights, device=device, room_for=path, feedback=quiet)
+        model = fitted.export_with(output, job.options, quiet)
+        return model, visibility(model, device=device, report=feedback.report)
+
+    found = improved(method, path, job.improve, make, feedback.tell)
+    if job.keep_statistics is not None:
+        write_kept(job.keep_statistics, found.model.kept)
+    return Exported(found.model, rehearsal=found.rehearsal)
 
 
 def _in_short(rehearsal: Rehearsal) -> dict[str, Any]:
@@ -164,15 +186,6 @@ def _rehearsal(model: Model, options: ExportOptions, feedback: Feedback) -> Rehe
     except PadimEdgeError as error:
         feedback.tell(f"visibility: not tried, because {error}")
         return None
-
-
-def _moved(model: Model, path: Path) -> Model:
-    """Move a model and its data file to their final names."""
-    data = model.metadata.digests.data_file
-    if data is not None:
-        model.path.with_name(data).replace(path.with_name(data))
-    model.path.replace(path)
-    return replace(model, path=path)
 
 
 def export_statistics(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from padim_edge_learn.suspects import suspects
 from padim_edge_model.calibration import calibrate, threshold
 from padim_edge_runtime.worth import good_images
 
-__all__ = ["Good", "Model", "Suspect", "check_output"]
+__all__ = ["Good", "Model", "Suspect", "check_output", "moved"]
 
 _FEW_SHOWN = 5
 """Number of suspects that a sentence names."""
@@ -101,7 +101,7 @@ class Model:
     seconds: float
     """Duration of fit and export."""
     compared: Compared | None = field(default=None, repr=False)
-    """What Gaussians and memory see of the good images and of planted defects; `None` for one kind of distance."""
+    """Good images and planted defects as Gaussians and memory see them; `None` for one kind of distance."""
 
     def __repr__(self) -> str:
         return f"<Model {self}>"
@@ -223,3 +223,14 @@ def check_output(output: Path) -> None:
     require_folder(output)
     if output.is_dir():
         raise PadimEdgeError(f"--output {output} is a folder, expected the name of a file")
+
+
+def moved(model: Model, path: Path) -> Model:
+    """Move a model and its data file to other names in the same folder tree, and return it."""
+    data = model.metadata.digests.data_file
+    if data is not None:
+        model.path.with_name(data).replace(path.with_name(data))
+    else:
+        path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # of the model that stood here before
+    model.path.replace(path)
+    return replace(model, path=path)

@@ -1,4 +1,4 @@
-"""What a model that was just written sees: the line at the end of an export."""
+"""Rehearsal of a model that was just written: the line at the end of an export."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge.planting import Part, part_of
-from padim_edge.rehearsal.trials import Judged, Planting, judge, per_image, plain
+from padim_edge.planting import MOVED, Part, part_of
+from padim_edge.rehearsal.trials import PLAIN_EXTENT, Judged, Planting, Trial, judge, per_image, plain
 from padim_edge.rehearsal.where import inside, shrink_of
 from padim_edge_artifact import names
 from padim_edge_artifact.combination import EQUAL, GIVEN, REHEARSED, Combination
@@ -27,7 +27,7 @@ from padim_edge_model.fused import MapStage, combined, map_stage
 from padim_edge_model.graph import of_kept
 from padim_edge_runtime.progress import Report, none
 
-__all__ = ["PLANTS", "Compared", "combination_of", "compared", "compared_draws", "weight_of"]
+__all__ = ["PLANTS", "Compared", "Draws", "combination_of", "compared", "compared_draws", "weight_of"]
 
 PLANTS = 360
 """Number of defects that both kinds judge."""
@@ -39,11 +39,25 @@ _DRAWS = 400
 """Number of draws of the bootstrap."""
 _SURE = 0.9
 """Certainty from which a kind counts as better; below it, both count alike."""
+_BETTER = 0.85
+"""Share of the better kind. The other one keeps the rest, since the defects that will come may be of other kinds."""
+_MOVED_EXTENT = 2 * PLAIN_EXTENT
+"""Extent in pixels from which a piece out of place counts as visible, which no contrast tells."""
 _LEAST = 0.02
 """Least spread of the good images' scores, as a share of their median."""
 
 Frame = npt.NDArray[np.uint8]
 Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws of defects."""
+
+    seeds: tuple[int, ...] = (0,)
+    """Random seed of each draw."""
+    plants: int = PLANTS
+    """Number of defects of each draw; 0 for the good images alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +134,7 @@ def compared(
         device: Device that judges the images.
         report: Progress bar.
     """
-    (found,) = compared_draws(kept, images, options, (0,), plants=plants, device=device, report=report)
+    (found,) = compared_draws(kept, images, options, Draws((0,), plants), device=device, report=report)
     return found
 
 
@@ -128,23 +142,23 @@ def compared_draws(
     kept: Kept,
     images: GoodImages,
     options: ModelOptions,
-    seeds: Sequence[int],
+    draws: Draws,
     *,
-    plants: int = PLANTS,
     device: str = "cpu",
     report: Report = none,
 ) -> tuple[Compared, ...]:
-    """Return what `compared` returns for several draws of the defects, by their random seeds; models are made once."""
+    """Return what `compared` returns for several draws of the defects; models are made once."""
+    plants = draws.plants
     count = min(kept.statistics.count, _MOST)
     each = per_image(count, plants)[1] if plants else 0
     part = _part(kept, images, options)
     heads, method = of_kept(kept).heads, kept.recipe.method
     first, second = (map_stage(method.preprocessing.size, head.grid, method.sigma, options.inspected) for head in heads)
-    draws = [_Draw(seed, [], ([], []), []) for seed in seeds]
-    with report("comparing Gaussians and memory", len(draws) * count * (1 + each)) as advance:
+    running = [_Draw(seed, [], ([], []), []) for seed in draws.seeds]
+    with report("comparing Gaussians and memory", len(running) * count * (1 + each)) as advance:
         for fold in left_out(kept, images, options, device=device, most=_MOST):
             frames = list(images.read(fold.numbers))
-            for draw in draws:
+            for draw in running:
                 named = ((number, str(number), frame) for number, frame in frames)
                 planting = Planting(
                     frozenset(fold.numbers if each else ()), each, draw.seed, part, shrink_of(method.preprocessing)
@@ -158,7 +172,7 @@ def compared_draws(
             np.concatenate([empty[1], *draw.rows[1]]),
             (first, second),
         )
-        for draw in draws
+        for draw in running
     )
 
 
@@ -169,7 +183,7 @@ class _Draw:
     seed: int
     """Random seed."""
     judged: list[Judged]
-    """What each model judged."""
+    """Images and defects that each model judged."""
     rows: tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]
     """Distances of each batch: to the Gaussians, and to the prototypes."""
     counts: list[int]
@@ -203,7 +217,7 @@ def combination_of(found: Compared, *, weight: float | None = None, seed: int = 
     """Choose the weights of both kinds of distance.
 
     Args:
-        found: What both kinds see.
+        found: Images and defects as both kinds see them.
         weight: Share of the memory that the user wants; `None` lets the planted defects decide.
         seed: Random seed of the bootstrap.
     """
@@ -213,7 +227,7 @@ def combination_of(found: Compared, *, weight: float | None = None, seed: int = 
     scores = found.alone()
     units = (_spread(scores[0][good]), _spread(scores[1][good]))
     trials = [crop.trial for judged in found.judged for crop in judged.crops]
-    visible = [trial for trial in trials if plain(trial)]
+    visible = [trial for trial in trials if _visible(trial)]
     if weight is not None or not visible:
         return Combination(0.5 if weight is None else weight, units, EQUAL if weight is None else GIVEN, len(good))
     rows = np.array([int(trial.score) for trial in visible], np.int64)
@@ -225,7 +239,14 @@ def combination_of(found: Compared, *, weight: float | None = None, seed: int = 
 
 def weight_of(certainty: float) -> float:
     """Return the share of the memory for the probability that it is the better kind."""
-    return round(certainty, 2) if not 1 - _SURE < certainty < _SURE else 0.5
+    if certainty >= _SURE:
+        return _BETTER
+    return 1 - _BETTER if certainty <= 1 - _SURE else 0.5
+
+
+def _visible(trial: Trial) -> bool:
+    """Tell whether a planted defect counts: plainly visible, or a large piece out of place."""
+    return plain(trial) or (trial.kind in MOVED and trial.extent >= _MOVED_EXTENT)
 
 
 def _spread(scores: Float64) -> float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import copy
-import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import padim_edge
 from padim_edge import sample
+from padim_edge_artifact.combination import Combination
 from padim_edge_artifact.metadata import Metadata, PastThreshold
 from padim_edge_artifact.method import Bank, Method, Precision
 from padim_edge_artifact.names import FORMAT_VERSION
@@ -27,6 +28,8 @@ from padim_edge_artifact.reference import Reference
 from padim_edge_runtime.cli import app
 
 PAGES = pages.markdown()
+WITH_MODELS = ("README.md", "docs/getting-started.md", "docs/python.md", "runtime/README.md")
+"""Pages whose Python blocks make models."""
 EXAMPLES = sorted((pages.ROOT / "examples").glob("*.py"))
 LONGEST_README = 130
 """Lines."""
@@ -146,7 +149,7 @@ def test_the_format_page_names_every_field() -> None:
     assert f"# File format, version {FORMAT_VERSION}\n" in text
     tables = re.findall(r"^\| field \|.*?\n\n", text, re.DOTALL | re.MULTILINE)
     named = [re.findall(r"^\| `(\w+)`", table, re.MULTILINE) for table in tables]
-    for kind, names in zip((Metadata, Method, Bank, Reference, PastThreshold), named, strict=True):
+    for kind, names in zip((Metadata, Method, Bank, Combination, Reference, PastThreshold), named, strict=True):
         assert sorted(names) == sorted(field.name for field in dataclasses.fields(kind))
     for field in dataclasses.fields(Precision):
         assert f"`{field.name}`" in text
@@ -317,7 +320,7 @@ def code_of(page: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md", "docs/python.md", "runtime/README.md"])
+@pytest.mark.parametrize("page", WITH_MODELS)
 def test_python_blocks_run(here: Path, page: str) -> None:
     """All blocks of a page, one behind the other, as a reader would type them."""
     names: dict[str, object] = {"__name__": "page"}
@@ -329,9 +332,15 @@ def test_python_blocks_run(here: Path, page: str) -> None:
     assert (here / ("bracket.onnx" if "getting-started" in page else "bottle.onnx")).is_file()
 
 
+def test_the_python_of_planted_defects_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = pages.DOCS / "planted-defects.md"
+    exec(compile(code_of(page), str(page.name), "exec"), {"__name__": "page"})
+    assert len(capsys.readouterr().out.splitlines()) > 4
+
+
 def test_every_python_block_is_run_somewhere() -> None:
     with_code = {key(page) for page in PAGES if pages.blocks(pages.text_of(page), "python")}
-    assert with_code == {"README.md", "docs/getting-started.md", "docs/python.md", "runtime/README.md"}
+    assert with_code == {*WITH_MODELS, "docs/planted-defects.md"}
 
 
 def test_the_python_of_the_readme_is_six_lines() -> None:

@@ -24,7 +24,7 @@ from padim_edge.rehearsal.outcome import conclude
 from padim_edge.rehearsal.real import RealDefects, judge_real
 from padim_edge.rehearsal.result import Rehearsal
 from padim_edge.rehearsal.trials import plain
-from padim_edge.weighing import Compared, combination_of, compared_draws
+from padim_edge.weighing import Compared, Draws, combination_of, compared_draws
 from padim_edge_artifact import Metadata, PadimEdgeError, names
 from padim_edge_artifact.combination import Combination
 from padim_edge_artifact.kept import Kept
@@ -71,7 +71,7 @@ def rehearsed(
     good = GoodImages(numbered_frames(readable, fitted.method.preprocessing, {}), len(readable))
     settings = ModelOptions(fitted.method.precision, "benchmarks", ASKED)
     start = time.perf_counter()
-    draws = compared_draws(fitted.kept, good, settings, DRAWS)
+    draws = compared_draws(fitted.kept, good, settings, Draws(DRAWS))
     compare_seconds = (time.perf_counter() - start) / len(DRAWS)
     chosen = [combination_of(draw) for draw in draws]
     units = chosen[0].units

@@ -53,6 +53,7 @@ def export(
     turned: m.TurnedOption = False,
     memory_share: m.MemoryShareOption = None,
     fast: m.FastOption = False,
+    improve: m.ImproveOption = None,
     seed: o.SeedOption = 0,
     false_alarm_rate: o.FalseAlarmOption = 0.01,
     roi: o.RoiOption = None,
@@ -96,7 +97,7 @@ def export(
             data,
             asked | Options(levels=levels, seed=seed, precision=form, prototypes=prototypes, turned=turned),
         )
-        job = Job(method, weights, settings, limit, keep_statistics, exclude_suspects)
+        job = Job(method, weights, settings, limit, keep_statistics, exclude_suspects, improve)
     told = []
     for dataset, path in zip(datasets, paths, strict=True):
         feedback = Feedback(bar, warn)
@@ -159,5 +160,10 @@ def _check(given: set[str], *, several: bool) -> None:
         )
     if "budget" in given and given & {"precision", "rank", "diagonal"}:
         raise PadimEdgeError("--budget chooses the form itself; leave --precision, --rank and --diagonal out")
+    for name in sorted(given & {"budget", "exclude_suspects", "fast"}) if "improve" in given else ():
+        raise PadimEdgeError(
+            f"--improve compares methods by drawn defects, and --{name.replace('_', '-')} does not go with that; leave "
+            "one of them out"
+        )
     for name in sorted(given & {"statistics", "keep_statistics"}) if several else ():
         raise PadimEdgeError(f"--{name.replace('_', '-')} takes one class at a time; export the classes one by one")

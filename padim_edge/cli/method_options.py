@@ -17,6 +17,7 @@ __all__ = [
     "DimsOption",
     "FastOption",
     "FrameOption",
+    "ImproveOption",
     "LayersOption",
     "LevelsOption",
     "MemoryShareOption",
@@ -199,6 +200,16 @@ FastOption = Annotated[
     typer.Option(
         "--fast",
         help="Draw no defects: both kinds of preset auto count alike, and nothing is said about what the model sees.",
+        rich_help_panel=METHOD,
+    ),
+]
+
+ImproveOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MINUTES",
+        help="Try other presets, larger frames, more dimensions and another backbone for so long, and take what finds "
+        "most of the defects that are drawn on the good images.",
         rich_help_panel=METHOD,
     ),
 ]

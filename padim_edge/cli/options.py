@@ -57,6 +57,7 @@ _FIT = (
     "prototypes",
     "turned",
     "budget",
+    "improve",
     "keep_statistics",
 )
 """Options that decide a fit, or what comes with it."""

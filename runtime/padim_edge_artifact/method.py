@@ -97,6 +97,8 @@ class Bank:
     most frequent ones. The others are compared with the most frequent ones only."""
     turned: bool = False
     """Whether each good image is also learned from flipped and turned."""
+    frequent: int = 768
+    """Number of the most frequent prototypes, which all patches are compared with, 1 or more."""
 
     def __post_init__(self) -> None:
         if (self.prototypes is None) == (self.share is None):
@@ -107,6 +109,8 @@ class Bank:
             raise PadimEdgeError(f"the memory has {self.share} of the patches, expected a share such as 0.1 or 10%")
         if not 0 < self.searched <= 1:
             raise PadimEdgeError(f"the memory searches {self.searched} of the patches, expected a share such as 0.25")
+        if self.frequent < 1:
+            raise PadimEdgeError(f"all patches are compared with {self.frequent} prototypes, expected 1 or more")
         if self.neighbours < 1:
             raise PadimEdgeError(f"the memory re-weights by {self.neighbours} prototypes, expected 1 (none) or more")
 

@@ -102,6 +102,7 @@ def assemble(
             does not take the graph, or the output cannot be written.
     """
     before = options.before
+    replace(kept.recipe.method, precision=options.precision)  # refuses a form of Gaussians where there are none
     used = _used(kept, options.combination)
     method = replace(used.recipe.method, precision=_own_precision(used, options.precision))
     size = method.preprocessing.size

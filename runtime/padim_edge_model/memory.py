@@ -53,9 +53,6 @@ _DRAWN = 16
 """Number of patches drawn at random that a selection begins with. The farthest patches are rare ones; without these,
 chance would decide whether the most frequent patches have a prototype near them."""
 
-_FREQUENT = 768
-"""Number of the most frequent prototypes, which all patches are compared with."""
-
 _ROWS = 1024
 """Number of patches that are mapped at a time, so that they are not held once more."""
 
@@ -340,7 +337,7 @@ def nearest_of(memory: Memory, method: Method, without: Collection[int] = ()) ->
         metric.mean.astype(np.float32),
         metric.whitening.astype(np.float32),
         prototypes,
-        len(prototypes) if bank.searched == 1 else min(_FREQUENT, len(prototypes)),
+        len(prototypes) if bank.searched == 1 else min(bank.frequent, len(prototypes)),
         bank.searched,
         (float(np.quantile(np.abs(points), _REACH)) or 1.0) / _CODES,
         _neighbours(prototypes, bank.neighbours) if bank.neighbours > 1 else None,

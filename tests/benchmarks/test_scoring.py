@@ -165,4 +165,8 @@ def test_ratios_are_of_medians() -> None:
         (0.5, True),
         (1.0, True),
         (0.4, False),
+        (0.5, True),
+        (1.0, True),
+        (1e-5, True),
+        (1e-5, True),
     ]

@@ -52,7 +52,9 @@ def test_export_json_is_one_document_with_the_keys_of_the_design(data: Path, tmp
     output = tmp_path / "b.onnx"
     stdout, _ = run("export", "--data", data / "bottle", *QUICK, "--output", output, "--json")
     told = json.loads(stdout)
-    assert list(told) == ["model", "bytes", "images", "independent", "drift", "suspects", "threshold", "seconds"]
+    keys = ["model", "bytes", "images", "independent", "drift", "suspects", "threshold", "seconds", "visibility"]
+    assert list(told) == keys
+    assert told["visibility"]["level"] in ("blind", "weak", "sees")
     assert told["model"] == str(output)
     assert told["images"] == 24
     assert told["bytes"] == sum(path.stat().st_size for path in tmp_path.iterdir())

@@ -101,6 +101,7 @@ FIXED: dict[str, tuple[object, ...]] = {
     "seed": (0,),
     "prototypes": (100,),
     "turned": (),
+    "improve": (1,),
     "budget": ("1GB",),
     "keep_statistics": ("kept.npz",),
 }
@@ -115,6 +116,8 @@ APPLY = {
     "statistics",
     "rank",
     "diagonal",
+    "memory_share",
+    "fast",
     "false_alarm_rate",
     "roi",
     "output",
@@ -143,7 +146,7 @@ def test_statistics_refuse_what_the_fit_decides_by_name(
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", [each for each in FIXED if each not in ("budget", "keep_statistics")])
+@pytest.mark.parametrize("name", [each for each in FIXED if each not in ("budget", "improve", "keep_statistics")])
 def test_a_fit_like_another_refuses_what_that_decides_by_name(
     data: Path, whole: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

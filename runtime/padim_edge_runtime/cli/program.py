@@ -27,7 +27,7 @@ __all__ = ["app", "main"]
 COMMAND_GROUP = "padim_edge.commands"
 """Group of entry points that are called with the app, to add commands to it."""
 
-TOOLKIT = ("export", "fit", "merge", "evaluate", "compare", "sample")
+TOOLKIT = ("export", "fit", "merge", "evaluate", "compare", "plant", "rehearse", "sample")
 """Commands of the package `padim-edge`, which a device has not."""
 
 
