@@ -12,7 +12,7 @@ from padim_edge import budget as budgets
 from padim_edge.datasets import Dataset
 from padim_edge.datasets.excluding import without
 from padim_edge.datasets.items import first_size
-from padim_edge.fitted import ExportOptions, Fitted, fit_dataset
+from padim_edge.fitted import ExportOptions, Fitted, check_share, fit_dataset
 from padim_edge.improving import improved
 from padim_edge.model import Model, Suspect, check_output, moved
 from padim_edge.rehearsal.result import Rehearsal
@@ -117,6 +117,7 @@ def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> 
         PadimEdgeError: As from `fit` and `Fitted.export`; or nothing fits the budget.
     """
     check_rate(job.options.false_alarm_rate)
+    check_share(job.method, job.options)
     method = settled(dataset, job.method, feedback.tell)
     if job.options.roi is not None:  # before the fit, which takes minutes
         read_roi(Path(job.options.roi), method.preprocessing, dataset)

@@ -26,7 +26,7 @@ from padim_edge_learn.held_out import GoodImages
 from padim_edge_model.calibration import check_rate
 from padim_edge_runtime.progress import Feedback, feedback_of
 
-__all__ = ["ExportOptions", "Fitted", "fit", "fit_dataset", "load_fitted"]
+__all__ = ["ExportOptions", "Fitted", "check_share", "fit", "fit_dataset", "load_fitted"]
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,8 @@ class Fitted:
         self, images: GoodImages, settings: ModelOptions, options: ExportOptions, feedback: Feedback
     ) -> Compared | None:
         """Return what Gaussians and memory see of images that they do not know; `None` for one kind of distance."""
+        check_share(self.method, options)
         if not isinstance(self.kept.statistics, Both):
-            if options.memory_share is not None:
-                raise PadimEdgeError(
-                    f"--memory-share is for two kinds of distance, and preset {self.method.preset} has one; choose "
-                    "--preset auto, or leave it out"
-                )
             return None
         plants = 0 if options.fast else PLANTS
         return compared(self.kept, images, settings, plants=plants, device=options.device, report=feedback.report)
@@ -259,6 +255,19 @@ def load_fitted(path: str | os.PathLike[str], images: Source, *, class_name: str
     """
     kept = read_kept(Path(path))
     return Fitted(kept, from_source(images, class_name), kept.recipe.method, None, {}, 0.0)
+
+
+def check_share(method: Method, options: ExportOptions) -> None:
+    """Refuse a share of the memory where there is none, or where there is nothing else.
+
+    Raises:
+        PadimEdgeError: The method has one kind of distance.
+    """
+    if options.memory_share is not None and method.beside is None:
+        raise PadimEdgeError(
+            f"--memory-share is for two kinds of distance, and preset {method.preset} has one; choose --preset auto, or "
+            "leave it out"
+        )
 
 
 def _precision(asked: str | Precision | None, own: Precision) -> Precision:

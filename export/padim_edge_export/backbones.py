@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from padim_edge_artifact.metadata import Backbone
@@ -43,6 +44,12 @@ def channels_of(name: str, layers: Sequence[str] | None = None) -> dict[str, int
     Raises:
         PadimEdgeError: The backbone or a layer is unknown, or a layer gives no feature map.
     """
+    return dict(_channels_of(name, None if layers is None else tuple(layers)))
+
+
+@lru_cache
+def _channels_of(name: str, layers: tuple[str, ...] | None) -> dict[str, int]:
+    """Build the network, which takes half a second, once."""
     import torch
 
     row = row_of(name, layers, "auto")
