@@ -265,8 +265,8 @@ def check_share(method: Method, options: ExportOptions) -> None:
     """
     if options.memory_share is not None and method.beside is None:
         raise PadimEdgeError(
-            f"--memory-share is for two kinds of distance, and preset {method.preset} has one; choose --preset auto, or "
-            "leave it out"
+            f"--memory-share is for two kinds of distance, and preset {method.preset} has one; choose --preset auto, "
+            "or leave it out"
         )
 
 
