@@ -83,6 +83,7 @@ class Run:
 
 
 _FREE, _EDGE, _TURNED, _INT8 = Model("free"), Model("edge"), Model("free", turned=True), Model("free", "int8")
+_AUTO = Model("auto")
 _CLASSES = ("screw", "bottle", "kolektor", "cookie")
 _MASKED = ("screw", "bottle", "kolektor")
 
@@ -94,6 +95,7 @@ def all_runs() -> list[Run]:
         *_accuracy(_CLASSES, (None,), (_FREE, _EDGE)),
         *_accuracy(("screw",), FEW, (_FREE, _EDGE, _TURNED)),
         *_accuracy(_CLASSES, (None,), (_INT8,)),
+        *_accuracy(_CLASSES, (None,), (_AUTO,)),
         *(Run(HALVES, class_name, None, _FREE, seed) for seed in SEEDS for class_name in _MASKED),
         *(Run(FOOTPRINT, "screw", FOOTPRINT_IMAGES, _FREE, 0, side) for side in SIDES),
         *_accuracy(_CLASSES, (None,), (Model("accurate"), Model("paper"))),
