@@ -163,7 +163,10 @@ def exact_cost(
     Raises:
         PadimEdgeError: As from `fit` and `Fitted.export`.
     """
-    method = model.metadata.method
+    method, combination = model.metadata.method, model.metadata.combination
+    if combination is not None:  # a share of 0 or 1 leaves one kind in the model's own method, and the weight is known
+        method = replace(asked, precision=model.metadata.precision)
+        options = replace(options, memory_share=combination.weight)
     if method.precision == Precision(target=method.precision.target) and method.bank == asked.bank:
         return None
     whole = replace(method, precision=Precision(), bank=asked.bank)

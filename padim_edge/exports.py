@@ -15,6 +15,7 @@ from padim_edge.datasets.items import first_size
 from padim_edge.fitted import ExportOptions, Fitted, check_share, fit_dataset
 from padim_edge.improving import improved
 from padim_edge.model import Model, Suspect, check_output, moved
+from padim_edge.plan import require_memory_to_leave_out
 from padim_edge.rehearsal.result import Rehearsal
 from padim_edge.roi import read_roi
 from padim_edge.settled import settled
@@ -163,7 +164,8 @@ def _improved(dataset: Dataset, method: Method, path: Path, job: Job, feedback: 
         model = fitted.export_with(output, job.options, quiet)
         return model, visibility(model, device=device, report=feedback.report)
 
-    found = improved(method, path, job.improve, make, feedback.tell)
+    both = job.options.memory_share is not None
+    found = improved(method, path, job.improve, make, feedback.tell, both=both)
     if job.keep_statistics is not None:
         write_kept(job.keep_statistics, found.model.kept)
     return Exported(found.model, rehearsal=found.rehearsal)
@@ -183,6 +185,7 @@ def _in_short(rehearsal: Rehearsal) -> dict[str, Any]:
 def _rehearsal(model: Model, options: ExportOptions, feedback: Feedback) -> Rehearsal | None:
     """Return what the model sees, or tell why that cannot be said."""
     try:
+        require_memory_to_leave_out(model.kept)
         return visibility(model, device=options.device, report=feedback.report)
     except PadimEdgeError as error:
         feedback.tell(f"visibility: not tried, because {error}")

@@ -133,6 +133,11 @@ class Fitted:
         settings = ModelOptions(precision, self.kept.recipe.created_by, options.false_alarm_rate, inspected)
         seen = self._compared(images, settings, options, feedback)
         if seen is not None:
+            if not len(seen.good):
+                feedback.tell(
+                    "no good image could be left out (too few, or repeats all over the list), so Gaussians and memory "
+                    "count as they are, without a common unit"
+                )
             settings = replace(settings, combination=combination_of(seen, weight=options.memory_share))
         found = assemble(self.kept, output, images, settings, device=options.device, report=feedback.report)
         kept = replace(self.kept, seen=found.seen, progress=None)
@@ -155,6 +160,7 @@ class Fitted:
         check_share(self.method, options)
         if not isinstance(self.kept.statistics, Both):
             return None
+        plan.require_memory_to_leave_out(self.kept)
         plants = 0 if options.fast else PLANTS
         return compared(self.kept, images, settings, plants=plants, device=options.device, report=feedback.report)
 

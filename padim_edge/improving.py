@@ -20,6 +20,8 @@ __all__ = ["Found", "Try", "improved", "seen_share", "variants"]
 
 _SIDE = 224
 """Side in pixels of the usual frame, of which a plainly visible defect covers `PLAIN_EXTENT`."""
+_SMALLEST = PLAIN_EXTENT / _SIDE
+"""Smallest extent of a plainly visible defect as a share of the frame's shorter side."""
 _FEWEST = 10
 """Smallest number of plainly visible defects that methods are compared by."""
 _LARGEST = 1024
@@ -44,15 +46,18 @@ class Found:
 
     what: Try
     """The method."""
-    share: float
-    """Share of the plainly visible planted defects that is found, 0 to 1."""
+    share: float | None
+    """Share of the plainly visible planted defects that is found, 0 to 1; `None` where there are too few."""
     model: Model
     """Its model."""
     rehearsal: Rehearsal
     """Its rehearsal."""
 
     def __str__(self) -> str:
-        return f"{self.what.words}: {100 * self.share:.0f} % of the plainly visible planted defects"
+        if self.share is None:
+            return f"{self.what.words}: fewer than {_FEWEST} plainly visible defects could be drawn to compare by"
+        size = f"from {100 * _SMALLEST:.1f} % of the frame's side"
+        return f"{self.what.words}: {100 * self.share:.0f} % of the planted defects {size} are found"
 
 
 Make = Callable[[Method, Path], tuple[Model, Rehearsal]]
@@ -60,7 +65,13 @@ Make = Callable[[Method, Path], tuple[Model, Rehearsal]]
 
 
 def improved(
-    asked: Method, path: Path, minutes: float, make: Make, tell: Callable[[str], object] = lambda _: None
+    asked: Method,
+    path: Path,
+    minutes: float,
+    make: Make,
+    tell: Callable[[str], object] = lambda _: None,
+    *,
+    both: bool = False,
 ) -> Found:
     """Try methods until the time is over, and write the model of the one that sees most.
 
@@ -73,6 +84,7 @@ def improved(
         minutes: Time for all of it, positive. A method that has begun is finished.
         make: Writes and rehearses a model.
         tell: Called with one sentence for each method.
+        both: Whether only methods with Gaussians and a memory are tried, because a share of the memory was given.
 
     Raises:
         PadimEdgeError: The time is not positive, or the method that was asked for cannot be fitted or rehearsed.
@@ -84,6 +96,8 @@ def improved(
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
         pace = 0.0  # seconds per pixel of the slowest method so far
         for number, each in enumerate(variants(asked)):
+            if both and each.method.beside is None:
+                continue
             pixels = math.prod(each.method.preprocessing.size)
             if best is not None and time.monotonic() + pace * pixels > end:
                 tell(f"{each.words}: not tried, because the {minutes:g} minutes of --improve would be over before")
@@ -98,11 +112,18 @@ def improved(
                 continue
             pace = max(pace, (time.monotonic() - start) / pixels)
             tell(str(found))
-            if best is None or found.share > best.share + _GAIN:
-                best = found
+            best = found if best is None else _better(best, found)
+            if best.share is None:
+                break  # there is nothing to compare by
         assert best is not None, "the method that was asked for comes first"
         tell(f"taken: {best.what.words}")
         return replace(best, model=moved(best.model, path))
+
+
+def _better(best: Found, found: Found) -> Found:
+    """Return the later one where it sees clearly more."""
+    clearly = best.share is not None and found.share is not None and found.share > best.share + _GAIN
+    return found if clearly else best
 
 
 def variants(asked: Method) -> Iterator[Try]:
@@ -147,12 +168,7 @@ def _like(asked: Method, other: Method) -> Method:
 def _tried(what: Try, path: Path, make: Make) -> Found:
     path.parent.mkdir()
     model, rehearsal = make(what.method, path)
-    share = seen_share(rehearsal)
-    if share is None:
-        raise PadimEdgeError(
-            f"fewer than {_FEWEST} plainly visible defects could be drawn, expected more good images to compare by"
-        )
-    return Found(what, share, model, rehearsal)
+    return Found(what, seen_share(rehearsal), model, rehearsal)
 
 
 def seen_share(rehearsal: Rehearsal) -> float | None:
@@ -160,7 +176,7 @@ def seen_share(rehearsal: Rehearsal) -> float | None:
 
     Extents count as shares of the frame, so frames of all sizes are compared by defects of the same size.
     """
-    least = PLAIN_EXTENT / _SIDE * min(rehearsal.metadata.size)
+    least = _SMALLEST * min(rehearsal.metadata.size)
     visible = [each for each in rehearsal.counted if each.contrast >= PLAIN_CONTRAST and each.extent >= least]
     if len(visible) < _FEWEST:
         return None

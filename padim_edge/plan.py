@@ -24,7 +24,15 @@ from padim_edge_model.nearest import most_extra
 from padim_edge_model.whitening import exact_numbers, levels_of
 from padim_edge_runtime.memory import available_memory
 
-__all__ = ["Needs", "model_bytes", "most_prototypes", "needs", "require_memory", "require_room"]
+__all__ = [
+    "Needs",
+    "model_bytes",
+    "most_prototypes",
+    "needs",
+    "require_memory",
+    "require_memory_to_leave_out",
+    "require_room",
+]
 
 _BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 
@@ -184,6 +192,24 @@ def most_prototypes(graph: EmbeddingGraph, bank: Bank, images: int) -> int:
 def _positions(bank: Bank, size: tuple[int, int]) -> int:
     """Return the number of positions that each image is learned in."""
     return 1 + sum(1 for _ in turned([np.empty((*size, 3), np.uint8)])) if bank.turned else 1
+
+
+def require_memory_to_leave_out(kept: Kept) -> None:
+    """Refuse models without some of the images where they do not fit into the free memory, beside the statistics.
+
+    Raises:
+        PadimEdgeError: The memory is too small.
+    """
+    dims, patches = kept.statistics.dims, int(np.prod(kept.statistics.grid))
+    if kept.recipe.method.bank is not None:
+        return  # folds are left out without a copy
+    needed = 8 * patches * dims * (dims + 1) + 3 * 4 * patches * dims * dims
+    memory = available_memory()
+    if memory is not None and needed > _SPARE * memory:
+        raise PadimEdgeError(
+            f"a model without some of the images needs about {_size(needed)} more of memory, and {_size(memory)} are "
+            "free here; choose fewer --dims or a smaller --size, or leave it out with --fast"
+        )
 
 
 def require_memory(found: Needs) -> None:

@@ -43,7 +43,7 @@ _BETTER = 0.85
 """Share of the better kind. The other one keeps the rest, since the defects that will come may be of other kinds."""
 _MOVED_EXTENT = 2 * PLAIN_EXTENT
 """Extent in pixels from which a piece out of place counts as visible, which no contrast tells."""
-_LEAST = 0.02
+_LEAST = 0.05
 """Least spread of the good images' scores, as a share of their median."""
 
 Frame = npt.NDArray[np.uint8]
@@ -90,8 +90,6 @@ class Compared:
 
     def together(self, combination: Combination) -> Float64:
         """Return the scores `(n,)` of a model with these weights."""
-        if combination.kept is not None:
-            return self.alone()[combination.kept]
         return _largest(self.stages[0], combined(self.position, self.memory, combination.factors))
 
     def scored(self, combination: Combination) -> tuple[Judged, ...]:

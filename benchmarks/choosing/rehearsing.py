@@ -160,9 +160,6 @@ class _Judged:
 
     def scores(self, combination: Combination) -> Float64:
         """Return the score of each row by a model with these weights."""
-        if combination.kept is not None:
-            rows, stage = (self.position, self.memory)[combination.kept], self.stages[combination.kept]
-            return np.array([float(stage(each[None]).max()) for each in rows])
         both = combined(self.position, self.memory, combination.factors)
         return np.array([float(self.stages[0](each[None]).max()) for each in both])
 

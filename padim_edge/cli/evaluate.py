@@ -10,7 +10,7 @@ import typer
 
 from padim_edge.cli import options as o
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_artifact.files import require_folder
+from padim_edge_artifact.files import refuse_inputs, require_folder
 from padim_edge_runtime.cli.options import INPUT, OUTPUT, DeviceOption, JsonOption, print_json, warn
 
 __all__ = ["evaluate"]
@@ -43,6 +43,7 @@ def evaluate(
         raise PadimEdgeError("--seed is the seed of --perturb, which is not given; give both, or neither")
     if report is not None:
         require_folder(report)
+        refuse_inputs(report, [*models, *([] if data is None else [data])])
     from padim_edge.evaluation.evaluate import evaluate as run
     from padim_edge.evaluation.operating import Origin
     from padim_edge.evaluation.result import mean, summary

@@ -9,7 +9,7 @@ import typer
 
 from padim_edge.cli import method_options as m
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_artifact.files import require_folder
+from padim_edge_artifact.files import refuse_inputs, require_folder
 from padim_edge_runtime.cli.options import INPUT, OUTPUT, DeviceOption, JsonOption, ModelArgument, print_json, warn
 
 __all__ = ["rehearse"]
@@ -60,6 +60,7 @@ def rehearse(
         )
     if report is not None:
         require_folder(report)
+        refuse_inputs(report, [model, *(path for path in (images, data, defects) if path is not None)])
     from padim_edge.rehearsal.rehearse import RehearsalOptions
     from padim_edge.rehearsal.rehearse import rehearse as run
     from padim_edge_runtime.progress import Feedback, bar

@@ -72,30 +72,30 @@ def rehearse_left_out(
     count = made.images.count
     if count < _FEWEST:
         raise PadimEdgeError(_too_few(count))
-    numbers, each = per_image(min(count, _MOST), options.count)
-    planted = frozenset(range(count)) if len(numbers) == min(count, _MOST) else _even(count, options.count)
+    most = min(_MOST, options.count)  # each image that comes back gains a defect
+    each = per_image(min(count, most), options.count)[1]
     sample = np.unique(np.linspace(0, count - 1, _SAMPLE).round().astype(int)).tolist()
     part = inside(
         part_of([frame for _, frame in made.images.read(sample)]), made.options.inspected, metadata.input_size
     )
-    planting = Planting(planted, each, options.seed, part, shrink_of(metadata.preprocessing))
     found: list[Judged] = []
-    with report("rehearsing", min(count, _MOST) * (1 + each)) as advance:
-        for fold in left_out(made.kept, made.images, made.options, device=device, most=_MOST):
+    with report("rehearsing", min(count, most) * (1 + each)) as advance:
+        for fold in left_out(made.kept, made.images, made.options, device=device, most=most):
             frames = _named(made, fold.numbers)
+            chosen = frozenset(fold.numbers)
+            planting = Planting(chosen, each, options.seed, part, shrink_of(metadata.preprocessing))
             found.append(judge(_score_of(fold.session), frames, planting, advance))
     if not found:
-        raise PadimEdgeError(_too_few(count))
+        raise PadimEdgeError(
+            f"none of the {count} good images can be left out, expected 6 or more without repeats all over the list; "
+            "take more good images"
+        )
     both, scale = rescaled(found, metadata)
     return conclude(both, metadata, options.seed, how=LEFT_OUT, scale=scale)
 
 
 def _too_few(count: int) -> str:
     return f"{count} good images are too few to leave any out, expected 6 or more; take more good images"
-
-
-def _even(count: int, some: int) -> frozenset[int]:
-    return frozenset(np.linspace(0, count - 1, some).round().astype(int).tolist())
 
 
 def _named(made: Made, numbers: Sequence[int]) -> Iterator[tuple[int, str, Frame]]:

@@ -51,7 +51,9 @@ class Combination:
 
     @property
     def factors(self) -> tuple[float, float]:
-        """Factor of each distance: of the Gaussians and of the memory."""
+        """Factor of each distance, of the Gaussians and of the memory; one that is left alone keeps its own."""
+        if self.kept is not None:
+            return (1.0, 0.0) if self.kept == 0 else (0.0, 1.0)
         return (1 - self.weight) / self.units[0], self.weight / self.units[1]
 
     @property

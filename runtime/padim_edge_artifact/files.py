@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from padim_edge_artifact.errors import PadimEdgeError
 
-__all__ = ["make_folder", "replacing", "require_folder"]
+__all__ = ["make_folder", "refuse_inputs", "replacing", "require_folder"]
 
 
 def require_folder(path: Path) -> None:
@@ -20,6 +20,17 @@ def require_folder(path: Path) -> None:
     """
     if not path.resolve().parent.is_dir():
         raise PadimEdgeError(f"the folder of {path} does not exist; make it or choose another one")
+
+
+def refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output that is one of the inputs.
+
+    Raises:
+        PadimEdgeError: It is.
+    """
+    for path in inputs:
+        if output.resolve() == path.resolve():
+            raise PadimEdgeError(f"the output {output} is an input, which would be lost; choose another name")
 
 
 def make_folder(folder: Path) -> None:

@@ -106,10 +106,10 @@ def assemble(
     used = _used(kept, options.combination)
     method = replace(used.recipe.method, precision=_own_precision(used, options.precision))
     size = method.preprocessing.size
-    graph = of_kept(used)
+    graph, grid = of_kept(used), kept.statistics.grid
     with report("whitening" if used.recipe.method.bank is None else "choosing prototypes", None):
         form = constants_of(used, options)
-        fused = fuse(graph, form, size, method.sigma, options.inspected)
+        fused = fuse(graph, form, size, method.sigma, options.inspected, None if grid == graph.grid else grid)
         prototypes = _prototypes(form)
     if method.precision.target == "tensorrt":
         tensorrt_rules.require(fused.model)
@@ -117,7 +117,7 @@ def assemble(
         del fused
         session = open_session(stage.path, device).session
         observed = Observed(kept.seen)
-        outside = _outside(used, form, options, session, device)
+        outside = _outside(used, form, options, session, device, grid)
         del form  # which takes as much memory as the model
         held = outside(images, observed, report)
         calibration = _calibration(held, kept, before)
@@ -128,7 +128,7 @@ def assemble(
                 method=method,
                 backbone=used.recipe.backbone,
                 reduction=used.recipe.reduction,
-                grid=graph.grid,
+                grid=grid,
                 images=kept.statistics.count,
                 threshold=threshold(calibration, options.false_alarm_rate),
                 threshold_rule=RULE if before is None else _updated(rule_of_scores(before)),
@@ -197,7 +197,12 @@ def _prototypes(form: Form | Nearest | Pair) -> int | None:
 
 
 def _outside(
-    kept: Kept, form: Form | Nearest | Pair, options: ModelOptions, session: Any, device: str
+    kept: Kept,
+    form: Form | Nearest | Pair,
+    options: ModelOptions,
+    session: Any,
+    device: str,
+    grid: tuple[int, int],
 ) -> Callable[[GoodImages, Observed, Report], HeldOut]:
     """Return a function that judges good images as if they had not been fitted on.
 
@@ -205,7 +210,7 @@ def _outside(
     """
     if isinstance(form, Nearest):
         return lambda images, observed, report: cross_validated(
-            kept, images, _refit(kept, options, device), observed, report
+            kept, images, _refit(kept, options, device, grid), observed, report
         )
     factors, memory, position = None, kept, kept
     if isinstance(form, Pair):
@@ -227,13 +232,14 @@ def _outside(
     return both
 
 
-def _refit(kept: Kept, options: ModelOptions, device: str) -> Refit:
-    """Return a function that opens the model of a memory without some folds."""
+def _refit(kept: Kept, options: ModelOptions, device: str, grid: tuple[int, int] | None = None) -> Refit:
+    """Return a function that opens the model of a memory without some folds, its distances spread to a grid."""
     graph, method = of_kept(kept), kept.recipe.method
+    spread = None if grid == graph.grid else grid
 
     def refit(left_out: frozenset[int]) -> Any:
         form = constants_of(kept, options, left_out)
-        fused = fuse(graph, form, method.preprocessing.size, method.sigma, options.inspected)
+        fused = fuse(graph, form, method.preprocessing.size, method.sigma, options.inspected, spread)
         return open_session(onnx_file.whole(fused), device).session
 
     return refit

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from padim_edge_artifact import ArtifactError, Both, Memory, PadimEdgeError, Statistics
+from padim_edge_artifact.files import refuse_inputs
 from padim_edge_artifact.kept import Kept, Recipe, read_kept, write_kept
 from padim_edge_artifact.method import Method
 from padim_edge_model.comparable import merge_seen
@@ -76,12 +77,14 @@ def merge_files(files: Sequence[Path], output: Path) -> Kept:
         output: File to write.
 
     Raises:
-        PadimEdgeError: Fewer than two files, a file or its images twice, an unfinished fit, or different embeddings.
+        PadimEdgeError: Fewer than two files, a file or its images twice, an unfinished fit, different embeddings, or an
+            output that is one of the files.
     """
     if len(files) < 2:
         raise PadimEdgeError(f"there is {len(files)} file to merge, expected two or more")
     if len({path.resolve() for path in files}) < len(files):
         raise PadimEdgeError("a file is named twice; its images would count twice")
+    refuse_inputs(output, files)
     total = read_kept(files[0])
     digests = {total.statistics.digest(): files[0]}
     for path in files[1:]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact import ArtifactError, ImageError, Metadata, PadimEdgeError, read_metadata, read_verified
-from padim_edge_artifact.files import require_folder
+from padim_edge_artifact.files import refuse_inputs, require_folder
 from padim_edge_artifact.kept import Kept, read_kept, write_kept
 from padim_edge_learn.accumulate import BATCH, accumulate, learner_of
 from padim_edge_learn.assemble import Assembled, ModelOptions, assemble
@@ -111,7 +111,9 @@ def update_files(model: Path, statistics: Path | None = None, output: Path | Non
         )
     if new.suffix != ".onnx":
         raise PadimEdgeError(f"--output is {new}, expected a name that ends in .onnx")
-    return UpdateFiles(model, statistics or model.with_suffix(".npz"), new, new.with_suffix(".npz"))
+    found = UpdateFiles(model, statistics or model.with_suffix(".npz"), new, new.with_suffix(".npz"))
+    refuse_inputs(found.output_statistics, [found.statistics])
+    return found
 
 
 def next_name(model: Path, revision: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +130,7 @@ def fuse(
     size: tuple[int, int],
     sigma: float,
     roi: npt.NDArray[np.bool_] | None = None,
+    grid: tuple[int, int] | None = None,
 ) -> FusedGraph:
     """Append the distance, map and score stages to the embedding graph, in the graph's own precision.
 
@@ -138,9 +140,10 @@ def fuse(
         size: (H, W) of the anomaly map in pixels.
         sigma: Standard deviation of the map's Gaussian filter in pixels.
         roi: Region of interest `(H, W)`; `None` inspects everything.
+        grid: (h, w) that the distances of a memory alone are spread to; `None` for its own.
     """
-    (height, width), (h, w) = size, embedding.grid
-    stage = map_stage(size, embedding.grid, sigma, roi)
+    (height, width), (h, w) = size, grid or embedding.grid
+    stage = map_stage(size, (h, w), sigma, roi)
     model = copied(embedding.model)
     beside = _append_beside(model, embedding.heads[1], form.memory, (size, roi)) if isinstance(form, Pair) else {}
     editor = GraphEditor(model.graph, "head")
@@ -154,7 +157,11 @@ def fuse(
     }
     weight: str | None = None
     if isinstance(form, Nearest):
-        weight = _append_memory(editor, embedding, form, stage.patches, names.PATCH_DISTANCE)
+        own = names.PATCH_DISTANCE if grid is None else "memory_distance"
+        inside = stage.patches if grid is None else patches_inside(size, embedding.grid, roi)
+        weight = _append_memory(editor, embedding, form, inside, own)
+        if grid is not None:
+            _append_spread(editor, own, (embedding.grid, grid), names.PATCH_DISTANCE)
     elif isinstance(form, Pair):
         shapes |= _append_sum(editor, embedding, form)
     else:
@@ -232,9 +239,19 @@ def _append_sum(editor: GraphEditor, embedding: EmbeddingGraph, form: Pair) -> d
     for name, factor in zip(names.FURTHER_OUTPUTS, form.factors, strict=True):
         shares.append(editor.node("Mul", [name, editor.constant(f"{name}_factor", factor)], f"{name}_share"))
     own, other = shares
-    for axis in (0, 1):  # along the rows, then along the columns
-        cells = np.arange(position.grid[axis]) * memory.grid[axis] // position.grid[axis]
-        index = editor.constant(f"memory_cells{axis}", cells, np.int64)
-        other = editor.node("Gather", [other, index], f"memory_share{axis}", axis=axis + 1)
-    editor.node("Add", [own, other], names.PATCH_DISTANCE)
+    spread = _append_spread(editor, other, (memory.grid, position.grid), "memory_spread")
+    editor.node("Add", [own, spread], names.PATCH_DISTANCE)
     return {names.DISTANCE_OF_POSITION: ["N", *position.grid], names.DISTANCE_OF_MEMORY: ["N", *memory.grid]}
+
+
+def _append_spread(
+    editor: GraphEditor, distances: str, grids: tuple[tuple[int, int], tuple[int, int]], output: str
+) -> str:
+    """Append distances on a coarse grid, given to each patch of a fine one that lies in the cell: `combined`."""
+    coarse, fine = grids
+    steps = [distances, f"{output}_rows", output]  # along the rows, then along the columns
+    for axis, (before, after) in enumerate(itertools.pairwise(steps)):
+        cells = np.arange(fine[axis]) * coarse[axis] // fine[axis]
+        index = editor.constant(f"memory_cells{axis}", cells, np.int64)
+        editor.node("Gather", [before, index], after, axis=axis + 1)
+    return output

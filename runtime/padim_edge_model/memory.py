@@ -78,9 +78,10 @@ class Metric:
         """Map `(n, D)` embeddings, in float32 after an exact centring."""
         mean, whitening = self.mean.astype(np.float32), self.whitening.astype(np.float32)
         found = np.empty_like(vectors)
-        for start in range(0, len(vectors), _ROWS):
-            block = slice(start, start + _ROWS)
-            np.matmul(vectors[block] - mean, whitening, out=found[block])
+        with threadpool_limits(1, "blas"):  # another number of threads would round differently
+            for start in range(0, len(vectors), _ROWS):
+                block = slice(start, start + _ROWS)
+                np.matmul(vectors[block] - mean, whitening, out=found[block])
         return found
 
 
@@ -358,7 +359,8 @@ def _neighbours(prototypes: Float32, count: int) -> npt.NDArray[np.int64]:
     count = min(count, len(prototypes))
     found = np.empty((len(prototypes), count), np.int64)
     for first in range(0, len(prototypes), 1024):
-        squared = prototypes[first : first + 1024] @ (-2 * prototypes.T) + norms
+        with threadpool_limits(1, "blas"):
+            squared = prototypes[first : first + 1024] @ (-2 * prototypes.T) + norms
         squared[np.arange(len(squared)), first + np.arange(len(squared))] = -np.inf
         nearest = np.argpartition(squared, count - 1, axis=1)[:, :count]
         order = np.take_along_axis(squared, nearest, axis=1).argsort(axis=1)

@@ -52,17 +52,16 @@ def without(total: Statistics, part: Statistics) -> Statistics:
 
     Args:
         total: Statistics of all images.
-        part: Statistics of some of them, of fewer images.
+        part: Statistics of some of them, of fewer images; its arrays are overwritten, because they may be gigabytes.
     """
     assert part.count < total.count, "no image would be left"
     count = total.count - part.count
-    mean, scatter = total.mean.copy(), total.scatter.copy()
+    mean, scatter = part.mean, part.scatter
     for some in _parts(mean):
-        delta = total.mean[some] - part.mean[some]
-        mean[some] += delta * (part.count / count)
-        scatter[some] -= part.scatter[some]
-        delta = part.mean[some] - mean[some]
-        delta *= np.sqrt(count * part.count / total.count)
+        left_out = mean[some].copy()
+        mean[some] = total.mean[some] + (total.mean[some] - left_out) * (part.count / count)
+        delta = (left_out - mean[some]) * np.sqrt(count * part.count / total.count)
+        np.subtract(total.scatter[some], scatter[some], out=scatter[some])
         scatter[some] -= delta[:, :, None] * delta[:, None, :]
     return Statistics(count, mean, scatter, total.grid)
 

@@ -133,7 +133,19 @@ def test_a_share_of_0_or_1_leaves_one_kind(learned: Fitted, share: float, left: 
     assert made.metadata.combination is not None
     alone = learned.kept.heads[int(share)]
     assert made.metadata.backbone.channels == alone.recipe.backbone.channels
-    assert Detector.load(made.path, "cpu").self_test().passed
+    detector = Detector.load(made.path, "cpu")
+    assert detector.self_test().passed
+    assert detector.inspect(FRESH[0]).score == pytest.approx(float(found[names.SCORE][0]), rel=ROUNDED)
+    assert made.metadata.grid == learned.kept.statistics.grid
+
+
+def test_a_memory_that_is_left_alone_has_its_distances_on_the_grid_of_the_gaussians(
+    model: Model, learned: Fitted, tmp_path: Path
+) -> None:
+    made = learned.export_with(tmp_path / "part.onnx", dataclasses.replace(OPTIONS, memory_share=1.0), SILENT)
+    memory = outputs(model.path)[names.DISTANCE_OF_MEMORY]
+    wanted = combined(np.zeros_like(outputs(model.path)[names.PATCH_DISTANCE]), memory, (0.0, 1.0))
+    np.testing.assert_allclose(outputs(made.path)[names.PATCH_DISTANCE], wanted, rtol=ROUNDED)
 
 
 def test_nothing_outside_the_region_of_interest_counts(learned: Fitted, tmp_path: Path) -> None:
@@ -183,7 +195,7 @@ def test_statistics_without_some_images_are_those_of_the_others() -> None:
     some = fitted(dataset(GOOD[:10]), method()).kept.heads[0].statistics
     rest = fitted(dataset(GOOD[10:]), method()).kept.heads[0].statistics
     total = merge(some, rest)  # type: ignore[arg-type]
-    found = without(total, some)  # type: ignore[arg-type]
+    found = without(total, some)  # type: ignore[arg-type]  # which overwrites some
     assert found.count == COUNT - 10
     np.testing.assert_allclose(found.mean, rest.mean, atol=1e-9)  # type: ignore[union-attr]
     np.testing.assert_allclose(found.scatter, rest.scatter, atol=1e-6)  # type: ignore[union-attr]
