@@ -52,7 +52,7 @@ def test_int8_is_nearer_than_without_its_preparations(preset: str, backbone: str
     plain = integers.quantise(plain, ranges, target)
     found = in_precision(graph, precision, iter(FRAMES), "cpu")
     assert found.precision == "int8"
-    # Where two heads read a layer, its channels are evened out for both, which TensorRT's symmetric codes gain nothing from.
+    # Where two heads read a layer, its channels are evened out for both. TensorRT's symmetric codes gain nothing then.
     gain = 1.2 if graph.beside and target == "tensorrt" else 0.8
     assert 0 < away(found, expected) < gain * away(plain, expected)
 
