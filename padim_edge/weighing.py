@@ -239,7 +239,7 @@ def weight_of(certainty: float) -> float:
     """Return the share of the memory for the probability that it is the better kind."""
     if certainty >= _SURE:
         return _BETTER
-    return 1 - _BETTER if certainty <= 1 - _SURE else 0.5
+    return round(1 - _BETTER, 2) if certainty <= 1 - _SURE else 0.5
 
 
 def _visible(trial: Trial) -> bool:
