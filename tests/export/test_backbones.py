@@ -348,7 +348,7 @@ def test_the_command_takes_layers(tmp_path: Path) -> None:
     for i, image in enumerate(small_models.weave(4)):
         image.save(images / f"{i}.png")
     how = ("--data", images, "--size", "97x131", "--output", model)
-    run("export", "--backbone", "builtin", "--layers", "layer1, layer1.0.conv1", *how)
+    run("export", "--fast", "--backbone", "builtin", "--layers", "layer1, layer1.0.conv1", *how)
     about = read_verified(model)
     assert about.method.layers == ("layer1", "layer1.0.conv1")
     total = sum(about.backbone.channels)
@@ -356,7 +356,7 @@ def test_the_command_takes_layers(tmp_path: Path) -> None:
     assert about.reduction.stage_dims == about.backbone.channels
     assert about.grid == (25, 33)
     for layers, sentence in (("layer9", "builtin has no layer 'layer9'"), (",", "no layer of builtin is named")):
-        assert sentence in run("export", "--backbone", "builtin", "--layers", layers, *how, code=1)[1]
+        assert sentence in run("export", "--fast", "--backbone", "builtin", "--layers", layers, *how, code=1)[1]
     more = ("--backbone", "builtin", "--layers", "layer1,layer1.0.conv1", "--dims", total + 1)
     assert f"--dims is {total + 1}, expected 1 to {total}" in run("export", *more, *how, code=1)[1]
     assert "such as --layers layer1,layer2,layer3" in run("export", "--backbone", "resnet34", *how, code=1)[1]

@@ -37,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(data: Path) -> Path:
     path = data / "bottle.onnx"
-    run("export", "--class", "bottle", "--data", data, *QUICK, "--output", path)
+    run("export", "--fast", "--class", "bottle", "--data", data, *QUICK, "--output", path)
     return path
 
 
@@ -81,22 +81,22 @@ def test_evaluate_says_what_it_found_to_people(model: Path, data: Path) -> None:
 
 def test_statistics_are_kept_on_request(data: Path, tmp_path: Path) -> None:
     where = ("--output", tmp_path / "b.onnx", "--keep-statistics", tmp_path / "b.npz")
-    run("export", "--class", "bottle", "--data", data, *QUICK, *where)
+    run("export", "--fast", "--class", "bottle", "--data", data, *QUICK, *where)
     assert read_kept(tmp_path / "b.npz").statistics.count == 24
 
 
 def test_a_model_for_raw_frames_says_so_and_where_images_are_of_another_size(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "b.onnx"
     options = ("--class", "bottle", "--data", data, *QUICK, "--output", output)
-    _, stderr = run("export", *options, "--frame", "120x160")
+    _, stderr = run("export", "--fast", *options, "--frame", "120x160")
     assert "96x96 pixels (height x width) and not the 120x160 of --frame" in stderr
     stdout, _ = run("inspect", output)
     assert "uint8 RGB (N, 120, 160, 3); resize in the graph to 64x64 binned-bicubic" in stdout
     stdout, _ = run("verify", output, "--json", "--device", "cpu")
     assert json.loads(stdout)["devices"]["cpu"]["passed"] is True
-    _, stderr = run("export", *options, "--frame", "96x96")
+    _, stderr = run("export", "--fast", *options, "--frame", "96x96")
     assert "--frame" not in stderr
-    _, stderr = run("export", *options, "--frame", "1080", code=1)
+    _, stderr = run("export", "--fast", *options, "--frame", "1080", code=1)
     assert "--frame is '1080', expected height x width" in stderr
 
 
@@ -106,7 +106,7 @@ def test_few_images_work_and_are_warned_of(tmp_path: Path) -> None:
         for i in range(count):
             Image.fromarray(sample.draw_good("weave", i, size=64)).save(folder / f"{i}.png")
         output = tmp_path / f"{count}.onnx"
-        _, stderr = run("export", "--data", folder, *QUICK, "--output", output)
+        _, stderr = run("export", "--fast", "--data", folder, *QUICK, "--output", output)
         assert f"{count} good images" in stderr
         assert warned in stderr
         assert np.isfinite(read_verified(output).threshold)
@@ -120,7 +120,7 @@ def test_unreadable_good_images_are_left_out_and_named(tmp_path: Path) -> None:
     (folder / "torn.png").write_bytes((folder / "0.png").read_bytes()[:900])
     (folder / "zero.jpg").touch()
     output = tmp_path / "m.onnx"
-    _, stderr = run("export", "--data", folder, *QUICK, "--output", output)
+    _, stderr = run("export", "--fast", "--data", folder, *QUICK, "--output", output)
     assert read_verified(output).images == 3
     left_out = [line for line in stderr.splitlines() if "left out" in line]
     assert ["torn.png" in line or "zero.jpg" in line for line in left_out] == [True, True]
@@ -133,7 +133,7 @@ def test_fewer_than_two_readable_images_are_an_error(readable: int, tmp_path: Pa
         Image.fromarray(sample.draw_good("weave", i, size=64)).save(folder / f"{i}.png")
     (folder / "zero.jpg").touch()
     output = tmp_path / "m.onnx"
-    _, stderr = run("export", "--data", folder, *QUICK, "--output", output, code=1)
+    _, stderr = run("export", "--fast", "--data", folder, *QUICK, "--output", output, code=1)
     assert f"{readable} readable good image" in stderr
     assert "expected at least 2" in stderr
     assert not output.exists()

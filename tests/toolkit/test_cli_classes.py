@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def models(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("models")
-    stdout, _ = run("export", "--class", "all", "--data", data, *QUICK, "--output", folder, "--json")
+    stdout, _ = run("export", "--fast", "--class", "all", "--data", data, *QUICK, "--output", folder, "--json")
     told = json.loads(stdout)["models"]
     assert [Path(each["model"]).name for each in told] == ["bottle.onnx", "weave.onnx"]
     return folder / "bottle.onnx", folder / "weave.onnx"
@@ -40,7 +40,7 @@ def test_all_classes_are_exported_into_a_folder_and_named_ones_as_well(
 ) -> None:
     assert [read_verified(model).class_name for model in models] == ["bottle", "weave"]
     calls = count_exports(monkeypatch)
-    run("export", "--class", "weave,bottle", "--data", data, *QUICK, "--output", tmp_path)
+    run("export", "--fast", "--class", "weave,bottle", "--data", data, *QUICK, "--output", tmp_path)
     assert sorted(path.name for path in tmp_path.glob("*.onnx")) == ["bottle.onnx", "weave.onnx"]
     assert len(calls) == 1, "torch exports the backbone once for all classes"
 
@@ -73,7 +73,9 @@ def test_a_region_of_interest_is_inspected_only_there(data: Path, tmp_path: Path
     mask[:48] = 255
     Image.fromarray(mask).save(tmp_path / "roi.png")
     model = tmp_path / "half.onnx"
-    run("export", "--class", "weave", "--data", data, *QUICK, "--roi", tmp_path / "roi.png", "--output", model)
+    run(
+        "export", "--fast", "--class", "weave", "--data", data, *QUICK, "--roi", tmp_path / "roi.png", "--output", model
+    )
     stdout, _ = run("infer", model, data / "weave" / "test", "--json", "--threshold", "0")
     for line in stdout.splitlines():
         assert all(box["box"][1] + box["box"][3] <= 49 for box in json.loads(line)["regions"])
@@ -101,7 +103,7 @@ def test_small_regions_are_not_reported_and_decide_nothing(data: Path, models: t
 def test_perturbed_images_are_said_to_be_and_are_harder(data: Path, tmp_path: Path) -> None:
     model = tmp_path / "turned.onnx"
     arguments = ("--data", data, "--perturb", "rotate=10,crop", "--seed", "3")
-    _, stderr = run("export", "--class", "weave", *QUICK[:-2], *arguments, "--output", model)
+    _, stderr = run("export", "--fast", "--class", "weave", *QUICK[:-2], *arguments, "--output", model)
     assert "turned by up to 10 degrees" in stderr
     first = run("evaluate", model, *arguments, "--json")[0]
     assert first == run("evaluate", model, *arguments, "--json")[0]

@@ -46,7 +46,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(good: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "bar.onnx"
-    run("export", "--data", good, *HOW, "--output", path, "--keep-statistics", path.with_suffix(".npz"))
+    run("export", "--fast", "--data", good, *HOW, "--output", path, "--keep-statistics", path.with_suffix(".npz"))
     return path
 
 
@@ -95,7 +95,7 @@ def test_options_of_the_memory_reach_the_model(
 ) -> None:
     how = HOW[4:] if "--preset" in options else HOW  # whose number of prototypes would be that of PatchCore, too
     kept, turned = tmp_path / "a.npz", "--turned" in options
-    run("export", "--data", good, *how, *options, "--output", tmp_path / "a.onnx", "--keep-statistics", kept)
+    run("export", "--fast", "--data", good, *how, *options, "--output", tmp_path / "a.onnx", "--keep-statistics", kept)
     about, found = read_verified(tmp_path / "a.onnx"), memory(read_kept(kept))
     assert found.patches.sum() == 40 * 64 * (8 if turned else 1)
     assert about.prototypes == (prototypes or found.patches.sum() // 10)
@@ -175,7 +175,7 @@ def test_an_update_learns_from_images_that_came_later(copied: Path, good: Path, 
     (both := tmp_path / "both").mkdir()
     for number, path in enumerate([*sorted(good.iterdir()), *sorted(fresh.iterdir())[:12]]):
         (both / f"{number:03}.png").write_bytes(path.read_bytes())
-    run("export", "--data", both, *HOW, "--output", tmp_path / "whole.onnx")
+    run("export", "--fast", "--data", both, *HOW, "--output", tmp_path / "whole.onnx")
     later = written(tmp_path / "later", 24, seed=2)
     assert mean_score(updated, later) == pytest.approx(mean_score(tmp_path / "whole.onnx", later), rel=APART)
 
@@ -198,7 +198,7 @@ def assert_same_images(found: Path, whole: Path, good: Path, fresh: Path) -> Non
     scores = []
     for path in (found, whole):
         made = path.with_suffix(".onnx")
-        run("export", "--data", good, "--statistics", path, "--output", made)
+        run("export", "--fast", "--data", good, "--statistics", path, "--output", made)
         scores.append(mean_score(made, fresh))
     assert scores[0] == pytest.approx(scores[1], rel=APART)
 

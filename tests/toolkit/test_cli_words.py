@@ -45,14 +45,14 @@ def test_the_runtime_knows_the_names_of_the_toolkits_commands() -> None:
 def test_words_in_capitals_mean_the_same(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.onnx"
     words = ("--precision", "FP16", "--preset", "Edge", "--target", "CPU", "--reduction", "Random", "--device", "CPU")
-    run("export", "--data", data, *QUICK, *words, "--output", output)
+    run("export", "--fast", "--data", data, *QUICK, *words, "--output", output)
     method = read_verified(output).method
     assert (method.preset, method.reduction, str(method.precision)) == ("edge", "random", "fp16 for cpu")
 
 
 @pytest.mark.parametrize("option", ["--precision", "--preset", "--target", "--reduction", "--device"])
 def test_an_unknown_word_is_still_refused(data: Path, tmp_path: Path, option: str) -> None:
-    how = ("export", "--data", data, "--backbone", "builtin", "--output", tmp_path / "m.onnx")
+    how = ("export", "--fast", "--data", data, "--backbone", "builtin", "--output", tmp_path / "m.onnx")
     _, stderr = run(*how, option, "Best", code=1)
     assert "there is no" in stderr
     assert "'best'" in stderr
@@ -71,7 +71,7 @@ def test_an_unknown_word_is_still_refused(data: Path, tmp_path: Path, option: st
 def test_calls_of_trtexec_that_cannot_be_made_are_refused_before_the_model_is(
     data: Path, tmp_path: Path, options: tuple[object, ...], sentence: str
 ) -> None:
-    _, stderr = run("export", "--data", data, *QUICK, *options, "--output", tmp_path / "m.onnx", code=1)
+    _, stderr = run("export", "--fast", "--data", data, *QUICK, *options, "--output", tmp_path / "m.onnx", code=1)
     assert sentence in stderr
     assert not any(tmp_path.iterdir())
 
@@ -79,7 +79,7 @@ def test_calls_of_trtexec_that_cannot_be_made_are_refused_before_the_model_is(
 def test_calls_of_trtexec_for_int8_statistics_are_refused_before_the_model_is(
     data: Path, statistics: Path, tmp_path: Path
 ) -> None:
-    told = ("export", "--data", data, "--statistics", statistics, "--output", tmp_path / "m.onnx")
+    told = ("export", "--fast", "--data", data, "--statistics", statistics, "--output", tmp_path / "m.onnx")
     _, stderr = run(*told, "--trtexec", 1, code=1)
     assert "the model is int8 for the CPU, which TensorRT does not take; fit with --target tensorrt" in stderr
     assert not any(tmp_path.iterdir())
@@ -97,7 +97,7 @@ def test_a_seed_that_draws_nothing_is_refused_or_said_to(data: Path, tmp_path: P
 def test_inspect_prints_the_calls_of_trtexec_as_json_or_refuses_what_they_leave_no_room_for(
     data: Path, tmp_path: Path
 ) -> None:
-    run("export", "--data", data, *QUICK, "--output", tmp_path / "m.onnx")
+    run("export", "--fast", "--data", data, *QUICK, "--output", tmp_path / "m.onnx")
     told = json.loads(run("inspect", tmp_path / "m.onnx", "--trtexec", 2, "--json")[0])["trtexec"]
     printed = run("inspect", tmp_path / "m.onnx", "--trtexec", 2)[0]
     assert told.keys() == {"10", "11"}
@@ -107,13 +107,22 @@ def test_inspect_prints_the_calls_of_trtexec_as_json_or_refuses_what_they_leave_
 
 def test_export_says_beforehand_what_an_update_needs(data: Path, tmp_path: Path) -> None:
     """Once, to people, where it can be followed."""
-    common = ("export", "--data", data, *QUICK, "--output", tmp_path / "m.onnx")
+    common = ("export", "--fast", "--data", data, *QUICK, "--output", tmp_path / "m.onnx")
     _, stderr = run(*common)
     assert stderr.count(HINT) == 1
     for options in (("--json",), ("--keep-statistics", tmp_path / "m.npz")):
         assert "padim-edge update" not in run(*common, *options)[1]
     run("update", tmp_path / "m.onnx", data / "test" / "good")
-    again = ("export", "--data", data, "--statistics", tmp_path / "m.npz", "--output", tmp_path / "again.onnx")
+    again = (
+        "export",
+        "--fast",
+        "--data",
+        data,
+        "--statistics",
+        tmp_path / "m.npz",
+        "--output",
+        tmp_path / "again.onnx",
+    )
     assert "padim-edge update" not in run(*again)[1]
 
 

@@ -230,9 +230,9 @@ def test_the_command_leaves_out_names_and_draws(folder: Path, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     Path("wrong.txt").write_text("monday/0.png\n", encoding="utf-8")
     options = ("--backbone", "builtin", "--size", 64, "--exclude", "wrong.txt", "--suspects", "odd", "--json")
-    stdout, stderr = run("export", "--data", folder, *options)
+    stdout, stderr = run("export", "--fast", "--data", folder, *options)
     told = json.loads(stdout)
     assert (told["images"], told["independent"], told["suspects"]) == (7, 7, [])
     assert "no good image looks unlike the others" in stderr
-    _, stderr = run("export", "--data", folder, "--statistics", "s.npz", "--exclude-suspects", code=1)
+    _, stderr = run("export", "--fast", "--data", folder, "--statistics", "s.npz", "--exclude-suspects", code=1)
     assert "comes too late" in stderr

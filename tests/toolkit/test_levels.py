@@ -254,7 +254,7 @@ def models(folders: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -
     for bits, data in folders.items():
         made[bits] = folder / f"{bits}.onnx"
         _, said = commands.run(
-            "export", "--data", data, "--backbone", "builtin", "--size", "64", "--output", made[bits]
+            "export", "--fast", "--data", data, "--backbone", "builtin", "--size", "64", "--output", made[bits]
         )
         assert ("0 to 1023 is taken as the range" in said) == (bits == 10)
     return made
