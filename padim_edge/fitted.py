@@ -44,7 +44,7 @@ class ExportOptions:
     memory_share: float | None = None
     """Share of the memory beside Gaussians, 0 to 1; `None` lets planted defects choose it."""
     fast: bool = False
-    """Whether Gaussians and memory count alike without a comparison."""
+    """Whether no defects are drawn: Gaussians and memory count alike, and nothing says what the model sees."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

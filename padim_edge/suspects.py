@@ -9,7 +9,7 @@ from padim_edge.datasets import Dataset
 from padim_edge.datasets.excluding import without
 from padim_edge.model import Model, Suspect
 from padim_edge_artifact import ImageError, PadimEdgeError
-from padim_edge_artifact.files import make_folder, replacing
+from padim_edge_artifact.files import make_folder, refuse_inputs, replacing
 from padim_edge_runtime.progress import Feedback
 
 __all__ = ["draw", "export_without"]
@@ -86,6 +86,7 @@ def draw(
         # Names of frames of a video hold slashes, and names of images in two folders may be the same.
         stem = Path((suspect.item.key or suspect.item.name).replace(" ", "_")).stem
         target = folder / f"{rank:02d}-{stem}.png"
+        refuse_inputs([target], [] if suspect.item.file is None else [suspect.item.file])
         with replacing(target) as temporary:
             detector.inspect(image).overlay().save(temporary, format="PNG", compress_level=1)
         written.append(target)

@@ -7,7 +7,7 @@ from padim_edge.model import Model
 from padim_edge.rehearsal.folds import LEFT_OUT, Made, rehearse_left_out, rescaled
 from padim_edge.rehearsal.outcome import RehearsalOptions, conclude
 from padim_edge.rehearsal.result import Rehearsal
-from padim_edge_learn.assemble import ModelOptions
+from padim_edge_learn.assemble import options_of
 from padim_edge_learn.held_out import GoodImages
 from padim_edge_runtime.progress import Report, none
 
@@ -38,13 +38,7 @@ def visibility(model: Model, *, device: str = "cpu", report: Report = none) -> R
     made = Made(
         model.kept,
         GoodImages(numbered_frames(items, metadata.preprocessing, {}), len(items)),
-        ModelOptions(
-            metadata.precision,
-            metadata.created_by,
-            metadata.false_alarm_rate,
-            None if metadata.roi is None else metadata.inspected,
-            combination=metadata.combination,
-        ),
+        options_of(metadata),
         tuple(item.name for item in items),
     )
     return rehearse_left_out(made, metadata, RehearsalOptions(PLANTS), device=device, report=report)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge.planting import MOVED, Part, part_of
+from padim_edge.planting import MOVED
 from padim_edge.rehearsal.trials import PLAIN_EXTENT, Judged, Planting, Trial, judge, per_image, plain
-from padim_edge.rehearsal.where import inside, shrink_of
+from padim_edge.rehearsal.where import on_part, shrink_of
 from padim_edge_artifact import names
 from padim_edge_artifact.combination import EQUAL, GIVEN, REHEARSED, Combination
 from padim_edge_artifact.kept import Kept
@@ -33,8 +33,6 @@ PLANTS = 360
 """Number of defects that both kinds judge."""
 _MOST = 120
 """Largest number of good images that are left out, all models together."""
-_SAMPLE = 24
-"""Number of images that tell where the part is."""
 _DRAWS = 400
 """Number of draws of the bootstrap."""
 _SURE = 0.9
@@ -146,11 +144,10 @@ def compared_draws(
     report: Report = none,
 ) -> tuple[Compared, ...]:
     """Return what `compared` returns for several draws of the defects; models are made once."""
-    plants = draws.plants
     count = min(kept.statistics.count, _MOST)
-    each = per_image(count, plants)[1] if plants else 0
-    part = _part(kept, images, options)
+    each = per_image(count, draws.plants)[1] if draws.plants else 0
     heads, method = of_kept(kept).heads, kept.recipe.method
+    part = on_part(images, options.inspected, method.preprocessing.input_size)
     first, second = (map_stage(method.preprocessing.size, head.grid, method.sigma, options.inspected) for head in heads)
     running = [_Draw(seed, [], ([], []), []) for seed in draws.seeds]
     with report("comparing Gaussians and memory", len(running) * count * (1 + each)) as advance:
@@ -199,16 +196,6 @@ class _Draw:
             return np.arange(first, first + len(frames), dtype=np.float64)
 
         return score
-
-
-def _part(kept: Kept, images: GoodImages, options: ModelOptions) -> Part:
-    """Return the function that tells where on an image defects may lie."""
-    sample = np.unique(np.linspace(0, images.count - 1, _SAMPLE).round().astype(int)).tolist()
-    return inside(
-        part_of([frame for _, frame in images.read(sample)]),
-        options.inspected,
-        kept.recipe.method.preprocessing.input_size,
-    )
 
 
 def combination_of(found: Compared, *, weight: float | None = None, seed: int = 0) -> Combination:

@@ -43,7 +43,7 @@ def evaluate(
         raise PadimEdgeError("--seed is the seed of --perturb, which is not given; give both, or neither")
     if report is not None:
         require_folder(report)
-        refuse_inputs(report, [*models, *([] if data is None else [data])])
+        refuse_inputs([report], [*models, *([] if data is None else [data])])
     from padim_edge.evaluation.evaluate import evaluate as run
     from padim_edge.evaluation.operating import Origin
     from padim_edge.evaluation.result import mean, summary

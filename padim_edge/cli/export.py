@@ -72,7 +72,7 @@ def export(
     from padim_edge.exports import Job, check_trtexec, export_class, export_statistics, output_paths
     from padim_edge.fitted import ExportOptions, load_fitted
     from padim_edge.presets import Options, parse_bytes
-    from padim_edge_artifact.files import require_folder
+    from padim_edge_artifact.files import refuse_inputs, require_folder
     from padim_edge_artifact.method import Precision
     from padim_edge_runtime.devices.trtexec import calls
     from padim_edge_runtime.progress import Feedback, bar
@@ -81,6 +81,7 @@ def export(
     form = Precision(precision, target, rank, diagonal)
     if keep_statistics is not None:
         require_folder(keep_statistics)
+        refuse_inputs([keep_statistics], [Path(each) for each in (data, exclude, roi, weights) if each is not None])
     if trtexec is not None and statistics is None:
         check_trtexec(form, trtexec, may_be_int8=limit is not None)
     datasets = [

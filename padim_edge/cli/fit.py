@@ -74,13 +74,14 @@ def fit(
     from padim_edge.presets import Options
     from padim_edge.settled import settled
     from padim_edge.start import begin, begin_like
-    from padim_edge_artifact.files import require_folder
+    from padim_edge_artifact.files import refuse_inputs, require_folder
     from padim_edge_artifact.kept import read_kept
     from padim_edge_runtime.progress import Feedback, bar
 
     dataset = o.open_dataset(data, class_name, perturb, seed, every=every, group=group, exclude=exclude)
     job = FitJob(dataset, output or Path(f"{dataset.class_name}.npz"), resume, device)
     require_folder(job.output)
+    refuse_inputs([job.output], [] if like is None else [like])
     if resume and os.environ.get("RANK", "0") == "0" and not _interrupted(job.output):  # torchrun: one says so
         warn(f"--resume found no interrupted fit of {job.output}, so this one begins anew")
 

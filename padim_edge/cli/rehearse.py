@@ -60,7 +60,7 @@ def rehearse(
         )
     if report is not None:
         require_folder(report)
-        refuse_inputs(report, [model, *(path for path in (images, data, defects) if path is not None)])
+        refuse_inputs([report], [model, *(path for path in (images, data, defects) if path is not None)])
     from padim_edge.rehearsal.rehearse import RehearsalOptions
     from padim_edge.rehearsal.rehearse import rehearse as run
     from padim_edge_runtime.progress import Feedback, bar

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge.planting import part_of
 from padim_edge.rehearsal.outcome import RehearsalOptions, conclude
 from padim_edge.rehearsal.result import Rehearsal
 from padim_edge.rehearsal.trials import Crop, Good, Judged, Planting, Score, judge, per_image
-from padim_edge.rehearsal.where import inside, shrink_of
+from padim_edge.rehearsal.where import on_part, shrink_of
 from padim_edge_artifact import Metadata, PadimEdgeError, names
 from padim_edge_artifact.kept import Kept
 from padim_edge_learn.assemble import ModelOptions
@@ -34,8 +33,6 @@ _MOST = 240
 """Largest number of images that are left out, all models together."""
 _FEWEST = 3
 """Number of images below which no third can be left out."""
-_SAMPLE = 24
-"""Number of images that tell where the part is."""
 
 Frame = npt.NDArray[np.uint8]
 
@@ -74,10 +71,7 @@ def rehearse_left_out(
         raise PadimEdgeError(_too_few(count))
     most = min(_MOST, options.count)  # each image that comes back gains a defect
     each = per_image(min(count, most), options.count)[1]
-    sample = np.unique(np.linspace(0, count - 1, _SAMPLE).round().astype(int)).tolist()
-    part = inside(
-        part_of([frame for _, frame in made.images.read(sample)]), made.options.inspected, metadata.input_size
-    )
+    part = on_part(made.images, made.options.inspected, metadata.input_size)
     found: list[Judged] = []
     with report("rehearsing", min(count, most) * (1 + each)) as advance:
         for fold in left_out(made.kept, made.images, made.options, device=device, most=most):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from padim_edge.datasets import GOOD, Dataset, Item
 from padim_edge.frames import frames_of
+from padim_edge.rehearsal.where import SAMPLE
 from padim_edge_artifact import ImageError, Metadata, PadimEdgeError
 from padim_edge_model.repeats import MOST_KEPT, fingerprint, repeats_of, unpacked
 from padim_edge_runtime.progress import Report
@@ -52,9 +53,9 @@ class NewImages:
             if not isinstance(found, ImageError):  # the file may have gone since it was read
                 yield number, item.name, found
 
-    def sample(self, most: int = 24) -> list[Frame]:
+    def sample(self) -> list[Frame]:
         """Return an even selection of the images `(H, W, 3)`, to learn where the part is."""
-        numbers = np.unique(np.linspace(0, len(self.items) - 1, most).round().astype(int)).tolist()
+        numbers = np.unique(np.linspace(0, len(self.items) - 1, SAMPLE).round().astype(int)).tolist()
         if self.kept is not None:
             return [self.kept[number] for number in numbers]
         found = frames_of([self.items[number] for number in numbers], self.metadata.preprocessing)

@@ -25,7 +25,7 @@ from padim_edge.rehearsal.trials import Planting, Score, judge, per_image
 from padim_edge.rehearsal.where import inside, shrink_of
 from padim_edge_artifact import Metadata, PadimEdgeError
 from padim_edge_learn.accumulate import batches, side_by_side
-from padim_edge_learn.assemble import ModelOptions
+from padim_edge_learn.assemble import options_of
 from padim_edge_learn.held_out import GoodImages
 from padim_edge_runtime.detector import Detector
 from padim_edge_runtime.progress import Feedback, feedback_of
@@ -159,14 +159,7 @@ def rehearse_fitted_again(
     readable = tuple(item for item in dataset.good if item.name not in again.unreadable)
     unreadable = dict(again.unreadable)
     images = GoodImages(numbered_frames(readable, again.method.preprocessing, unreadable), len(readable))
-    model = ModelOptions(
-        metadata.precision,
-        metadata.created_by,
-        metadata.false_alarm_rate,
-        None if metadata.roi is None else metadata.inspected,
-        combination=metadata.combination,
-    )
-    made = Made(again.kept, images, model, tuple(item.name for item in readable))
+    made = Made(again.kept, images, options_of(metadata), tuple(item.name for item in readable))
     found = rehearse_left_out(made, metadata, options, device=device, report=feedback.report)
     return replace(found, notes=tuple(f"left out: {sentence}" for sentence in unreadable.values()))
 

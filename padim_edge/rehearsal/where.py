@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge.planting import Part
+from padim_edge.planting import Part, part_of
 from padim_edge_artifact import Preprocessing
+from padim_edge_learn.held_out import GoodImages
 
-__all__ = ["inside", "shrink_of"]
+__all__ = ["SAMPLE", "inside", "on_part", "shrink_of"]
+
+SAMPLE = 24
+"""Number of images, evenly spread, that tell where the part is."""
 
 Frame = npt.NDArray[np.uint8]
 
@@ -19,6 +23,12 @@ def shrink_of(preprocessing: Preprocessing) -> float:
         return 1.0
     (height, width), (tall, wide) = preprocessing.resize, preprocessing.camera
     return float(np.sqrt(height * width / (tall * wide)))
+
+
+def on_part(images: GoodImages, inspected: npt.NDArray[np.bool_] | None, size: tuple[int, int]) -> Part:
+    """Return the function that tells where on good images defects may lie; arguments are those of `inside`."""
+    numbers = np.unique(np.linspace(0, images.count - 1, SAMPLE).round().astype(int)).tolist()
+    return inside(part_of([frame for _, frame in images.read(numbers)]), inspected, size)
 
 
 def inside(part: Part, inspected: npt.NDArray[np.bool_] | None, size: tuple[int, int]) -> Part:

@@ -22,14 +22,15 @@ def require_folder(path: Path) -> None:
         raise PadimEdgeError(f"the folder of {path} does not exist; make it or choose another one")
 
 
-def refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:
-    """Refuse an output that is one of the inputs.
+def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuse outputs that are inputs, before any of them is written.
 
     Raises:
-        PadimEdgeError: It is.
+        PadimEdgeError: One of them is.
     """
-    for path in inputs:
-        if output.resolve() == path.resolve():
+    read = {path.resolve() for path in inputs}
+    for output in outputs:
+        if output.resolve() in read:
             raise PadimEdgeError(f"the output {output} is an input, which would be lost; choose another name")
 
 

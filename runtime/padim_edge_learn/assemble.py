@@ -32,7 +32,7 @@ from padim_edge_model.whitening import Form, form_of
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.progress import Report, none
 
-__all__ = ["RULE", "RULE_UPDATED", "TOLERANCES", "Assembled", "ModelOptions", "assemble", "constants_of"]
+__all__ = ["RULE", "RULE_UPDATED", "TOLERANCES", "Assembled", "ModelOptions", "assemble", "constants_of", "options_of"]
 
 RULE = "good images that it was fitted on, each judged as if it and its repeats were not"
 """Source of the threshold of an export, in words."""
@@ -62,6 +62,17 @@ class ModelOptions:
     """Metadata of the model that this one is an update of; its calibration scores are counted in."""
     combination: Combination | None = None
     """Weights of Gaussians and memory; needed where the statistics hold both."""
+
+
+def options_of(metadata: Metadata) -> ModelOptions:
+    """Return the options that a model was made with."""
+    return ModelOptions(
+        metadata.precision,
+        metadata.created_by,
+        metadata.false_alarm_rate,
+        None if metadata.roi is None else metadata.inspected,
+        combination=metadata.combination,
+    )
 
 
 @dataclass(frozen=True, eq=False)

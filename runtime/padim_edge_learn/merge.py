@@ -84,7 +84,7 @@ def merge_files(files: Sequence[Path], output: Path) -> Kept:
         raise PadimEdgeError(f"there is {len(files)} file to merge, expected two or more")
     if len({path.resolve() for path in files}) < len(files):
         raise PadimEdgeError("a file is named twice; its images would count twice")
-    refuse_inputs(output, files)
+    refuse_inputs([output], files)
     total = read_kept(files[0])
     digests = {total.statistics.digest(): files[0]}
     for path in files[1:]:

@@ -16,7 +16,7 @@ from padim_edge_artifact import ArtifactError, ImageError, Metadata, PadimEdgeEr
 from padim_edge_artifact.files import refuse_inputs, require_folder
 from padim_edge_artifact.kept import Kept, read_kept, write_kept
 from padim_edge_learn.accumulate import BATCH, accumulate, learner_of
-from padim_edge_learn.assemble import Assembled, ModelOptions, assemble
+from padim_edge_learn.assemble import Assembled, assemble, options_of
 from padim_edge_learn.folds import Folds
 from padim_edge_learn.held_out import Frames, GoodImages
 from padim_edge_learn.intake import Intake, SetAside, counted, in_words, look, nothing_taken, reasons_of, sort_out
@@ -112,7 +112,7 @@ def update_files(model: Path, statistics: Path | None = None, output: Path | Non
     if new.suffix != ".onnx":
         raise PadimEdgeError(f"--output is {new}, expected a name that ends in .onnx")
     found = UpdateFiles(model, statistics or model.with_suffix(".npz"), new, new.with_suffix(".npz"))
-    refuse_inputs(found.output_statistics, [found.statistics])
+    refuse_inputs([found.output_statistics], [found.statistics])
     return found
 
 
@@ -179,14 +179,8 @@ def update(
     if added.count == old.statistics.count:
         raise _nothing_readable(tuple(unreadable.values()))
     grown = replace(old, statistics=added, seen=observed.seen, evidence=recorder.evidence, progress=None)
-    options = ModelOptions(
-        before.precision,
-        f"padim-edge-runtime {version('padim-edge-runtime')}",
-        rate,
-        None if before.roi is None else before.inspected,
-        before,
-        before.combination,
-    )
+    created_by = f"padim-edge-runtime {version('padim-edge-runtime')}"
+    options = replace(options_of(before), created_by=created_by, false_alarm_rate=rate, before=before)
     readable = [path for path in found.taken if path not in unreadable]
     good = GoodImages(_frames_of(readable, old, {}), len(readable))
     made: Assembled = assemble(grown, files.output, good, options, device=device, report=report)

@@ -109,14 +109,14 @@ def map_stage(
     rows, columns = map_matrices(size, grid, sigma)
     if roi is None:
         return MapStage(rows, columns, None, None)
-    patches = patches_inside(size, grid, roi)
+    patches = _patches_inside(size, grid, roi)
     assert patches is not None
     weight = rows @ patches @ columns.T
     # Deep inside the weight is 1; at the rim of a region of one patch it is still about 0.1.
     return MapStage(rows, columns, patches, np.where(roi, 1 / np.maximum(weight, 0.05), 0.0))
 
 
-def patches_inside(size: tuple[int, int], grid: tuple[int, int], roi: npt.NDArray[np.bool_] | None) -> Float64 | None:
+def _patches_inside(size: tuple[int, int], grid: tuple[int, int], roi: npt.NDArray[np.bool_] | None) -> Float64 | None:
     """Return `(h, w)`, 1 for the patches that touch a region of interest `(H, W)` and 0 for others; `None` for none."""
     if roi is None:
         return None
@@ -158,7 +158,7 @@ def fuse(
     weight: str | None = None
     if isinstance(form, Nearest):
         own = names.PATCH_DISTANCE if grid is None else "memory_distance"
-        inside = stage.patches if grid is None else patches_inside(size, embedding.grid, roi)
+        inside = stage.patches if grid is None else _patches_inside(size, embedding.grid, roi)
         weight = _append_memory(editor, embedding, form, inside, own)
         if grid is not None:
             _append_spread(editor, own, (embedding.grid, grid), names.PATCH_DISTANCE)
@@ -220,7 +220,7 @@ def _append_beside(
     editor = GraphEditor(model.graph, "memory")
     there = len(editor.nodes)
     size, roi = inspected
-    inside = patches_inside(size, embedding.grid, roi)
+    inside = _patches_inside(size, embedding.grid, roi)
     weight = _append_memory(editor, embedding, form, inside, names.DISTANCE_OF_MEMORY)
     assert weight is None, "Method refuses re-weighting beside Gaussians"
     added = editor.nodes[there:]

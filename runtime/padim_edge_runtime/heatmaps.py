@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from padim_edge_artifact.files import make_folder, replacing
+from padim_edge_artifact.files import make_folder, refuse_inputs, replacing
 from padim_edge_runtime.inspection import Inspection
 from padim_edge_runtime.profile import Clock
 
@@ -29,7 +29,8 @@ def heat_maps(
         clock: Counts the time that drawing takes.
 
     Raises:
-        PadimEdgeError: The folder cannot be made. The hook raises it where a file cannot be written.
+        PadimEdgeError: The folder cannot be made, or a heat map would overwrite an image. The hook raises it where a
+            file cannot be written.
     """
     clock, drawing = clock or Clock(), threading.Lock()
     targets = _targets(folder, files, ".png")
@@ -73,7 +74,7 @@ def anomaly_maps(
 
 
 def _targets(folder: Path, files: Sequence[tuple[Path, Path]], ending: str) -> dict[Path, list[Path]]:
-    """Choose a file for each image; names that differ only in their ending do not overwrite each other."""
+    """Choose a file for each image, none of them an image; names that differ only in their ending get a number."""
     make_folder(folder)
     taken: set[Path] = set()
     targets: dict[Path, list[Path]] = {}
@@ -85,4 +86,5 @@ def _targets(folder: Path, files: Sequence[tuple[Path, Path]], ending: str) -> d
             number += 1
         taken.add(target)
         targets.setdefault(path, []).append(target)
+    refuse_inputs(taken, targets)
     return targets

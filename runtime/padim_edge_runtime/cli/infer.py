@@ -74,7 +74,7 @@ def infer(
 
     The exit code is 1 if any image could not be read.
     """
-    from padim_edge_artifact.files import replacing
+    from padim_edge_artifact.files import refuse_inputs, replacing
     from padim_edge_runtime import image_search, pipeline, progress, results
     from padim_edge_runtime.detector import Detector
     from padim_edge_runtime.heatmaps import anomaly_maps, heat_maps
@@ -85,6 +85,8 @@ def infer(
     failing = results.failing(fail_on or ())
     searched = image_search.find(images)
     files = list(searched.files)
+    if csv is not None:
+        refuse_inputs([csv], [model, *(path for path, _ in files)])
     for sentence in searched.sentences():
         warn(sentence)
     detector = Detector.load(model, device, threads=pipeline.threads_for(len(files)), tell=warn)
