@@ -11,7 +11,8 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from benchmarks import report
 from benchmarks.decisions import SHARED, WEIGHTS
 
 if TYPE_CHECKING:
-    from benchmarks.choosing.record import Record
+    from benchmarks.choosing.record import Record, Row
     from benchmarks.choosing.runs import Run
     from padim_edge.datasets import Dataset
 
@@ -29,49 +30,96 @@ if TYPE_CHECKING:
 PACKAGES = ("padim-edge", "numpy", "onnxruntime", "torch", "pillow")
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What differs between benchmarks whose results grow run by run."""
+
+    name: str
+    """Name of the benchmark."""
+    title: str
+    """Title of its header."""
+    chosen: Sequence[Any]
+    """Runs that were asked for; each has a `name`."""
+    tables: Callable[[Sequence[Row]], str]
+    """Function that writes all tables of some results in Markdown."""
+    targets_of: Callable[[Sequence[Row]], list[report.Target]]
+    """Function that compares results with what was promised."""
+    measure: Callable[[Any, argparse.Namespace, str], Row]
+    """Function that measures a run with the options and the weights, and returns its row."""
+
+
 def main() -> None:
     """Parse the command line, measure, print."""
-    parser = _parser()
+    parser = parser_of("presets", __doc__, "'*screw*free*'")
     options = parser.parse_args()
     from benchmarks.choosing import pages, runs
+
+    load = loader(options.data)
+
+    def measured(run: Run, options: argparse.Namespace, weights: str) -> Row:
+        return measure(run, load, options.backbone, weights, options.size)
+
+    chosen = runs.matching(runs.all_runs(), options.only)
+    title = "presets on real images"
+    grow(parser, options, Parts("presets", title, chosen, pages.tables, pages.targets_of, measured))
+
+
+def parser_of(name: str, described: str, example: str) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark whose results grow run by run; `example` is a pattern of its runs."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=described.splitlines()[0])
+    parser.add_argument("--only", type=report.names, default=(), metavar="PATTERNS", help=f"runs, such as {example}")
+    parser.add_argument("--list", action="store_true", help="print the names of the runs and end")
+    parser.add_argument("--table", action="store_true", help="print the results of --json in Markdown and end")
+    add_source(parser)
+    parser.add_argument("--size", help="side of the frame in pixels, to try the command; the presets' own by default")
+    return parser
+
+
+def grow(parser: argparse.ArgumentParser, options: argparse.Namespace, parts: Parts) -> None:
+    """Measure the runs that the file of results lacks, write each, and print all; or list runs or print a table."""
     from benchmarks.choosing.record import Record
     from padim_edge_artifact import PadimEdgeError
 
     if options.table:
         if options.json is None:
             parser.error("--table prints a file of results; name it with --json")
-        print(pages.tables(report.read_json(options.json).results))
+        print(parts.tables(report.read_json(options.json).results))
         return
-    chosen = runs.matching(runs.all_runs(), options.only)
-    if not chosen:
+    if not parts.chosen:
         parser.error(f"no run matches {', '.join(options.only)}; --list prints their names")
     if options.list:
-        print("\n".join(run.name for run in chosen))
+        print("\n".join(run.name for run in parts.chosen))
         return
     if not options.data.is_dir():
         parser.error(f"there is no folder {options.data}; name the one with data/ and weights/ with --data")
     environment = report.probe(PACKAGES, threads=None)
-    report.print_header("presets on real images", environment)
+    report.print_header(parts.title, environment)
     try:
         weights = options.weights or str(options.data / WEIGHTS)
-        settings = settings_of("presets", options.backbone, weights, options.size)
-        record = Record(options.json, "presets", environment, settings, pages.targets_of)
-        measure_all(chosen, record, options, weights)
+        settings = settings_of(parts.name, options.backbone, weights, options.size)
+        record = Record(options.json, parts.name, environment, settings, parts.targets_of)
+        _measure_all(parts, record, options, weights)
     except PadimEdgeError as error:
         sys.exit(str(error))
-    print(pages.tables(record.rows))
+    print(parts.tables(record.rows))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.presets", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--only", type=report.names, default=(), metavar="PATTERNS", help="runs, such as '*screw*free*'"
-    )
-    parser.add_argument("--list", action="store_true", help="print the names of the runs and end")
-    parser.add_argument("--table", action="store_true", help="print the results of --json in Markdown and end")
-    add_source(parser)
-    parser.add_argument("--size", help="side of the frame in pixels, to try the command; the presets' own by default")
-    return parser
+def _measure_all(parts: Parts, record: Record, options: argparse.Namespace, weights: str) -> None:
+    """Measure the runs that the record lacks, and write each; one that fails is told and left out."""
+    from padim_edge_artifact import PadimEdgeError
+
+    for number, run in enumerate(parts.chosen, 1):
+        if record.has(run.name):
+            continue
+        print(f"{number} of {len(parts.chosen)}: {run.name}", file=sys.stderr, flush=True)
+        start = time.perf_counter()
+        try:
+            found = parts.measure(run, options, weights)
+        except PadimEdgeError as error:
+            # After many minutes, one failure must not lose the others.
+            print(f"left out: {run.name}: {error}", file=sys.stderr, flush=True)
+            continue
+        record.add(run.name, {**found, "seconds": round(time.perf_counter() - start, 1)})
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -95,25 +143,6 @@ def settings_of(benchmark: str, backbone: str, weights: str, size: str | None = 
         "weights_digest": description.weights_digest,
         "size": size,
     }
-
-
-def measure_all(chosen: list[Run], record: Record, options: argparse.Namespace, weights: str) -> None:
-    """Measure the runs that the record lacks, and write each; one that fails is told and left out."""
-    from padim_edge_artifact import PadimEdgeError
-
-    load = loader(options.data)
-    for number, run in enumerate(chosen, 1):
-        if record.has(run.name):
-            continue
-        print(f"{number} of {len(chosen)}: {run.name}", file=sys.stderr, flush=True)
-        start = time.perf_counter()
-        try:
-            found = measure(run, load, options.backbone, weights, options.size)
-        except PadimEdgeError as error:
-            # After many minutes, one failure must not lose the others.
-            print(f"left out: {run.name}: {error}", file=sys.stderr, flush=True)
-            continue
-        record.add(run.name, {**found, "seconds": round(time.perf_counter() - start, 1)})
 
 
 def loader(shared: Path) -> Load:
