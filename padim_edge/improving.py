@@ -131,7 +131,7 @@ def variants(asked: Method) -> Iterator[Try]:
     yield Try("as asked", asked)
     for name in ("auto", "free", "edge"):
         other = PRESETS[name]
-        if name != asked.preset and (other.bank is None) + 2 * (other.beside is None) != _kind(asked):
+        if name != asked.preset and _kinds(other) != _kinds(asked):
             yield Try(f"--preset {name}", _like(asked, preset(name, backbone=asked.backbone, seed=asked.seed)))
     height, width = asked.preprocessing.size
     for factor in (1.5, 2.0):
@@ -149,8 +149,9 @@ def variants(asked: Method) -> Iterator[Try]:
         yield Try("--backbone wide_resnet50_2", _like(asked, replace(other, dims=min(other.dims, 200))))
 
 
-def _kind(method: Method) -> int:
-    return (method.bank is None) + 2 * (method.beside is None)
+def _kinds(method: Method) -> list[bool]:
+    """Return for each kind of distance of a method whether it is a memory."""
+    return [head.bank is not None for head in method.heads]
 
 
 def _channels(method: Method) -> int:

@@ -207,14 +207,15 @@ def combination_of(found: Compared, *, weight: float | None = None, seed: int = 
         seed: Random seed of the bootstrap.
     """
     good = found.good
+    share, choice = (0.5, EQUAL) if weight is None else (weight, GIVEN)
     if not len(good):  # too few images to leave any out
-        return Combination(0.5 if weight is None else weight, (1.0, 1.0), EQUAL if weight is None else GIVEN)
+        return Combination(share, (1.0, 1.0), choice)
     scores = found.alone()
     units = (_spread(scores[0][good]), _spread(scores[1][good]))
     trials = [crop.trial for judged in found.judged for crop in judged.crops]
     visible = [trial for trial in trials if _visible(trial)]
     if weight is not None or not visible:
-        return Combination(0.5 if weight is None else weight, units, EQUAL if weight is None else GIVEN, len(good))
+        return Combination(share, units, choice, len(good))
     rows = np.array([int(trial.score) for trial in visible], np.int64)
     kinds = np.array([trial.kind for trial in visible])
     auroc = tuple(_auroc(each[good], each[rows]) for each in scores)
@@ -241,7 +242,10 @@ def _spread(scores: Float64) -> float:
 
 
 def _auroc(good: Float64, planted: Float64) -> float:
-    """Return the share of pairs in which the planted image has the higher score; equal scores count half."""
+    """Return the share of pairs in which the planted image has the higher score; equal scores count half.
+
+    scikit-learn's checks its input each time, and this is called hundreds of times.
+    """
     ordered = np.sort(good)
     below = np.searchsorted(ordered, planted, "left") + np.searchsorted(ordered, planted, "right")
     return float(below.mean() / (2 * len(good)))

@@ -113,9 +113,12 @@ def assemble(
             does not take the graph, or the output cannot be written.
     """
     before = options.before
-    replace(kept.recipe.method, precision=options.precision)  # refuses a form of Gaussians where there are none
-    used = _used(kept, options.combination)
-    method = replace(used.recipe.method, precision=_own_precision(used, options.precision))
+    method = replace(kept.recipe.method, precision=options.precision)
+    used = kept
+    if isinstance(kept.statistics, Both):
+        assert options.combination is not None, "both kinds of distance need their weights"
+        if (left := options.combination.kept) is not None:
+            used, method = kept.heads[left], method.heads[left]
     size = method.preprocessing.size
     graph, grid = of_kept(used), kept.statistics.grid
     with report("whitening" if used.recipe.method.bank is None else "choosing prototypes", None):
@@ -163,20 +166,6 @@ def assemble(
         )
         del session
     return Assembled(metadata, output.stat().st_size + metadata.digests.data_bytes, held, observed.seen)
-
-
-def _used(kept: Kept, combination: Combination | None) -> Kept:
-    """Return the kept statistics of those kinds of distance that the model has."""
-    if isinstance(kept.statistics, Both):
-        assert combination is not None, "both kinds of distance need their weights"
-        if combination.kept is not None:
-            return kept.heads[combination.kept]
-    return kept
-
-
-def _own_precision(kept: Kept, precision: Precision) -> Precision:
-    """Return the precision without a form of Gaussians where there are none."""
-    return precision if kept.recipe.method.bank is None else precision.numbers
 
 
 def constants_of(kept: Kept, options: ModelOptions, without: Collection[int] = ()) -> Form | Nearest | Pair:
