@@ -11,7 +11,7 @@ import typer
 from padim_edge.cli import options as o
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_artifact.files import refuse_inputs, require_folder
-from padim_edge_runtime.cli.options import INPUT, OUTPUT, DeviceOption, JsonOption, print_json, warn
+from padim_edge_runtime.cli.options import INPUT, DeviceOption, JsonOption, print_json, warn
 
 __all__ = ["evaluate"]
 
@@ -26,12 +26,7 @@ def evaluate(
     ] = None,
     perturb: o.PerturbOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed for --perturb.", rich_help_panel=INPUT)] = 0,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Also write an HTML report that opens without a network.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    report: o.ReportOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:

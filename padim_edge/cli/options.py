@@ -27,6 +27,7 @@ __all__ = [
     "KeepOption",
     "ModelOption",
     "PerturbOption",
+    "ReportOption",
     "RoiOption",
     "SeedOption",
     "StatisticsOption",
@@ -122,6 +123,13 @@ ExcludeSuspectsOption = Annotated[
     bool,
     typer.Option(
         "--exclude-suspects", help="Leave out good images that look unlike the others.", rich_help_panel=INPUT
+    ),
+]
+
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Also write an HTML report that opens without a network.", rich_help_panel=OUTPUT
     ),
 ]
 

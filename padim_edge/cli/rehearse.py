@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from padim_edge.cli import method_options as m
+from padim_edge.cli import options as o
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_artifact.files import refuse_inputs, require_folder
-from padim_edge_runtime.cli.options import INPUT, OUTPUT, DeviceOption, JsonOption, ModelArgument, print_json, warn
+from padim_edge_runtime.cli.options import INPUT, DeviceOption, JsonOption, ModelArgument, print_json, warn
 
 __all__ = ["rehearse"]
 
@@ -28,8 +29,8 @@ def rehearse(
         typer.Option(
             "--data",
             metavar="DIR",
-            help="Instead of GOOD_IMAGES: the images that it was fitted on. The method is fitted again on two thirds "
-            "of them, and judges the others, three times.",
+            help="Instead of GOOD_IMAGES: the images that the model was fitted on. Its method is fitted again; each "
+            "third is left out once, and judged by the others.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -43,12 +44,7 @@ def rehearse(
         typer.Option(min=1, help="Least number of defects to draw; each image gains as many.", rich_help_panel=INPUT),
     ] = 360,
     weights: m.WeightsOption = "auto",
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Also write an HTML report that opens without a network.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    report: o.ReportOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
