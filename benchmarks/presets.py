@@ -32,7 +32,7 @@ PACKAGES = ("padim-edge", "numpy", "onnxruntime", "torch", "pillow")
 
 @dataclass(frozen=True)
 class Parts:
-    """What differs between benchmarks whose results grow run by run."""
+    """Parts in which benchmarks differ whose results grow run by run."""
 
     name: str
     """Name of the benchmark."""
