@@ -8,7 +8,8 @@ from typing import Any
 
 from padim_edge_artifact import Metadata, PadimEdgeError
 from padim_edge_artifact.calibration import BY_HAND
-from padim_edge_artifact.container import read_metadata, replace_metadata
+from padim_edge_artifact.container import read_metadata
+from padim_edge_artifact.rewriting import replace_metadata
 from padim_edge_learn.thresholds import rule_of_scores, with_threshold
 from padim_edge_model.calibration import p_value, threshold
 from padim_edge_runtime.worth import percent, worth

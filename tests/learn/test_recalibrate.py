@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from padim_edge_artifact import ArtifactError, ImageError, PadimEdgeError, read_verified
 from padim_edge_artifact.calibration import Calibration
-from padim_edge_artifact.container import _spans, replace_metadata
+from padim_edge_artifact.protobuf import spans as _spans
+from padim_edge_artifact.rewriting import replace_metadata
 from padim_edge_learn.intake import REASONS, NothingTakenError
 from padim_edge_learn.recalibrate import (
     RULE,
