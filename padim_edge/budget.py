@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from padim_edge.model import Model
 from padim_edge.network import exported
 from padim_edge.plan import model_bytes, most_prototypes
 from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact.files import scratch
 from padim_edge_artifact.method import PRECISIONS, Method, Precision
 from padim_edge_model.graph import EmbeddingGraph
 from padim_edge_runtime.detector import Detector
@@ -170,11 +169,9 @@ def exact_cost(
     if method.precision == Precision(target=method.precision.target) and method.bank == asked.bank:
         return None
     whole = replace(method, precision=Precision(), bank=asked.bank)
-    with tempfile.TemporaryDirectory(prefix="padim-edge-") as scratch:
+    with scratch() as folder:
         fitted = fit_dataset(dataset, whole, weights=weights, device=options.device, feedback=Feedback(feedback.report))
-        exact = fitted.export_with(
-            Path(scratch) / "exact.onnx", replace(options, precision=None), Feedback(feedback.report)
-        )
+        exact = fitted.export_with(folder / "exact.onnx", replace(options, precision=None), Feedback(feedback.report))
         return cost(exact, model, dataset)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from padim_edge import budget as budgets
@@ -15,15 +15,17 @@ from padim_edge.datasets.items import first_size
 from padim_edge.fitted import ExportOptions, Fitted, check_share, fit_dataset
 from padim_edge.improving import improved
 from padim_edge.model import Model, Suspect, check_output, moved
-from padim_edge.plan import require_memory_to_leave_out
+from padim_edge.plan import Outputs, require_memory_to_leave_out
 from padim_edge.rehearsal.result import Rehearsal
 from padim_edge.roi import read_roi
 from padim_edge.settled import settled
 from padim_edge.suspects import export_without
 from padim_edge.visibility import visibility
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_artifact.kept import write_kept
+from padim_edge_artifact.files import flush, replacing, reserved, staging
+from padim_edge_artifact.kept import pack_kept
 from padim_edge_artifact.method import Method, Precision
+from padim_edge_artifact.unfinished import PAIR
 from padim_edge_model.calibration import check_rate
 from padim_edge_runtime.devices import trtexec
 from padim_edge_runtime.progress import Feedback
@@ -128,24 +130,24 @@ def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> 
     if job.budget is not None:
         method = budgets.choose(job.budget, asked, job.weights, len(dataset.good))
 
+    room = Outputs(path, job.keep_statistics)
+
     def export(some: Dataset, output: Path) -> Model:
         device = job.options.device
-        fitted = fit_dataset(some, method, weights=job.weights, device=device, room_for=path, feedback=feedback)
+        fitted = fit_dataset(some, method, weights=job.weights, device=device, room_for=room, feedback=feedback)
         return fitted.export_with(output, job.options, feedback)
 
     left_out: tuple[Suspect, ...] = ()
-    if job.improve is not None:
-        return _improved(dataset, method, path, job, feedback)
-    if job.exclude_suspects:
-        # A model of an earlier round must not stand under the final name if a later one is refused.
-        with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as rounds:
-            found, left_out = export_without(dataset, lambda some: export(some, Path(rounds) / path.name), feedback)
-            model = moved(found, path)
-        dataset = without(dataset, {each.item.name for each in left_out})
-    else:
-        model = export(dataset, path)
-    if job.keep_statistics is not None:
-        write_kept(job.keep_statistics, model.kept)
+    with _writing(path, job.keep_statistics) as (folder, keep):
+        if job.improve is not None:
+            return _improved(dataset, method, (folder, path), job, keep, feedback)
+        if job.exclude_suspects:
+            found, left_out = export_without(dataset, lambda some: export(some, folder / path.name), feedback)
+            dataset = without(dataset, {each.item.name for each in left_out})
+        else:
+            found = export(dataset, folder / path.name)
+        keep(found)
+        model = moved(found, path)
     seen = None if job.options.fast else _rehearsal(model, job.options, feedback)
     if job.budget is None:
         return Exported(model, left_out=left_out, rehearsal=seen)
@@ -153,22 +155,56 @@ def export_class(dataset: Dataset, path: Path, job: Job, feedback: Feedback) -> 
     return Exported(model, job.budget, cost, left_out, seen)
 
 
-def _improved(dataset: Dataset, method: Method, path: Path, job: Job, feedback: Feedback) -> Exported:
-    """Write the model of the method that sees most of the planted defects."""
+@contextmanager
+def _writing(path: Path, statistics: Path | None) -> Iterator[tuple[Path, Callable[[Model], None]]]:
+    """Give a temporary folder to make a model in, and a function that keeps its statistics where they are wanted.
+
+    The statistics get their name behind the model: what a kill between both leaves, the next update finishes.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(reserved([path]))
+        file = None if statistics is None else stack.enter_context(replacing(statistics, PAIR))
+
+        def keep(model: Model) -> None:
+            if file is not None:
+                pack_kept(file, model.kept)
+                flush(file)
+
+        yield stack.enter_context(staging(path)), keep
+
+
+def _improved(
+    dataset: Dataset,
+    method: Method,
+    places: tuple[Path, Path],
+    job: Job,
+    keep: Callable[[Model], None],
+    feedback: Feedback,
+) -> Exported:
+    """Write the model of the method that sees most of the planted defects.
+
+    Args:
+        dataset: Good images.
+        method: Method that was asked for.
+        places: A temporary folder, and the final name.
+        job: Everything else.
+        keep: Function that keeps the statistics of the model that is taken.
+        feedback: Progress bars and sentences.
+    """
     assert job.improve is not None
-    quiet = Feedback(feedback.report)
+    folder, path = places
+    quiet, room = Feedback(feedback.report), Outputs(path, job.keep_statistics)
 
     def make(tried: Method, output: Path) -> tuple[Model, Rehearsal]:
         device = job.options.device
-        fitted = fit_dataset(dataset, tried, weights=job.weights, device=device, room_for=path, feedback=quiet)
+        fitted = fit_dataset(dataset, tried, weights=job.weights, device=device, room_for=room, feedback=quiet)
         model = fitted.export_with(output, job.options, quiet)
         return model, visibility(model, device=device, report=feedback.report)
 
     both = job.options.memory_share is not None
-    found = improved(method, path, job.improve, make, feedback.tell, both=both)
-    if job.keep_statistics is not None:
-        write_kept(job.keep_statistics, found.model.kept)
-    return Exported(found.model, rehearsal=found.rehearsal)
+    found = improved(method, folder / path.name, job.improve, make, feedback.tell, both=both)
+    keep(found.model)
+    return Exported(moved(found.model, path), rehearsal=found.rehearsal)
 
 
 def _in_short(rehearsal: Rehearsal) -> dict[str, Any]:
@@ -213,7 +249,8 @@ def export_statistics(
     """
     rank, diagonal = form
     precision = replace(fitted.method.precision, rank=rank, diagonal=diagonal)
-    model = fitted.export_with(path, replace(options, precision=precision), feedback)
+    with reserved([path]):
+        model = fitted.export_with(path, replace(options, precision=precision), feedback)
     return Exported(model, rehearsal=None if options.fast else _rehearsal(model, options, feedback))
 
 

@@ -14,6 +14,7 @@ from padim_edge import plan
 from padim_edge.datasets import Dataset
 from padim_edge.gather import Checkpoint, checkpoint_of, digest_of, gather, require_enough
 from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact.files import reserved
 from padim_edge_artifact.kept import Kept, write_kept
 from padim_edge_runtime.prefetch import cores
 from padim_edge_runtime.progress import SILENT, Feedback
@@ -92,7 +93,7 @@ def fit_to_file(job: FitJob, prepare: Callable[[], Kept], feedback: Feedback) ->
             can be resumed, or a file that cannot be written.
     """
     start = time.perf_counter()
-    with _ranks() as ranks:
+    with _ranks() as ranks, reserved([] if ranks is not None and ranks.rank else [job.output]):
         first = ranks is None or ranks.rank == 0
         empty = prepare() if ranks is None else _same_on_all(ranks, job.dataset, prepare)
         if first:
@@ -100,7 +101,9 @@ def fit_to_file(job: FitJob, prepare: Callable[[], Kept], feedback: Feedback) ->
             needed = needed.times(1 if ranks is None else ranks.here)
             feedback.tell(str(needed))
             plan.require_memory(needed)
-            plan.require_room(needed, job.output)
+            plan.require_room(
+                needed, plan.Outputs(statistics=job.output, copies=2 if ranks is None else 1 + ranks.here)
+            )
         own, unreadable = _fit_share(job, empty, ranks, feedback if first else SILENT)
         if ranks is not None:
             own = ranks.merged(own)

@@ -216,7 +216,7 @@ def fit_dataset(
     *,
     weights: str = "auto",
     device: str = "cpu",
-    room_for: Path | None = None,
+    room_for: plan.Outputs | None = None,
     feedback: Feedback,
 ) -> Fitted:
     """Fit on the good images of a data set: the lower storey of `fit`.
@@ -226,7 +226,7 @@ def fit_dataset(
         method: Method of the fit.
         weights: As in `fit`.
         device: As in `fit`.
-        room_for: Model file that will be written; its disk must have room. `None` checks memory only.
+        room_for: Files that will be written; their disks must have room. `None` checks memory only.
         feedback: Progress bars, and the function that is told what the fit needs.
 
     Raises:

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from padim_edge.model import Model, moved
+from padim_edge.model import Model
 from padim_edge.presets import PRESETS, preset
 from padim_edge.rehearsal.result import Rehearsal
 from padim_edge.rehearsal.trials import PLAIN_CONTRAST, PLAIN_EXTENT
@@ -73,14 +72,14 @@ def improved(
     *,
     both: bool = False,
 ) -> Found:
-    """Try methods until the time is over, and write the model of the one that sees most.
+    """Try methods until the time is over, and return the model of the one that sees most.
 
     Only planted defects on good images decide. The first method is the one that was asked for; a later one must see
     clearly more to take its place.
 
     Args:
         asked: Method that was asked for, settled.
-        path: The `.onnx` file of the best model.
+        path: File in a temporary folder; each model is written to a folder of its own beside it, under this file name.
         minutes: Time for all of it, positive. A method that has begun is finished.
         make: Writes and rehearses a model.
         tell: Called with one sentence for each method.
@@ -93,31 +92,30 @@ def improved(
         raise PadimEdgeError(f"--improve is {minutes:g}, expected a number of minutes such as 10")
     end = time.monotonic() + 60 * minutes
     best: Found | None = None
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
-        pace = 0.0  # seconds per pixel of the slowest method so far
-        for number, each in enumerate(variants(asked)):
-            if both and each.method.beside is None:
-                continue
-            pixels = math.prod(each.method.preprocessing.size)
-            if best is not None and time.monotonic() + pace * pixels > end:
-                tell(f"{each.words}: not tried, because the {minutes:g} minutes of --improve would be over before")
-                continue
-            start = time.monotonic()
-            try:
-                found = _tried(each, Path(scratch) / f"{number}" / path.name, make)
-            except PadimEdgeError as error:
-                if best is None:
-                    raise
-                tell(f"{each.words}: not tried, because {error}")
-                continue
-            pace = max(pace, (time.monotonic() - start) / pixels)
-            tell(str(found))
-            best = found if best is None else _better(best, found)
-            if best.share is None:
-                break  # there is nothing to compare by
-        assert best is not None, "the method that was asked for comes first"
-        tell(f"taken: {best.what.words}")
-        return replace(best, model=moved(best.model, path))
+    pace = 0.0  # seconds per pixel of the slowest method so far
+    for number, each in enumerate(variants(asked)):
+        if both and each.method.beside is None:
+            continue
+        pixels = math.prod(each.method.preprocessing.size)
+        if best is not None and time.monotonic() + pace * pixels > end:
+            tell(f"{each.words}: not tried, because the {minutes:g} minutes of --improve would be over before")
+            continue
+        start = time.monotonic()
+        try:
+            found = _tried(each, path.parent / f"{number}" / path.name, make)
+        except PadimEdgeError as error:
+            if best is None:
+                raise
+            tell(f"{each.words}: not tried, because {error}")
+            continue
+        pace = max(pace, (time.monotonic() - start) / pixels)
+        tell(str(found))
+        best = found if best is None else _better(best, found)
+        if best.share is None:
+            break  # there is nothing to compare by
+    assert best is not None, "the method that was asked for comes first"
+    tell(f"taken: {best.what.words}")
+    return best
 
 
 def _better(best: Found, found: Found) -> Found:

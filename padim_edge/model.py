@@ -14,6 +14,7 @@ from padim_edge.weighing import Compared
 from padim_edge_artifact import Metadata, PadimEdgeError
 from padim_edge_artifact.files import require_folder
 from padim_edge_artifact.kept import Kept
+from padim_edge_artifact.publishing import publish
 from padim_edge_learn.held_out import HeldOut
 from padim_edge_learn.suspects import suspects
 from padim_edge_model.calibration import calibrate, threshold
@@ -226,11 +227,21 @@ def check_output(output: Path) -> None:
 
 
 def moved(model: Model, path: Path) -> Model:
-    """Move a model and its data file to other names in the same folder tree, and return it."""
+    """Give a model and its data file their final names, and return it.
+
+    Args:
+        model: A model in a temporary folder.
+        path: The final name, with the same file name, on the same file system.
+
+    Raises:
+        PadimEdgeError: A file cannot be written.
+    """
     data = model.metadata.digests.data_file
-    if data is not None:
-        model.path.with_name(data).replace(path.with_name(data))
-    else:
-        path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # of the model that stood here before
-    model.path.replace(path)
+    try:
+        publish(model.path, None if data is None else model.path.with_name(data), path)
+    except OSError as error:
+        raise PadimEdgeError(
+            f"{path} could not be written ({error.strerror or error}); choose an --output in a folder that can be "
+            "written to and has room"
+        ) from error
     return replace(model, path=path)

@@ -26,6 +26,7 @@ from padim_edge_runtime.memory import available_memory
 
 __all__ = [
     "Needs",
+    "Outputs",
     "model_bytes",
     "most_prototypes",
     "needs",
@@ -62,6 +63,18 @@ _SPARE = 0.95
 
 
 @dataclass(frozen=True)
+class Outputs:
+    """Files that will be written, whose disks must have room."""
+
+    model: Path | None = None
+    """Model file; `None` for none."""
+    statistics: Path | None = None
+    """Statistics file; `None` for none."""
+    copies: int = 1
+    """Number of statistics files at a time: 2 where a checkpoint stands until the final one does."""
+
+
+@dataclass(frozen=True)
 class Needs:
     """Estimated bytes, rather too many than too few."""
 
@@ -79,6 +92,8 @@ class Needs:
     """Largest number of prototypes of a memory; `None` for Gaussians."""
     activation: int = 0
     """Largest activation of one image."""
+    file: int = 0
+    """Size of the statistics file."""
 
     def __str__(self) -> str:
         kept = f"statistics of {self.patches} patches" if self.prototypes is None else "candidates for prototypes"
@@ -126,6 +141,7 @@ def needs(kept: Kept, precision: Precision, images: int) -> Needs:
     return replace(
         gaussians,
         statistics=gaussians.statistics + memory.statistics,
+        file=gaussians.file + memory.file,
         memory=gaussians.memory + memory.memory - _PROGRAM,
         prototypes=memory.prototypes,
     )
@@ -155,7 +171,8 @@ def _needs_of_gaussians(graph: EmbeddingGraph, method: Method, images: int, mode
     # Judging images outside the fit needs the constants of a fit without them, and of rounded ones those of the fit.
     copies = 2 if method.precision.name == "fp32" else 3
     memory = _PROGRAM + statistics + max(vectors + running, copies * constants + held_out)
-    return Needs(statistics, memory, model, patches, dims)
+    file = 4 * patches * dims * (dims + 3) + _REST  # means and lower triangles in float64
+    return Needs(statistics, memory, model, patches, dims, file=file)
 
 
 def _needs_of_memory(
@@ -181,7 +198,7 @@ def _needs_of_memory(
         choosing += 16 * 1024 * prototypes
     judging = _MODELS * (constants + running + 4 * patches * side_by_side(graph.size) * (4 * dims + 1024))
     memory = _PROGRAM + statistics + max(fitting, choosing + judging)
-    return Needs(statistics, memory, model, patches, dims, prototypes)
+    return Needs(statistics, memory, model, patches, dims, prototypes, file=statistics + _REST)
 
 
 def most_prototypes(graph: EmbeddingGraph, bank: Bank, images: int) -> int:
@@ -225,20 +242,29 @@ def require_memory(found: Needs) -> None:
         )
 
 
-def require_room(found: Needs, output: Path) -> None:
-    """Refuse a model that the disk of `output` cannot hold.
+def require_room(found: Needs, outputs: Outputs) -> None:
+    """Refuse files that their disks cannot hold.
 
     Raises:
-        PadimEdgeError: The disk is too full; the sentence names the options that make the model smaller.
+        PadimEdgeError: A disk is too full; the sentence names the options that make the files smaller.
     """
-    folder = output.resolve().parent
-    room = shutil.disk_usage(folder).free if folder.is_dir() else found.model
-    if found.model > room:
-        rank = "--rank 32, " if found.prototypes is None else ""
-        raise PadimEdgeError(
-            f"the model will take about {_size(found.model)}, and {_size(room)} are free on the disk of {folder}; "
-            f"choose --precision int8, {rank}{found.smaller} room"
-        )
+    wanted: dict[int, int] = {}
+    rank = "--rank 32, " if found.prototypes is None else ""
+    for what, path, size, remedy in (
+        ("the model", outputs.model, found.model, f"choose --precision int8, {rank}"),
+        ("the statistics", outputs.statistics, outputs.copies * found.file, "choose "),
+    ):
+        folder = None if path is None else path.resolve().parent
+        if folder is None or not folder.is_dir():
+            continue
+        disk, room = folder.stat().st_dev, shutil.disk_usage(folder).free
+        wanted[disk] = wanted.get(disk, 0) + size
+        if wanted[disk] > room:
+            before = "" if wanted[disk] == size else f", and {_size(wanted[disk] - size)} more will be written there"
+            raise PadimEdgeError(
+                f"{what} will take about {_size(size)}{before}, and {_size(room)} are free on the disk of {folder}; "
+                f"{remedy}{found.smaller} room"
+            )
 
 
 def _size(count: int) -> str:

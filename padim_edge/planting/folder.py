@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,7 +18,9 @@ from padim_edge.planting.plant import EXTENTS, KINDS
 from padim_edge.planting.series import check, plants
 from padim_edge.planting.values import Pixels, Plant
 from padim_edge_artifact.errors import ImageError, PadimEdgeError
+from padim_edge_artifact.files import flush, flush_folder, staging
 from padim_edge_runtime.progress import SILENT, Feedback
+from padim_edge_runtime.results import cell
 
 __all__ = ["Order", "Planted", "Row", "write"]
 
@@ -122,20 +123,20 @@ def write(dataset: Dataset, folder: Path, order: Order = Order(), feedback: Feed
             f"{dataset.class_name} has {len(dataset.good)} good images, expected 2 or more: some to plant in and some "
             "to fit on; give more images"
         )
-    unfinished = folder.resolve().with_name(f".{folder.resolve().name}.{os.getpid()}.tmp")
+    final = folder.resolve()
     try:
-        unfinished.mkdir(parents=True)
-        planted = _write(dataset, unfinished, order, feedback)
-        if folder.is_dir():
-            folder.rmdir()
-        unfinished.rename(folder.resolve())
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with staging(final) as unfinished:
+            planted = _write(dataset, unfinished, order, feedback)
+            if final.is_dir():
+                final.rmdir()
+            unfinished.rename(final)
+            flush_folder(final.parent)
     except OSError as error:
         raise PadimEdgeError(
             f"{folder} could not be written ({error.strerror or error}); choose a folder that can be written to and "
             "has room"
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return Planted(str(folder), *planted)
 
 
@@ -183,7 +184,8 @@ def _write(
     with (folder / "plants.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, list(asdict(rows[0])))
         table.writeheader()
-        table.writerows(asdict(row) for row in rows)
+        table.writerows({name: cell(value) for name, value in asdict(row).items()} for row in rows)
+    flush(folder / "plants.csv")
     return fit, len(good), tuple(rows), tuple(unreadable)
 
 
@@ -221,6 +223,7 @@ def _fit_on(items: list[Item], folder: Path, unreadable: list[str]) -> int:
             target = target.with_suffix(item.file.suffix)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(item.file, target)
+            flush(target)
         else:
             found = list(_decoded([(0, item)], unreadable))
             if not found:
@@ -234,3 +237,4 @@ def _save(image: Image.Image, path: Path) -> None:
     """Write a PNG. Noise hardly compresses, so the fastest level does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, format="PNG", compress_level=1)
+    flush(path)

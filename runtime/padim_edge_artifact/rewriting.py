@@ -8,10 +8,12 @@ from pathlib import Path
 
 from padim_edge_artifact.container import BLANK_DIGEST, model_digest, read_verified, size_text
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_artifact.files import replacing
+from padim_edge_artifact.files import staging
 from padim_edge_artifact.metadata import Metadata, to_json
 from padim_edge_artifact.names import METADATA_KEY, SIZE_KEY
 from padim_edge_artifact.protobuf import METADATA_PROPS, entry, message, property_field, spans
+from padim_edge_artifact.publishing import data_name, publish
+from padim_edge_artifact.unfinished import real
 
 __all__ = ["replace_metadata"]
 
@@ -30,7 +32,7 @@ def replace_metadata(path: Path, metadata: Metadata, output: Path | None = None)
         path: The model.
         metadata: Metadata to write.
         output: File of a copy that gets the metadata; `None` writes them into `path`. The copy has a data file of its
-            own, `<output>.data`, where the model has one.
+            own, named after it, where the model has one.
 
     Raises:
         ArtifactError: The file is damaged or was not made by padim-edge.
@@ -42,28 +44,30 @@ def replace_metadata(path: Path, metadata: Metadata, output: Path | None = None)
         return _write_with(content, metadata, path)
     if output.is_dir():
         raise PadimEdgeError(f"{output} is a folder, expected the name of the new model file, such as copy.onnx")
-    data = output.with_name(f"{output.name}.data")
     name = metadata.digests.data_file
     if name is None:
-        written = _write_with(content, metadata, output)
-        data.unlink(missing_ok=True)  # of the model that stood here before
-        return written
+        return _write_with(content, metadata, output)
     source = path.with_name(name)
-    digests = dataclasses.replace(metadata.digests, data_file=data.name)
-    content = _with_data_file(content, name, data.name)
-    if not (data.exists() and data.samefile(source)):
-        with replacing(data) as temporary:
-            shutil.copyfile(source, temporary)
-    return _write_with(content, dataclasses.replace(metadata, digests=digests), output)
+    digests = dataclasses.replace(metadata.digests, data_file=data_name(output.name, metadata.digests.data or ""))
+    content = _with_data_file(content, name, digests.data_file or "")
+    return _write_with(content, dataclasses.replace(metadata, digests=digests), output, source)
 
 
-def _write_with(content: bytes, metadata: Metadata, output: Path) -> Metadata:
-    """Write a model file whose content is `content` with other metadata; return them with the true digest."""
+def _write_with(content: bytes, metadata: Metadata, output: Path, source: Path | None = None) -> Metadata:
+    """Write a model file whose content is `content` with other metadata; return them with the true digest.
+
+    Args:
+        content: The model.
+        metadata: Metadata to write.
+        output: File to write.
+        source: Data file to copy; `None` where there is none, or where it stays as it is.
+    """
     kept = b"".join(
         content[start:stop]
         for start, stop, number, value in spans(content)
         if not (number == METADATA_PROPS and isinstance(value, slice) and entry(content[value])[0] in _OURS)
     )
+    name = metadata.digests.data_file
 
     def write(file: Path, digest: str) -> Metadata:
         digests = dataclasses.replace(metadata.digests, model=digest)
@@ -73,9 +77,24 @@ def _write_with(content: bytes, metadata: Metadata, output: Path) -> Metadata:
         file.write_bytes(kept + property_field(SIZE_KEY, size_text(size)) + own)
         return written
 
-    with replacing(output) as temporary:
-        write(temporary, BLANK_DIGEST)
-        return write(temporary, model_digest(temporary, BLANK_DIGEST))
+    try:
+        with staging(output) as folder:
+            model, data = folder / output.name, None if name is None else real(output).with_name(name)
+            if source is not None and name is not None and not (data is not None and _same(data, source)):
+                data = Path(shutil.copyfile(source, folder / name))
+            write(model, BLANK_DIGEST)
+            written = write(model, model_digest(model, BLANK_DIGEST))
+            publish(model, data, output)
+            return written
+    except OSError as error:
+        raise PadimEdgeError(
+            f"{output} could not be written ({error.strerror or error}); choose a folder that exists, can be written "
+            "to and has room"
+        ) from error
+
+
+def _same(data: Path, source: Path) -> bool:
+    return data.exists() and data.samefile(source)
 
 
 def _with_data_file(content: bytes, old: str, new: str, within: tuple[int, ...] = _EXTERNAL_DATA) -> bytes:

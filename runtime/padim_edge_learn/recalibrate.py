@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from padim_edge_artifact import ImageError, Metadata
 from padim_edge_artifact.calibration import Calibration
-from padim_edge_artifact.files import require_folder
+from padim_edge_artifact.files import require_folder, reserved
 from padim_edge_learn.intake import (
     FITTED,
     Intake,
+    Looks,
     NothingTakenError,
     SetAside,
     counted,
@@ -25,7 +26,7 @@ from padim_edge_learn.intake import (
     reasons_of,
     sort_out,
 )
-from padim_edge_learn.set_threshold import number, store
+from padim_edge_learn.set_threshold import number, stored
 from padim_edge_learn.thresholds import with_threshold
 from padim_edge_model.calibration import calibrate, check_rate, threshold
 from padim_edge_model.repeats import unpacked
@@ -151,9 +152,13 @@ def recalibrate(
     choice = choice or HeldOutChoice()
     if choice.output is not None:
         require_folder(choice.output)
-    detector = Detector.load(path, device, threads=threads_for(len(images)), tell=tell)
+    with reserved([choice.output or path]):
+        detector = Detector.load(path, device, threads=threads_for(len(images)), tell=tell)
+        return _recalibrated(path, detector, look(detector, images, progress), choice)
+
+
+def _recalibrated(path: Path, detector: Detector, looks: Looks, choice: HeldOutChoice) -> Recalibrated:
     before = detector.metadata
-    looks = look(detector, images, progress)
     if len(looks.paths) < FEWEST:
         first = f"; of the others: {looks.unreadable[0]}" if looks.unreadable else ""
         raise ImageError(f"there are {len(looks.paths)} readable images, expected at least {FEWEST}, better 100{first}")
@@ -178,7 +183,7 @@ def recalibrate(
         false_alarm_rate=choice.false_alarm_rate,
         calibration=calibration,
     )
-    written = store(path, after, choice.output)
+    written = stored(path, after, choice.output)
     return Recalibrated(choice.output or path, written, before, len(found.taken), looks.unreadable, found.set_aside)
 
 

@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from padim_edge_artifact import Metadata, PadimEdgeError
+from padim_edge_artifact import ArtifactError, Metadata, PadimEdgeError
 from padim_edge_artifact.calibration import BY_HAND
 from padim_edge_artifact.container import read_metadata
+from padim_edge_artifact.files import reserved
 from padim_edge_artifact.rewriting import replace_metadata
 from padim_edge_learn.thresholds import rule_of_scores, with_threshold
 from padim_edge_model.calibration import p_value, threshold
@@ -22,6 +23,7 @@ __all__ = [
     "previous",
     "shown",
     "store",
+    "stored",
     "to_json",
 ]
 
@@ -102,10 +104,18 @@ def store(model: Path, chosen: Metadata, output: Path | None = None) -> Metadata
     Nothing is written where threshold and source are those that the model has, unless there is an `output`.
 
     Raises:
-        ArtifactError: The model is damaged.
-        PadimEdgeError: A file cannot be written.
+        ArtifactError: The model is damaged, or not the one any more that the metadata were read from.
+        PadimEdgeError: A file cannot be written, or another process is writing it.
     """
+    with reserved([output or model]):
+        return stored(model, chosen, output)
+
+
+def stored(model: Path, chosen: Metadata, output: Path | None = None) -> Metadata:
+    """Do what `store` says, for a caller that has reserved the file."""
     present = read_metadata(model)
+    if present.digests.model != chosen.digests.model:
+        raise ArtifactError(f"{model} was changed by another program in the meantime; run the command again")
     same = all(
         getattr(chosen, name) == getattr(present, name)
         for name in ("threshold", "threshold_rule", "false_alarm_rate", "calibration")

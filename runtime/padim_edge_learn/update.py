@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact import ArtifactError, ImageError, Metadata, PadimEdgeError, read_metadata, read_verified
-from padim_edge_artifact.files import refuse_inputs, require_folder
-from padim_edge_artifact.kept import Kept, read_kept, write_kept
+from padim_edge_artifact.files import flush, refuse_inputs, replacing, require_folder, reserved, settle, staging
+from padim_edge_artifact.kept import Kept, pack_kept, read_kept
+from padim_edge_artifact.publishing import publish
+from padim_edge_artifact.unfinished import PAIR
 from padim_edge_learn.accumulate import BATCH, accumulate, learner_of
 from padim_edge_learn.assemble import Assembled, assemble, options_of
 from padim_edge_learn.folds import Folds
@@ -153,39 +155,36 @@ def update(
         NothingTakenError: All images were set aside.
         PadimEdgeError: No image can be read, or a file cannot be written.
     """
+    for path in (files.output, files.output_statistics):
+        require_folder(path)
+    with reserved([files.output, files.output_statistics]):
+        return _updated(files, images, false_alarm_rate, reasons_of(take), device=device, report=report)
+
+
+def _updated(
+    files: UpdateFiles,
+    images: Sequence[Path],
+    false_alarm_rate: float | None,
+    reasons: frozenset[str],
+    *,
+    device: str,
+    report: Report,
+) -> Updated:
     before = read_verified(files.model)
     rate = before.false_alarm_rate if false_alarm_rate is None else false_alarm_rate
     check_rate(rate)
-    reasons = reasons_of(take)
-    for path in (files.output, files.output_statistics):
-        require_folder(path)
     with report("reading the statistics", None):
         old = _statistics_of(files, before)
     found, torn = _look(files.model, images, old, reasons, device=device, report=report)
     unreadable: dict[Path, str] = {}
-    observed, recorder, folds = Observed(old.seen), Recorder(old.evidence), Folds(old)
-    learner = learner_of(old.statistics, old.recipe.method)
-
-    def passing() -> Iterator[npt.NDArray[np.uint8]]:
-        for number, frame in _frames_of(found.taken, old, unreadable)(range(len(found.taken))):
-            observed.add(frame)
-            learner.expect(folds.choose(recorder.add(frame), number, len(found.taken)))
-            yield frame
-
-    with report("fitting", len(found.taken)) as advance:
-        graph = joined(of_kept(old)).SerializeToString()
-        accumulate(graph, passing(), learner, device=device, after=lambda _, count: advance(count))
-    added = learner.finish()
-    if added.count == old.statistics.count:
+    grown = _grown(old, found.taken, unreadable, device=device, report=report)
+    if grown.statistics.count == old.statistics.count:
         raise _nothing_readable(tuple(unreadable.values()))
-    grown = replace(old, statistics=added, seen=observed.seen, evidence=recorder.evidence, progress=None)
     created_by = f"padim-edge-runtime {version('padim-edge-runtime')}"
     options = replace(options_of(before), created_by=created_by, false_alarm_rate=rate, before=before)
     readable = [path for path in found.taken if path not in unreadable]
     good = GoodImages(_frames_of(readable, old, {}), len(readable))
-    made: Assembled = assemble(grown, files.output, good, options, device=device, report=report)
-    with report("keeping the statistics", None):
-        write_kept(files.output_statistics, replace(grown, seen=made.seen))
+    made = _written(files, grown, lambda path: assemble(grown, path, good, options, device=device, report=report))
     return Updated(
         files,
         made.metadata,
@@ -195,6 +194,44 @@ def update(
         (*torn, *unreadable.values()),
         found.set_aside,
     )
+
+
+def _grown(old: Kept, images: Sequence[Path], unreadable: dict[Path, str], *, device: str, report: Report) -> Kept:
+    """Add images to statistics; `unreadable` gains a sentence for each that cannot be read."""
+    observed, recorder, folds = Observed(old.seen), Recorder(old.evidence), Folds(old)
+    learner = learner_of(old.statistics, old.recipe.method)
+
+    def passing() -> Iterator[npt.NDArray[np.uint8]]:
+        for number, frame in _frames_of(images, old, unreadable)(range(len(images))):
+            observed.add(frame)
+            learner.expect(folds.choose(recorder.add(frame), number, len(images)))
+            yield frame
+
+    with report("fitting", len(images)) as advance:
+        graph = joined(of_kept(old)).SerializeToString()
+        accumulate(graph, passing(), learner, device=device, after=lambda _, count: advance(count))
+    return replace(old, statistics=learner.finish(), seen=observed.seen, evidence=recorder.evidence, progress=None)
+
+
+def _written(files: UpdateFiles, grown: Kept, make: Callable[[Path], Assembled]) -> Assembled:
+    """Write model and statistics as one: the statistics get their name behind the model.
+
+    What a kill between both leaves, the next update of this model finishes.
+    """
+    with replacing(files.output_statistics, PAIR) as statistics:
+        try:
+            with staging(files.output) as folder:
+                made = make(folder / files.output.name)
+                pack_kept(statistics, replace(grown, seen=made.seen))
+                flush(statistics)
+                data = made.metadata.digests.data_file
+                publish(folder / files.output.name, None if data is None else folder / data, files.output)
+                return made
+        except OSError as error:
+            raise PadimEdgeError(
+                f"{files.output} could not be written ({error.strerror or error}); choose an --output in a folder that "
+                "exists, can be written to and has room"
+            ) from error
 
 
 def _look(
@@ -223,6 +260,13 @@ def _nothing_readable(unreadable: tuple[str, ...]) -> ImageError:
 
 
 def _statistics_of(files: UpdateFiles, before: Metadata) -> Kept:
+    def belongs(unfinished: Path) -> bool:
+        try:
+            return read_kept(unfinished).statistics.digest() == before.statistics
+        except ArtifactError:
+            return False
+
+    settle(files.statistics, belongs)
     if not files.statistics.exists():
         raise ArtifactError(
             f"{files.statistics} does not exist, and update adds to the statistics that {files.model} was made from; "

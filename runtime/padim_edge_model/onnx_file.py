@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +13,10 @@ import numpy as np
 import onnx
 
 from padim_edge_artifact import Metadata, PadimEdgeError, container
+from padim_edge_artifact.files import staging
 from padim_edge_artifact.metadata import Digests, to_json
 from padim_edge_artifact.names import METADATA_KEY, SIZE_KEY
+from padim_edge_artifact.publishing import data_name, publish
 from padim_edge_model.fused import FusedGraph
 from padim_edge_model.graph_editing import Array, GraphEditor, copied
 
@@ -79,28 +79,22 @@ def whole(graph: FusedGraph) -> bytes:
 
 @contextmanager
 def staged(graph: FusedGraph, output: Path) -> Iterator[Staged]:
-    """Lay the model down in a temporary folder beside `output`; move it there when the block ends well.
+    """Lay the model down in a temporary folder beside `output`; give it its final name when the block ends well.
 
     Raises:
-        PadimEdgeError: The folder of `output` does not exist, cannot be written to, or the disk is full.
+        PadimEdgeError: Another process is writing `output`, its folder does not exist or cannot be written to, or the
+            disk is full.
     """
-    folder = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
-        folder.mkdir()
-        yield (stage := _lay_down(graph, folder / output.name))
-        data = output.with_name(f"{output.name}.data")
-        if stage.data.data_file is not None:
-            (folder / data.name).replace(data)
-        stage.path.replace(output)
-        if stage.data.data_file is None:
-            data.unlink(missing_ok=True)  # of the model that stood here before
+        with staging(output) as folder:
+            yield (stage := _lay_down(graph, folder / output.name))
+            data = stage.data.data_file
+            publish(stage.path, None if data is None else folder / data, output)
     except OSError as error:
         raise PadimEdgeError(
             f"{output} could not be written ({error.strerror or error}); choose an --output in a folder that exists, "
             "can be written to and has room"
         ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lay_down(graph: FusedGraph, path: Path) -> Staged:
@@ -112,23 +106,27 @@ def _lay_down(graph: FusedGraph, path: Path) -> Staged:
         for name, array in graph.constants.items():
             editor.constant(name, array, array.dtype)
     else:
-        digests = _write_data(editor, graph.constants, path.with_name(f"{path.name}.data"))
+        digests = _write_data(editor, graph.constants, path)
     stage = Staged(path, model, digests)
     path.write_bytes(model.SerializeToString(deterministic=True))
     return stage
 
 
 def _write_data(editor: GraphEditor, constants: Mapping[str, Array], path: Path) -> Digests:
-    """Write the constants one after another, each at a page boundary, and refer to them from the model."""
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
+    """Write the constants one after another, each at a page boundary, and refer to them from the model at `path`."""
+    digest, offsets = hashlib.sha256(), {}
+    unnamed = path.with_name("constants")
+    with unnamed.open("wb") as file:
         for name, array in constants.items():
             padding = bytes(-file.tell() % _ALIGNMENT)
             file.write(padding)
             digest.update(padding)
-            editor.external(name, array, location=path.name, offset=file.tell())
+            offsets[name] = file.tell()
             content = np.ascontiguousarray(array).view(np.uint8).data
             file.write(content)
             digest.update(content)
         size = file.tell()
-    return Digests(container.BLANK_DIGEST, digest.hexdigest(), path.name, size)
+    data = unnamed.rename(path.with_name(data_name(path.name, digest.hexdigest())))
+    for name, array in constants.items():
+        editor.external(name, array, location=data.name, offset=offsets[name])
+    return Digests(container.BLANK_DIGEST, digest.hexdigest(), data.name, size)

@@ -17,7 +17,7 @@ from padim_edge.datasets import GOOD, Dataset, Item
 from padim_edge.exports import output_paths
 from padim_edge.fitted import Fitted
 from padim_edge.presets import preset
-from padim_edge_artifact import ArtifactError, PadimEdgeError, names, read_verified
+from padim_edge_artifact import ArtifactError, PadimEdgeError, names, read_metadata, read_verified
 from padim_edge_model import onnx_file
 from padim_edge_runtime import Detector
 from padim_edge_runtime.image_files import Decoded
@@ -111,17 +111,19 @@ def test_the_constants_are_in_the_data_file_at_page_boundaries(model: Path) -> N
     outside = [t for t in loaded.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     entries = [{e.key: e.value for e in t.external_data} for t in outside]
     assert [tuple(t.dims) for t in outside] == [(196, 25, 25), (784, 75, 50), (3136, 100, 25)]  # level by level
-    assert {e["location"] for e in entries} == {"weave.onnx.data"}
+    assert {e["location"] for e in entries} == {data_of(model).name}
     assert all(int(e["offset"]) % 4096 == 0 for e in entries)
     ends = [int(e["offset"]) + int(e["length"]) for e in entries]
     assert all(int(e["offset"]) >= end for e, end in zip(entries[1:], ends, strict=False))
     assert [int(e["length"]) for e in entries] == [4 * int(np.prod(t.dims)) for t in outside]
-    assert model.with_name("weave.onnx.data").stat().st_size == ends[-1]
+    assert data_of(model).stat().st_size == ends[-1]
     assert model.stat().st_size < 5e6  # the backbone
 
 
 def test_the_digests_are_true_and_the_model_answers_its_self_test(model: Path) -> None:
-    assert read_verified(model).digests.data_file == "weave.onnx.data"
+    digests = read_verified(model).digests
+    assert digests.data is not None
+    assert digests.data_file == f"weave.onnx.{digests.data[:8]}.data"
     outcome = Detector.load(model, "cpu").self_test()
     assert outcome.passed
     assert outcome.difference < 1e-6  # the same machine
@@ -142,7 +144,8 @@ def test_a_data_file_elsewhere_is_reached_by_links_or_refused_with_what_to_do(of
     (store := tmp_path / "store").mkdir()
     of_three.export(store / "weave.onnx", progress=False)
     (both := tmp_path / "both").mkdir()
-    for name in ("weave.onnx", "weave.onnx.data"):
+    stored = data_of(store / "weave.onnx")
+    for name in ("weave.onnx", stored.name):
         (both / name).symlink_to(store / name)
     assert Detector.load(both / "weave.onnx", "cpu").self_test().passed
     (both / "weave.onnx").unlink()
@@ -152,10 +155,15 @@ def test_a_data_file_elsewhere_is_reached_by_links_or_refused_with_what_to_do(of
         return
     with pytest.raises(ArtifactError) as caught:
         Detector.load(both / "weave.onnx", "cpu")
-    data = both / "weave.onnx.data"
-    assert f"{data} is a link to {store / 'weave.onnx.data'}" in str(caught.value)
+    assert f"{both / stored.name} is a link to {stored}" in str(caught.value)
     assert "copy the file itself" in str(caught.value)
     assert "export" not in str(caught.value)
+
+
+def data_of(model: Path) -> Path:
+    name = read_metadata(model).digests.data_file
+    assert name is not None
+    return model.with_name(name)
 
 
 def props_of(model: Path) -> dict[str, str]:
@@ -188,11 +196,12 @@ def test_a_small_model_is_a_single_file(of_three: Fitted, tmp_path: Path, monkey
 def test_exporting_again_replaces_both_files(of_three: Fitted, tmp_path: Path) -> None:
     path = tmp_path / "weave.onnx"
     of_three.export(path, progress=False)
-    first = read_verified(path)
+    first, old = read_verified(path), data_of(path)
     export_model(weave(5), path, small("edge", seed=1))
-    second = read_verified(path)
+    second, new = read_verified(path), data_of(path)
     assert (first.images, second.images) == (3, 5)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["weave.onnx", "weave.onnx.data"]
+    assert old != new  # a loaded model keeps its constants
+    assert sorted(tmp_path.iterdir()) == [path, new]
 
 
 @pytest.mark.usefixtures("data_file")
@@ -200,7 +209,7 @@ def test_the_data_file_of_another_model_is_refused(of_three: Fitted, tmp_path: P
     path = tmp_path / "weave.onnx"
     of_three.export(path, progress=False)
     export_model(weave(3), other := tmp_path / "other.onnx", small("edge", seed=1))
-    path.with_name("weave.onnx.data").write_bytes(other.with_name("other.onnx.data").read_bytes())
+    data_of(path).write_bytes(data_of(other).read_bytes())
     with pytest.raises(ArtifactError, match="damaged or belongs to another model"):
         Detector.load(path, "cpu")
 
@@ -219,7 +228,7 @@ def test_a_failure_leaves_the_old_model_and_nothing_else(
 ) -> None:
     path = tmp_path / "weave.onnx"
     of_three.export(path, progress=False)
-    before = path.read_bytes()
+    before, data = path.read_bytes(), data_of(path)
 
     def fail(*_: object) -> None:
         raise failure
@@ -230,7 +239,7 @@ def test_a_failure_leaves_the_old_model_and_nothing_else(
     if isinstance(failure, OSError):
         assert "No space left on device" in str(caught.value)
     assert path.read_bytes() == before
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["weave.onnx", "weave.onnx.data"]
+    assert sorted(tmp_path.iterdir()) == [path, data]
     assert read_verified(path).images == 3
 
 

@@ -125,9 +125,9 @@ def test_what_does_not_fit_onto_the_disk_is_refused_before_the_fit(
     monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: room._replace(free=1000))
     monkeypatch.setattr("padim_edge.fitted.gather", gather)
     with pytest.raises(PadimEdgeError, match=r"free on the disk .* --rank"):
-        fit_dataset(PART, METHOD, room_for=tmp_path / "m.onnx", feedback=SILENT)
+        fit_dataset(PART, METHOD, room_for=plan.Outputs(tmp_path / "m.onnx"), feedback=SILENT)
     with pytest.raises(PadimEdgeError, match=r"free on the disk .* --precision int8, .* --prototypes") as refused:
-        fit_dataset(PART, remembering(), room_for=tmp_path / "m.onnx", feedback=SILENT)
+        fit_dataset(PART, remembering(), room_for=plan.Outputs(tmp_path / "m.onnx"), feedback=SILENT)
     assert "--rank" not in str(refused.value)
 
 
@@ -137,7 +137,7 @@ def test_what_does_not_fit_onto_the_disk_is_refused(
     room = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: room._replace(free=1000))
     with pytest.raises(PadimEdgeError, match=r"free on the disk .* --rank"):
-        plan.require_room(plan.needs(empty, Precision(), 12), tmp_path / "m.onnx")
+        plan.require_room(plan.needs(empty, Precision(), 12), plan.Outputs(tmp_path / "m.onnx"))
 
 
 def test_where_nobody_says_how_much_is_free_nothing_is_refused(empty: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
