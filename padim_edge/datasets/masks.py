@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import ImageOps
 
 from padim_edge_artifact import ImageError
-from padim_edge_runtime.image_formats import open_image
+from padim_edge_runtime import image_files
 from padim_edge_runtime.image_search import search
 from padim_edge_runtime.whole_images import check_tiles, check_whole, strict
 
@@ -106,7 +106,7 @@ def read_mask(path: Path) -> Mask:
         ImageError: The file cannot be decoded.
     """
     try:
-        with path.open("rb") as file, open_image(file) as image, strict():
+        with image_files.opened(path) as (image, file), strict():
             check_tiles(image)
             image.load()
             check_whole(image, file)
@@ -116,10 +116,8 @@ def read_mask(path: Path) -> Mask:
             if mode not in _RAW | _WITH_ALPHA and not mode.startswith("I;16"):
                 upright = upright.convert("RGB")
             values: Mask = np.asarray(upright) > 0
-    except Exception as error:  # decoders raise what they like
-        raise ImageError(
-            f"the mask {path} cannot be decoded ({error}); expected a PNG, black where all is good"
-        ) from error
+    except ImageError as error:
+        raise ImageError(f"the mask {error}") from error
     if mode in _WITH_ALPHA:
         values[..., :-1] &= values[..., -1:]
         values = values[..., :-1]

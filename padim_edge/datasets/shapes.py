@@ -13,7 +13,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from padim_edge.datasets.items import Dataset
-from padim_edge_runtime.image_formats import open_image
+from padim_edge_runtime import image_files
 
 __all__ = ["odd_shapes", "shapes", "size_of"]
 
@@ -36,7 +36,7 @@ _RAW, _XMP = b"Raw profile type exif\0", b"XML:com.adobe.xmp\0"
 def size_of(path: Path) -> tuple[int, int] | None:
     """Read (width, height) in pixels of an image, upright, without decoding it; `None` where the head is damaged."""
     try:
-        with path.open("rb") as file, open_image(file) as image:
+        with image_files.opened(path) as (image, file):
             width, height = image.size
             exif = _exif(image, file)
             if image.format == "TIFF":  # some versions of Pillow turn the size already

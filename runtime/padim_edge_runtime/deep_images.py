@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ _SIGNED = 2
 _SWAPPED = {"L": "B", "B": "L"}
 """Order of bytes that gives the lower byte where Pillow would give the upper one."""
 
+_AT_ONCE = 1 << 20
+"""Number of pixels that Pillow copies at a time. It makes two copies of them."""
+
 Reopen = Callable[[], Image.Image]
 """Function that opens the same image once more, not yet decoded."""
 
@@ -43,13 +46,13 @@ def deep_pixels(image: Image.Image, reopen: Reopen | None, name: str) -> DeepPix
     white_is_zero = tags.get(_PHOTOMETRIC) == 0
     if mode in _SIXTEEN_BIT:
         ceiling = 4095 if tags.get(_BITS) == (12,) else 65_535
-        return of_array(np.asarray(image), name, ceiling=ceiling, white_is_zero=white_is_zero)
+        return of_array(_values(image), name, ceiling=ceiling, white_is_zero=white_is_zero)
     if mode == "I":
         return of_array(_whole_numbers(image, tags), name, white_is_zero=white_is_zero)
     if mode == "F":
-        return of_array(np.asarray(image), name, white_is_zero=white_is_zero)
+        return of_array(_values(image), name, white_is_zero=white_is_zero)
     if mode == "L" and tags.get(_SAMPLE_FORMAT) == (_SIGNED,):  # Pillow takes them for numbers without a sign
-        return of_array(np.asarray(image).view(np.int8), name)
+        return of_array(_values(image).view(np.int8), name)
     raw = _raw_mode(image)
     if ";16" not in raw and tags.get(_BITS, (8,))[0] <= 8:
         return None
@@ -73,7 +76,7 @@ def _tags(image: Image.Image) -> dict[int, Any]:
 
 def _whole_numbers(image: Image.Image, tags: dict[int, Any]) -> Any:
     """Return the values of mode I in the type of their container."""
-    values = np.asarray(image)
+    values = _values(image)
     if image.format in ("PNG", "PPM"):  # 16 bits; Pillow scales those of a PPM to the maximum that its header names
         return values.astype(np.uint16)
     if tags.get(_BITS) == (16,) and tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED:
@@ -98,12 +101,31 @@ def _deep_colour(image: Image.Image, reopen: Reopen, raw: str) -> Any:
             pixels = np.asarray(again).astype(np.uint16)
         return pixels[..., 0] << 8 | pixels[..., 1]
     order = raw[-1] if raw[-1] in _SWAPPED else "L" if np.little_endian else "B"  # N is the machine's own
-    values = np.asarray(image)[..., :3].astype(np.uint16)
-    values <<= 8  # in place: camera images are large
+    values = np.empty((image.height, image.width, 3), np.uint16)  # filled in place: camera images are large
+    for rows, part in _parts(image):
+        values[rows] = part[..., :3]
+    values <<= 8
     with reopen() as again:
         _set_raw_mode(again, f"{raw[: raw.index(';')]};16{_SWAPPED[order]}")
-        values |= np.asarray(again)[..., :3]
+        for rows, part in _parts(again):
+            values[rows] |= part[..., :3]
     return values
+
+
+def _values(image: Image.Image) -> Any:
+    """Return the pixels of an image `(H, W)` as an array."""
+    values = np.empty((image.height, image.width), np.asarray(image.crop((0, 0, 1, 1))).dtype)
+    for rows, part in _parts(image):
+        values[rows] = part
+    return values
+
+
+def _parts(image: Image.Image) -> Iterator[tuple[slice, Any]]:
+    """Yield the pixels of an image, some rows at a time."""
+    step = max(1, _AT_ONCE // image.width)
+    for first in range(0, image.height, step):
+        last = min(first + step, image.height)
+        yield slice(first, last), np.asarray(image.crop((0, first, image.width, last)))
 
 
 def _set_raw_mode(image: Image.Image, raw: str) -> None:

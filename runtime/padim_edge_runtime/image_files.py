@@ -17,22 +17,31 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
 from padim_edge_artifact.preprocessing import Levels
-from padim_edge_runtime import plain_tiff
+from padim_edge_runtime import image_sources, plain_tiff, ppm_values
 from padim_edge_runtime.binning import binned
 from padim_edge_runtime.deep_images import deep_pixels
 from padim_edge_runtime.image_formats import open_image
+from padim_edge_runtime.image_limits import LARGEST_AREA, SMALLEST_SIDE, check_cost, check_single, check_size
+from padim_edge_runtime.image_refusals import enough_memory, refusals, undecodable
 from padim_edge_runtime.pixel_values import REMEDY, DeepPixels, Extent, eight_bits, of_array, range_words
 from padim_edge_runtime.whole_images import check_tiles, check_whole, strict
 from padim_edge_runtime.wrong_kinds import not_an_image
 
-__all__ = ["Decoded", "ImageLike", "check_color", "decode", "extent_of", "prepare", "read", "undecoded"]
+__all__ = [
+    "LARGEST_AREA",
+    "SMALLEST_SIDE",
+    "Decoded",
+    "ImageLike",
+    "check_color",
+    "decode",
+    "extent_of",
+    "opened",
+    "prepare",
+    "read",
+    "undecoded",
+]
 
-SMALLEST_SIDE = 8
-"""Smallest side of an image in pixels. Below it there is nothing to inspect, and such files are accidents."""
-LARGEST_AREA = 178_956_970
-"""Largest image in pixels (Pillow's own limit for errors). A larger one is a decompression bomb or a mistake."""
-
-# Pillow warns at half of the limit above; the limit itself is enforced in `_check_size`.
+# Pillow warns at half of our limit; the limit itself is enforced in `check_size`.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # It also warns of damaged tags before it refuses the image or does without them.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -102,11 +111,11 @@ def decode(source: ImageLike, *, color: str = "rgb", keep_grey: bool = False, le
     if isinstance(source, (str, os.PathLike)):
         return read(Path(source), keep_grey=keep_grey, levels=levels)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        with _refusals("the encoded image", len(source)):
-            return _decoded(io.BytesIO(source), "the encoded image", keep_grey=keep_grey, levels=levels)
+        with refusals("the encoded image", len(source)):
+            return _decoded(image_sources.of_bytes(source), "the encoded image", keep_grey=keep_grey, levels=levels)
     if isinstance(source, Image.Image):
-        _check_size("the image", *source.size)
-        with _refusals("the image", 1):
+        check_size("the image", *source.size)
+        with refusals("the image", 1):
             deep = _loaded(source, undecoded(source), "the image")
             return _converted(source, deep, "the image", keep_grey=keep_grey, levels=levels)
     if isinstance(source, np.ndarray):
@@ -139,7 +148,15 @@ def prepare(image: Image.Image | Pixels, preprocessing: Preprocessing) -> Pixels
     Args:
         image: Image of mode RGB or L, or its pixels `(H, W, 3)` or `(H, W)`.
         preprocessing: Way into the model's frame.
+
+    Raises:
+        ImageError: The memory does not suffice.
     """
+    with enough_memory("the image"):
+        return _prepared(image, preprocessing)
+
+
+def _prepared(image: Image.Image | Pixels, preprocessing: Preprocessing) -> Pixels:
     # A model that resizes by itself gets every image in the size of its camera.
     height, width = preprocessing.camera or preprocessing.resize
     rows, columns = image.shape[:2] if isinstance(image, np.ndarray) else image.size[::-1]
@@ -176,20 +193,31 @@ def extent_of(source: ImageLike) -> Extent | None:
     if isinstance(source, np.ndarray):
         return None if source.dtype == np.uint8 else of_array(source, "the array").extent
     if isinstance(source, Image.Image):
-        with _refusals("the image", 1):
+        with refusals("the image", 1):
             return _extent(source, undecoded(source), "the image")
     if isinstance(source, (bytes, bytearray, memoryview)):
-        content = io.BytesIO(source)
-        with _refusals("the encoded image", len(source)), _single(content, "the encoded image") as image:
+        content = image_sources.of_bytes(source)
+        with refusals("the encoded image", len(source)), _single(content, "the encoded image") as image:
             return _extent(image, content, "the encoded image")
     with _opened(Path(source)) as file, _single(file, str(source)) as image:
         return _extent(image, file, str(source))
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
+    """Open an image file within all limits, for a caller that decodes it in a way of its own.
+
+    Raises:
+        ImageError: As for `read`; also where the block raises what a decoder may.
+    """
+    with _opened(path) as file, _single(file, str(path)) as image:
+        yield image, file
+
+
 def undecoded(image: Image.Image) -> io.BytesIO | None:
     """Return the file of an image that Pillow has opened and not yet decoded; `None` for others."""
     file = getattr(image, "fp", None)
-    if file is None or not getattr(image, "tile", None) or getattr(image, "n_frames", 1) > 1:
+    if file is None or not getattr(image, "tile", None) or getattr(image, "is_animated", False):
         return None
     place = file.tell()
     file.seek(0)
@@ -215,7 +243,7 @@ def _upright_rgb(image: Image.Image, *, keep_grey: bool) -> Decoded:
     if image.getexif().get(_ORIENTATION, 1) in _TURNED:  # otherwise Pillow makes a copy, which is large
         image = ImageOps.exif_transpose(image)
     if image.mode == "RGBA":
-        return Decoded(Image.merge("RGB", image.split()[:3]), tuple(notes))
+        return Decoded(image.convert("RGB"), tuple(notes))
     done = image.mode == "RGB" or (keep_grey and image.mode == "L")
     return Decoded(image if done else image.convert("RGB"), tuple(notes))
 
@@ -223,22 +251,22 @@ def _upright_rgb(image: Image.Image, *, keep_grey: bool) -> Decoded:
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        # Pillow would map an uncompressed grey TIFF given by path, and scrambles those that EXIF turns.
-        with path.open("rb") as file, _refusals(str(path), path.stat().st_size):
+        with image_sources.opened(path) as file, refusals(str(path), image_sources.size_of(file)):
             yield file
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; expected an image") from None
-    except IsADirectoryError:
-        raise ImageError(f"{path} is a folder, expected an image") from None
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
-        raise _undecodable(str(path), error) from error
+        raise undecodable(str(path), error) from error
 
 
 @contextmanager
 def _single(file: BinaryIO, name: str) -> Iterator[Image.Image]:
-    """Open a file of one image."""
+    """Open a file of one image, and refuse what would take too long or too much memory to decode."""
+    image_sources.check_head(file)
+    if (size := image_sources.webp_size(file)) is not None:
+        check_size(name, *size)
     try:
         found = open_image(file)
     except UnidentifiedImageError:
@@ -247,11 +275,12 @@ def _single(file: BinaryIO, name: str) -> Iterator[Image.Image]:
             raise
         found = plain
     with found as image:
-        frames = getattr(image, "n_frames", 1)
-        _check_size(name, *image.size)
-        if frames > 1 and image.format != "MPO":  # MPO: a photo with previews behind it, from phones
-            raise ImageError(f"{name} has {frames} frames, expected a single image; extract the frame to judge")
-        yield image
+        check_size(name, *image.size)
+        check_single(name, image)
+        place = file.tell()
+        check_cost(name, image, image_sources.size_of(file))
+        file.seek(place)
+        yield ppm_values.decoded(image, file) or image
 
 
 def _deep(image: Image.Image, file: BinaryIO | None, name: str) -> DeepPixels | None:
@@ -284,7 +313,10 @@ def _loaded(image: Image.Image, file: BinaryIO | None, name: str) -> DeepPixels 
 
 def _decoded(file: BinaryIO, name: str, *, keep_grey: bool, levels: Levels | None) -> Decoded:
     with _single(file, name) as image:
-        return _converted(image, _loaded(image, file, name), name, keep_grey=keep_grey, levels=levels)
+        deep = _loaded(image, file, name)
+        if deep is not None:
+            image.close()  # its own pixels are not needed any more, and large
+        return _converted(image, deep, name, keep_grey=keep_grey, levels=levels)
 
 
 def _converted(
@@ -321,7 +353,7 @@ def _from_array(array: npt.NDArray[Any], color: str, *, keep_grey: bool, levels:
             f"the array has the shape {array.shape}, expected (H, W), (H, W, 1) or (H, W, 3); give one image at a "
             "time, with its channels last and without transparency"
         )
-    _check_size("the array", array.shape[1], array.shape[0])
+    check_size("the array", array.shape[1], array.shape[0])
     if array.dtype == np.uint8:
         pixels, notes = _own(array), _of_fewer_bits(levels)
     else:
@@ -338,35 +370,3 @@ def _own(pixels: Pixels) -> Pixels:
     if pixels.ndim == 3 and pixels.strides[2] < 0:
         return _own(pixels[..., ::-1])[..., ::-1]
     return np.array(pixels, order="C")
-
-
-def _check_size(name: str, width: int, height: int) -> None:
-    if width * height > LARGEST_AREA:
-        raise ImageError(f"{name} has {width}x{height} pixels, expected at most {LARGEST_AREA}; cut or shrink it")
-    if min(width, height) < SMALLEST_SIDE:
-        raise ImageError(f"{name} has {width}x{height} pixels, expected at least {SMALLEST_SIDE} a side")
-
-
-@contextmanager
-def _refusals(name: str, size: int) -> Iterator[None]:
-    """Turn whatever Pillow raises while it decodes into one sentence.
-
-    Args:
-        name: Stands for the image in the sentence.
-        size: Size of the encoded image in bytes.
-    """
-    try:
-        yield
-    except Image.DecompressionBombError:
-        raise ImageError(f"{name} has more than {LARGEST_AREA} pixels; cut or shrink it") from None
-    except UnidentifiedImageError:
-        what = "is not an image that Pillow can read" if size else "is empty (0 bytes)"
-        raise ImageError(f"{name} {what}; expected a PNG, JPEG, BMP, TIFF or WebP image") from None
-    except PadimEdgeError:
-        raise
-    except Exception as error:  # decoders raise what they like: struct.error, RuntimeError, NotImplementedError
-        raise _undecodable(name, error) from error
-
-
-def _undecodable(name: str, error: BaseException) -> ImageError:
-    return ImageError(f"{name} cannot be decoded ({error}); expected a whole image, so save or copy it again")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from padim_edge_artifact import ImageError
 from padim_edge_runtime.image_formats import SUFFIXES
+from padim_edge_runtime.image_sources import opened
 
 __all__ = ["Found", "Problem", "Tree", "capture_order", "circles", "find", "good_files", "listing", "search"]
 
@@ -57,7 +58,7 @@ class Tree:
     other: tuple[Path, ...]
     """Files that are no images, such as texts and tables."""
     problems: tuple[Problem, ...]
-    """Folders that cannot be opened, links that lead nowhere, and devices."""
+    """Folders that cannot be opened, links that lead nowhere, and devices that do not end as an image does."""
     again: tuple[Path, ...]
     """Links to folders that were searched under another path already, or that hold the folder itself."""
 
@@ -194,7 +195,7 @@ def search(folder: Path, endings: Collection[str] = SUFFIXES, *, deep: bool = Tr
             if kind == "folder":
                 if deep:
                     (links if entry.is_symlink() else folders).append(path)
-            elif kind == "device":
+            elif kind == "device" and not matches:  # reading one that matches gives the error
                 problems.append(Problem(path, f"{path} is neither a file nor a folder; expected images, so remove it"))
             elif matches:
                 files.append(path)
@@ -271,9 +272,9 @@ def _is_no_image(path: Path) -> bool:
     if path.suffix.lower() in _NO_IMAGES:
         return True
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             head = file.read(_HEAD)
-    except OSError:
+    except (OSError, ImageError):
         return False
     if head.lstrip().startswith(_TEXT_IMAGES):
         return False

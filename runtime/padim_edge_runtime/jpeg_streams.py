@@ -12,12 +12,17 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-__all__ = ["check"]
+__all__ = ["check", "check_head"]
 
 _BASELINE, _PROGRESSIVE = frozenset((0xC0, 0xC1)), 0xC2
 """Markers of frames with one pass of Huffman codes, and with several."""
 _SCAN, _END, _INTERVAL = 0xDA, 0xD9, 0xDD
 """Markers of a scan, of the end of the image, and of the distance of restarts."""
+_EXIF, _ALONE = 0xE1, 0x01
+"""Markers of a part of the EXIF data, and of nothing, which has no length."""
+MOST_SEGMENTS, MOST_EXIF, MOST_SCANS = 10_000, 64, 50
+"""Largest number of segments, of parts of the EXIF data, and of scans. Ten scans are usual. Each costs a pass over the
+whole image."""
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """Next marker within the codes of a scan."""
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
@@ -91,6 +96,42 @@ def check(image: Image.Image, file: BinaryIO) -> None:
         raise ValueError("its pixels end early")
 
 
+def check_head(file: BinaryIO) -> None:
+    """Refuse a JPEG of very many segments or scans before it is opened. Each takes a few bytes, and much time.
+
+    Raises:
+        ValueError: There are too many.
+    """
+    place, exif, frame, components = 2, 0, 0, 0
+    for _ in range(MOST_SEGMENTS):
+        file.seek(place)
+        head = file.read(18)
+        if len(head) < 4:
+            return
+        if head[:2] == b"\xff\xff":  # filling
+            place += 1
+            continue
+        marker, length = head[1], int.from_bytes(head[2:4], "big")
+        if head[0] != 0xFF or marker in (0, _END):
+            break
+        if marker in (*_BASELINE, _PROGRESSIVE):
+            frame, components = marker, head[9]
+        if marker == _SCAN:
+            if frame in _BASELINE and head[4] == components:
+                return  # the decoder reads no other scan
+            break
+        exif += marker == _EXIF and head[4:8] == b"Exif"
+        if exif > MOST_EXIF:
+            raise ValueError(f"its EXIF data has more than {MOST_EXIF} parts")
+        place += 2 if marker == _ALONE else 2 + max(2, length)
+    file.seek(0)
+    scans = 0  # as the decoder finds them, also behind what it skips
+    for number, (marker, _, _) in enumerate(_segments(file.read())):
+        scans += marker == _SCAN
+        if scans > MOST_SCANS or number > MOST_SEGMENTS:
+            raise ValueError(f"it has more than {MOST_SCANS} scans or {MOST_SEGMENTS} segments")
+
+
 def _flat(image: Image.Image) -> bool:
     """Tell whether the last pixels are all alike, as they are where the last block is missing."""
     width, height = image.size
@@ -146,6 +187,9 @@ def _segments(content: bytes) -> Iterator[tuple[int, bytes, int]]:
         if marker == _END:
             yield marker, b"", place + 2
             return
+        if marker == _ALONE:
+            place += 2
+            continue
         length = int.from_bytes(content[place + 2 : place + 4], "big")
         yield marker, content[place + 4 : place + 2 + length], place + 2 + length
         place += 2 + max(2, length)

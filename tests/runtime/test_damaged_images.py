@@ -290,7 +290,7 @@ def test_animations_and_many_pages_are_refused(tmp_path: Path, suffix: str) -> N
     frames = [drawn_images.good(i, (48, 64)) for i in range(3)]
     path = tmp_path / f"a{suffix}"
     frames[0].save(path, save_all=True, append_images=frames[1:])
-    assert "has 3 frames, expected a single image" in refusal(path)
+    assert "has more than one frame, expected a single image" in refusal(path)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 7), (7, 900), (900, 7)])

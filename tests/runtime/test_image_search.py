@@ -96,7 +96,7 @@ def test_a_moving_image_is_refused_and_not_judged_by_its_first_frame(tmp_path: P
     frames = [Image.new("L", (32, 24), value) for value in (0, 255)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert names(tmp_path) == ["a.gif"]
-    with pytest.raises(ImageError, match="has 2 frames"):
+    with pytest.raises(ImageError, match="has more than one frame"):
         image_files.read(tmp_path / "a.gif")
 
 
@@ -176,9 +176,12 @@ def test_links_to_nowhere_are_errors(tmp_path: Path) -> None:
 def test_a_pipe_is_an_error_and_is_not_waited_for(tmp_path: Path) -> None:
     tree(tmp_path, "a.png")
     os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "pipe")
     found = image_search.find([tmp_path])
-    assert [path.name for path, _ in found.files] == ["a.png"]
+    assert [path.name for path, _ in found.files] == ["a.png", "pipe.png"]
     assert "is neither a file nor a folder" in found.problems[0].error
+    with pytest.raises(ImageError, match="is a pipe, a device or a socket"):
+        image_files.read(tmp_path / "pipe.png")
 
 
 def test_a_closed_folder_is_an_error(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import ImageFile
 
-from padim_edge.datasets import masks, shapes
+from padim_edge.datasets import shapes
 from padim_edge.datasets.masks import read_mask
 from padim_edge_artifact import ImageError
+from padim_edge_runtime import image_files
 
 DEFECT = np.zeros((48, 64), np.uint8)
 DEFECT[8:40, 8:20] = 255
@@ -52,8 +53,7 @@ def test_whatever_a_decoder_raises_makes_the_mask_unreadable_and_the_size_unknow
         raise error("no image item")
 
     (path := tmp_path / "mask.png").write_bytes(deep_files.png(DEFECT))
-    for module in (masks, shapes):
-        monkeypatch.setattr(module, "open_image", fail)
+    monkeypatch.setattr(image_files, "open_image", fail)
     with pytest.raises(ImageError, match=r"the mask .*mask\.png cannot be decoded \(no image item\)"):
         read_mask(path)
     assert shapes.size_of(path) is None
