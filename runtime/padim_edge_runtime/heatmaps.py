@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.files import make_folder, refuse_inputs, replacing
 from padim_edge_runtime.inspection import Inspection
 from padim_edge_runtime.profile import Clock
 
 __all__ = ["anomaly_maps", "heat_maps"]
 
-DRAWN_TOGETHER = 5_000_000
-"""Largest number of pixels of all images that are drawn at a time; drawing takes some 150 bytes for each."""
+DRAWN_TOGETHER = 25_000_000
+"""Largest number of pixels of all images that are drawn at a time; drawing takes four bytes for each."""
+
+
+Lost = Callable[[str], object]
+"""Function that takes a sentence about a map that could not be drawn or written. Threads call it."""
+
+
+def _raised(sentence: str) -> None:
+    raise PadimEdgeError(sentence)
 
 
 def heat_maps(
-    folder: Path, files: Sequence[tuple[Path, Path]], *, workers: int, clock: Clock | None = None
+    folder: Path,
+    files: Sequence[tuple[Path, Path]],
+    *,
+    workers: int,
+    clock: Clock | None = None,
+    lost: Lost = _raised,
 ) -> Callable[[Inspection], None]:
     """Return a hook for `Detector.inspect_many` that writes the overlay of each file to a folder.
 
@@ -27,10 +41,10 @@ def heat_maps(
         files: (path, name to report it under) of each file that is inspected, as from `image_search.find`.
         workers: Number of threads that call the hook.
         clock: Counts the time that drawing takes.
+        lost: Called where a heat map cannot be drawn or written. By default the hook raises PadimEdgeError.
 
     Raises:
-        PadimEdgeError: The folder cannot be made, or a heat map would overwrite an image. The hook raises it where a
-            file cannot be written.
+        PadimEdgeError: The folder cannot be made, or a heat map would overwrite an image.
     """
     clock, drawing = clock or Clock(), threading.Lock()
     targets = _targets(folder, files, ".png")
@@ -39,7 +53,7 @@ def heat_maps(
         assert inspection.path is not None
         target = targets[inspection.path].pop()  # a file that was given twice has two, which get the same
         large = inspection.width * inspection.height * workers > DRAWN_TOGETHER
-        with drawing if large else nullcontext(), clock.stage("overlay"):
+        with _one("heat map", inspection, lost), drawing if large else nullcontext(), clock.stage("overlay"):
             shown = inspection.overlay()
             make_folder(target.parent)
             with replacing(target) as temporary:
@@ -49,7 +63,7 @@ def heat_maps(
 
 
 def anomaly_maps(
-    folder: Path, files: Sequence[tuple[Path, Path]], *, clock: Clock | None = None
+    folder: Path, files: Sequence[tuple[Path, Path]], *, clock: Clock | None = None, lost: Lost = _raised
 ) -> Callable[[Inspection], None]:
     """Return a hook for `Detector.inspect_many` that writes the anomaly map of each file to a folder.
 
@@ -57,6 +71,7 @@ def anomaly_maps(
         folder: Folder for the maps, `<name>.tif` in the image's own size; made if need be.
         files: As for `heat_maps`.
         clock: Counts the time that writing takes.
+        lost: As for `heat_maps`.
 
     Raises:
         PadimEdgeError: As from `heat_maps`.
@@ -66,11 +81,24 @@ def anomaly_maps(
     def write(inspection: Inspection) -> None:
         assert inspection.path is not None
         target = targets[inspection.path].pop()
-        with clock.stage("overlay"):
+        with _one("anomaly map", inspection, lost), clock.stage("overlay"):
             make_folder(target.parent)
             inspection.save_map(target)
 
     return write
+
+
+@contextmanager
+def _one(kind: str, inspection: Inspection, lost: Lost) -> Iterator[None]:
+    """Let the failure of one map cost that map only."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever the reason is, the other images are to be judged
+        if isinstance(error, MemoryError):
+            reason = "the memory does not suffice; free memory, or use smaller images"
+        else:
+            reason = " ".join(str(error).split()) or type(error).__name__
+        lost(f"the {kind} of {inspection.path} was not written: {reason}")
 
 
 def _targets(folder: Path, files: Sequence[tuple[Path, Path]], ending: str) -> dict[Path, list[Path]]:

@@ -188,8 +188,8 @@ class Inspection:
         pixels, preprocessing = self.view.pixels, self.view.metadata.preprocessing
         image = pixels.read(preprocessing.levels) if isinstance(pixels, Source) else pixels.image
         return overlay(
-            image if image.mode == "RGB" else image.convert("RGB"),
-            self.anomaly_map,
+            image,
+            self._map_rows,
             self.threshold,
             verdict=self.verdict,
             score=self.score,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["overlay"]
+__all__ = ["MapRows", "overlay"]
+
+MapRows: TypeAlias = Callable[[tuple[int, int]], npt.NDArray[np.float32]]
+"""Function that gives the rows of an anomaly map from the first up to the one behind the last."""
+
+_AT_ONCE = 1 << 20
+"""Number of pixels that are drawn at a time; each takes some 50 bytes meanwhile."""
 
 _CAPTIONS = {"good": (25, 95, 45), "anomalous": (170, 0, 15), "not comparable": (140, 85, 0)}
 """Verdicts, and the colour behind each in the caption."""
@@ -26,7 +33,7 @@ _UNSEEN = 0.55
 
 def overlay(
     image: Image.Image,
-    image_map: npt.NDArray[np.float32],
+    image_map: npt.NDArray[np.float32] | MapRows,
     threshold: float,
     *,
     verdict: str,
@@ -36,32 +43,66 @@ def overlay(
     """Draw the anomaly map over the image, outline the regions above the threshold, and write a caption.
 
     The same colour means the same distance on every image: cool colours are below the threshold, yellow is at it,
-    red is twice as high. A good image therefore looks calm.
+    red is twice as high. A good image therefore looks calm. The image is drawn in strips, so the memory beside the
+    result does not depend on its size.
 
     Args:
-        image: The image, RGB.
-        image_map: `(height, width)` anomaly map in the image's own pixels, NaN where the model did not look.
+        image: The image, RGB or L.
+        image_map: `(height, width)` anomaly map in the image's own pixels, NaN where the model did not look; or a
+            function that gives some rows of it.
         threshold: Score above which an image is anomalous, more than 0.
         verdict: `good`, `anomalous` or `not comparable`, for the caption.
         score: The score, for the caption.
         boxes: (x, y, width, height) of each reported region, drawn as corners.
 
     Returns:
-        A new image of the same size.
+        A new image of the same size, RGB.
     """
-    level = np.nan_to_num(image_map / max(threshold, 1e-6), nan=0.0)
-    colours = np.stack([np.interp(level, _STOPS, _COLOURS[:, i]) for i in range(4)], axis=-1)
-    opacity = colours[..., 3:]
-    pixels = np.asarray(image, np.float64) * (1 - opacity) + colours[..., :3] * opacity
-    unseen = np.isnan(image_map)
-    pixels[unseen] *= _UNSEEN
+    shown = image.copy() if image.mode == "RGB" else image.convert("RGB")
     width = max(1, round(min(image.size) / 320))
-    pixels[_border(level > 1, width)] = _OUTLINE
-    shown = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
+    step = max(1, _AT_ONCE // image.width)
+    for first in range(0, image.height, step):
+        last = min(first + step, image.height)
+        # Outlines need the rows around, as far as they are wide.
+        upper, lower = max(0, first - width), min(last + width, image.height)
+        part = image_map((upper, lower)) if callable(image_map) else image_map[upper:lower]
+        pixels = np.asarray(shown.crop((0, first, image.width, last)))
+        drawn = _blended(pixels, part, slice(first - upper, last - upper), max(threshold, 1e-6), width)
+        if drawn is not None:
+            shown.paste(Image.fromarray(drawn), (0, first))
     _corners(shown, boxes, width)
     word = verdict if verdict == "good" else verdict.upper()
     _caption(shown, f"{word}   {score:.2f} / {threshold:.2f}", _CAPTIONS[verdict])
     return shown
+
+
+def _blended(
+    pixels: npt.NDArray[np.uint8], image_map: npt.NDArray[np.float32], rows: slice, threshold: float, width: int
+) -> npt.NDArray[np.uint8] | None:
+    """Blend some rows of an image with its map; `None` where they stay as they are.
+
+    Args:
+        pixels: `(rows, width, 3)`.
+        image_map: The map of these rows and of the rows around them.
+        rows: Place of the rows in that.
+        threshold: Score above which an image is anomalous, more than 0.
+        width: Width of the outline in pixels.
+    """
+    unseen = np.isnan(image_map[rows])
+    levels = np.nan_to_num(image_map / threshold, nan=0.0)
+    if levels.max() <= _STOPS[0] and not unseen.any():
+        return None
+    level = levels[rows]
+    opacity = np.interp(level, _STOPS, _COLOURS[:, 3])
+    outline = _border(levels > 1, width)[rows]
+    drawn = np.empty_like(pixels)
+    for channel in range(3):  # one at a time: the numbers in between take eight bytes each
+        colours = np.interp(level, _STOPS, _COLOURS[:, channel])
+        values = pixels[..., channel].astype(np.float64) * (1 - opacity) + colours * opacity
+        values[unseen] *= _UNSEEN
+        values[outline] = _OUTLINE[channel]
+        drawn[..., channel] = values.round().clip(0, 255)
+    return drawn
 
 
 def _border(mask: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:

@@ -6,13 +6,14 @@ import csv
 from collections import Counter
 from collections.abc import Iterable
 from statistics import median
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_runtime.inspection import ANOMALOUS, GOOD, NOT_COMPARABLE, Inspection, Unreadable
 from padim_edge_runtime.profile import Profile
+from padim_edge_runtime.terminal_text import visible
 
-__all__ = ["COLUMNS", "FAILING", "Table", "Tally", "failing", "line", "remarks"]
+__all__ = ["COLUMNS", "FAILING", "Table", "Tally", "cell", "failing", "line", "remarks"]
 
 COLUMNS = (
     "path",
@@ -35,6 +36,8 @@ FAILING = {NOT_COMPARABLE: 4, ANOMALOUS: 3}
 """Exit code for each verdict that a program may be told to fail on, the gravest first. 1 is an unreadable image or an
 error, 2 a wrong usage."""
 
+T = TypeVar("T")
+
 _WIDTH = max(map(len, (GOOD, ANOMALOUS, NOT_COMPARABLE)))
 
 _WARNINGS = {
@@ -45,11 +48,24 @@ _WARNINGS = {
 }
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""First characters of a text that a spreadsheet takes for a formula."""
+
+
+def cell(value: T) -> T | str:
+    """Return what a table may hold: texts that a spreadsheet would compute get an apostrophe in front.
+
+    Args:
+        value: A text or anything else. Numbers stay numbers.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
 def line(inspection: Inspection) -> str:
     """Say the verdict, the score and the p-value of one image in one line."""
     verdict = f"{inspection.verdict if inspection.verdict == GOOD else inspection.verdict.upper():<{_WIDTH}}"
     p_value = f"{inspection.p_value:.3f}" if inspection.p_value >= 0.001 else "<.001"
-    return f"{verdict}  score {inspection.score:8.2f}  p {p_value}  {inspection.path}"
+    return f"{verdict}  score {inspection.score:8.2f}  p {p_value}  {visible(str(inspection.path))}"
 
 
 def remarks(inspection: Inspection) -> tuple[str, ...]:
@@ -88,7 +104,9 @@ class Table:
         if isinstance(result, Inspection):
             row["regions"] = len(result.regions)
             row["shift"], row["warnings"] = "{} {}".format(*result.shift), " ".join(result.warnings)
-        self._writer.writerow({column: row.get(column, "") for column in COLUMNS})
+        # A shift is two numbers.
+        row = {column: row.get(column, "") for column in COLUMNS}
+        self._writer.writerow({column: each if column == "shift" else cell(each) for column, each in row.items()})
 
 
 class Tally:
@@ -97,6 +115,7 @@ class Tally:
     def __init__(self) -> None:
         self.images = 0
         self.unreadable = 0
+        self.lost = 0  # maps that could not be drawn or written
         self._verdicts: Counter[str] = Counter()
         self._threshold: float | None = None
         self._milliseconds: list[float] = []
@@ -112,12 +131,12 @@ class Tally:
         self._milliseconds.append(result.milliseconds)
 
     def exit_code(self, fail_on: frozenset[str]) -> int:
-        """Return the exit code: 1 where an image was unreadable, otherwise that of the gravest verdict in `fail_on`.
+        """Return the exit code: 1 where an image was unreadable or a map was lost, or that of the gravest verdict.
 
         Args:
-            fail_on: Keys of `FAILING`.
+            fail_on: Verdicts that count, keys of `FAILING`.
         """
-        if self.unreadable:
+        if self.unreadable or self.lost:
             return 1
         return next((code for verdict, code in FAILING.items() if verdict in fail_on and self._verdicts[verdict]), 0)
 
@@ -130,7 +149,8 @@ class Tally:
         count = self._verdicts
         above = "" if self._threshold is None else f" above {self._threshold:.2f}"
         in_model = f", {median(self._milliseconds):.1f} ms each in the model" if self._milliseconds else ""
+        unread = f"{self.unreadable} unreadable" + (f", {self.lost} maps not written" if self.lost else "")
         return (
             f"{self.images} images: {count[ANOMALOUS]} anomalous{above}, {count[NOT_COMPARABLE]} not comparable, "
-            f"{count[GOOD]} good, {self.unreadable} unreadable; on {times.device}, {times.rate:.1f} images/s{in_model}"
+            f"{count[GOOD]} good, {unread}; on {times.device}, {times.rate:.1f} images/s{in_model}"
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli.options import (
     DECISION,
     OUTPUT,
@@ -72,7 +74,7 @@ def infer(
 ) -> None:
     """Inspect images: good, anomalous or not comparable, with score and regions.
 
-    The exit code is 1 if any image could not be read.
+    The exit code is 1 if any image could not be read, or any map could not be written.
     """
     from padim_edge_artifact.files import refuse_inputs, replacing
     from padim_edge_runtime import image_search, pipeline, progress, results
@@ -95,7 +97,7 @@ def infer(
             warn(reason)
         if detector.device != "cpu":
             warn(detector.placement)
-    tally = results.Tally()
+    tally, lost = results.Tally(), deque[str]()
     with ExitStack() as stack:
         rows = None
         if csv is not None:
@@ -107,9 +109,10 @@ def infer(
         clock = Clock()
         hooks: list[pipeline.Hook] = []
         if heatmaps is not None:
-            hooks.append(heat_maps(heatmaps, files, workers=pipeline.workers_of(detector), clock=clock))
+            workers = pipeline.workers_of(detector)
+            hooks.append(heat_maps(heatmaps, files, workers=workers, clock=clock, lost=lost.append))
         if maps is not None:
-            hooks.append(anomaly_maps(maps, files, clock=clock))
+            hooks.append(anomaly_maps(maps, files, clock=clock, lost=lost.append))
 
         def hook(inspection: Inspection) -> None:
             for each in hooks:
@@ -123,6 +126,9 @@ def infer(
                 _print(result, as_json=as_json)
                 if rows is not None:
                     rows.add(result)
+                while lost:
+                    tally.lost += 1
+                    warn(lost.popleft())
                 advance(1)
         times = clock.profile(tally.images, detector.device)
         for missed in searched.missed:  # stderr has named them already, many in one sentence
@@ -143,11 +149,28 @@ def _print(result: Inspection | Unreadable, *, as_json: bool) -> None:
     from padim_edge_runtime.results import line, remarks
 
     if as_json:
-        typer.echo(json.dumps(result.to_json(), allow_nan=False))
+        _echo(json.dumps(result.to_json(), allow_nan=False))
     elif isinstance(result, Unreadable):
         warn(result.error)
     else:
-        typer.echo(line(result))
+        _echo(line(result))
     if not isinstance(result, Unreadable):
         for sentence in remarks(result):
             warn(sentence)
+
+
+def _echo(text: str) -> None:
+    """Print one line of results.
+
+    Raises:
+        PadimEdgeError: It cannot be written.
+        BrokenPipeError: Its reader has gone.
+    """
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # or it would pass for an error of the table, which is open meanwhile
+        raise PadimEdgeError(
+            f"the results could not be printed ({error.strerror or error}); give stdout a place that has room"
+        ) from error

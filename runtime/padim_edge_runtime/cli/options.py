@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_runtime.terminal_text import visible
 
 if TYPE_CHECKING:
     from padim_edge_artifact import Metadata
@@ -88,8 +92,15 @@ def print_json(content: object) -> None:
 
 
 def warn(sentence: str) -> None:
-    """Print one line on stderr."""
-    typer.echo(f"padim-edge: {sentence}", err=True)
+    """Print one line on stderr. Control characters in it are shown as escapes.
+
+    Where stderr cannot be written to, nobody is told, and the work goes on.
+    """
+    try:
+        typer.echo(f"padim-edge: {visible(sentence)}", err=True)
+    except OSError:  # its reader has gone, or its disk is full
+        with suppress(OSError, ValueError):  # or Python would complain at the end, and change the exit code
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def print_trtexec(model: Path, metadata: Metadata, batch: int) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -32,7 +34,14 @@ TOOLKIT = ("export", "fit", "merge", "evaluate", "compare", "plant", "rehearse",
 
 
 _interrupted = threading.Event()
-"""Set by Ctrl-C, which `main` has to treat with care."""
+"""Set by Ctrl-C and by SIGTERM, which `main` has to treat with care."""
+_TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a process that SIGTERM has ended, as shells give it."""
+_UNFINISHED = "nothing unfinished stands under a final name"
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: everything is tidied up on the way."""
 
 
 class _Sentences(TyperGroup):
@@ -51,9 +60,13 @@ class _Sentences(TyperGroup):
             return super().invoke(ctx)
         except PadimEdgeError as error:
             sentence = str(error)
+        except _Terminated:
+            _interrupted.set()
+            warn(f"ended by SIGTERM; {_UNFINISHED}")
+            raise typer.Exit(_TERMINATED) from None
         except KeyboardInterrupt:
             _interrupted.set()
-            sentence = "interrupted; nothing unfinished stands under a final name"
+            sentence = f"interrupted; {_UNFINISHED}"
         except BrokenPipeError:  # the reader of our output has gone: nobody is left to be told
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
@@ -62,6 +75,10 @@ class _Sentences(TyperGroup):
         except OSError as error:
             where = f" on {error.filename}" if error.filename else ""
             sentence = f"the system refused ({error.strerror or error}{where}); check the path, its rights and the disk"
+        except RuntimeError as error:
+            if "start new thread" not in str(error):
+                raise
+            sentence = "the system starts no more threads for this process; raise its limits, or close other programs"
         warn(sentence)
         raise typer.Exit(1)
 
@@ -120,8 +137,8 @@ _add_commands_of_others()
 
 def main() -> None:
     """Run the command `padim-edge`."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not fit the terminal's encoding
+    _open_streams()
+    _handle_sigterm()
     try:
         app()
     except SystemExit as end:
@@ -131,6 +148,33 @@ def main() -> None:
         if _interrupted.is_set() or os.environ.get("WORLD_SIZE", "1") != "1":
             _end_at_once(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise
+
+
+def _open_streams() -> None:
+    """Open the standard streams that are closed, and let stdout take every name of a file."""
+    # Or the next file that is opened would take their numbers, and native libraries would write messages into it.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # Python found it closed
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for the process's life
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # names of files need not fit the terminal's encoding
+
+
+def _handle_sigterm() -> None:
+    """Let SIGTERM raise an exception, unless it is ignored or handled already."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the tidying up
+    raise _Terminated
 
 
 def _end_at_once(code: int) -> NoReturn:
