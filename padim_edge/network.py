@@ -80,10 +80,11 @@ def all_channels(method: Method, weights: str = "auto") -> Exported:
 
 def _stamp(weights: str) -> tuple[int, int] | None:
     """Return size and time of a weights file, so that a changed file is read again."""
-    path = Path(weights)
-    if weights == "auto" or not path.is_file():
+    try:
+        status = None if weights == "auto" else Path(weights).stat()
+    except (OSError, ValueError):  # which reading it will tell
         return None
-    return path.stat().st_size, path.stat().st_mtime_ns
+    return None if status is None else (status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=4)  # each graph holds the weights: 11 MB for ResNet-18, 100 MB for Wide ResNet-50-2

@@ -12,17 +12,18 @@ from padim_edge_artifact.kept import CodesRecord, Kept, PartRecord, Progress, Re
 from padim_edge_artifact.memory import FOLDS
 from padim_edge_artifact.metadata import Backbone, Reduction
 from padim_edge_artifact.method import Bank, Method, Precision
+from padim_edge_artifact.protobuf import message
 from padim_edge_artifact.reference import Likeness, Seen
 
-__all__ = ["METHOD", "RECIPE", "REMEMBERED", "SOME", "memory", "symmetric", "with_method"]
+__all__ = ["GRAPH", "METHOD", "RECIPE", "REMEMBERED", "SOME", "memory", "symmetric", "with_method"]
 
 _RANDOM = np.random.default_rng(0)
 
 
 def symmetric(patches: int, dims: int) -> np.ndarray:
-    """Drawn symmetric matrices `(patches, dims, dims)`."""
+    """Drawn symmetric matrices `(patches, dims, dims)`, as sums of squares are."""
     half = _RANDOM.standard_normal((patches, dims, dims))
-    return half + half.transpose(0, 2, 1)
+    return half @ half.transpose(0, 2, 1)
 
 
 def memory(fold_of: tuple[int, ...] = (0, 0, 1, 2, 4, 6, 7), dims: int = 3, grid: tuple[int, int] = (2, 3)) -> Memory:
@@ -62,9 +63,13 @@ RECIPE = Recipe(
         PartRecord("part1", 2, (1, 1), None),
     ),
 )
+GRAPH = message(
+    7, b"".join(message(field, message(1, name)) for field, name in ((11, b"image"), (12, b"part0"), (12, b"part1")))
+)
+"""A graph with the inputs and outputs of the recipe, and nothing in between."""
 SOME = Kept(
     RECIPE,
-    b"a graph",
+    GRAPH,
     Statistics(7, _RANDOM.standard_normal((6, 3)), symmetric(6, 3), (2, 3)),
     Seen(
         7,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import warnings
+import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from padim_edge_artifact import PadimEdgeError
+from padim_edge_artifact.schema import shown
 from padim_edge_export.backbone_table import Row
 
 if TYPE_CHECKING:
@@ -21,6 +24,9 @@ __all__ = ["BUILTIN_WEIGHTS", "load_state", "read_state", "state_digest"]
 
 BUILTIN_WEIGHTS = Path(__file__).with_name("builtin.safetensors")
 """File of the built-in backbone's weights."""
+
+_MOST_BYTES = 4 << 30
+"""Largest size of a weights file in bytes; torchvision's largest has 2.5 GB."""
 
 _OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
 """Old names of DenseNet's layers in its weights files, such as `norm.1` for `norm1`."""
@@ -56,34 +62,69 @@ def read_state(name: str, row: Row, weights: str) -> tuple[State, str]:
 
 
 def _read_file(path: Path) -> State:
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
+    """Read a weights file, which may come from anywhere: tensors come out of it, and no code runs."""
+    if not os.path.isfile(path):  # noqa: PTH113  # and not Path.is_file, which raises for some names
         raise PadimEdgeError(f"there is no weights file {path}; give a .safetensors or .pth state dict")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():  # torch warns about odd files before it refuses them
-            warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError, _unpickling_error()) as error:
+        _refuse_large(path)
+        state = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
+    except PadimEdgeError:
+        raise
+    except Exception as error:  # whatever the readers of both formats raise for damage: a dozen kinds were seen
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PadimEdgeError(
-            f"{path} is not a readable weights file ({reason[:120]}); expected a .safetensors or .pth state dict"
+            f"{path} is not a readable weights file ({shown(reason, 120)[1:-1]}); expected a .safetensors or .pth "
+            "state dict"
         ) from error
+    return _state_dict(path, state)
+
+
+def _safetensors(path: Path) -> Any:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def _pickled(path: Path) -> Any:
+    import torch
+
+    _refuse_compressed(path)
+    with warnings.catch_warnings():  # torch warns about odd files before it refuses them
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _refuse_large(path: Path) -> None:
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise PadimEdgeError(
+            f"{path} has {size} bytes, expected at most {_MOST_BYTES}; give the weights of one network"
+        )
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it is: torch stores tensors as they are."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return
+    with zipfile.ZipFile(path) as archive:
+        stored = all(each.compress_type == zipfile.ZIP_STORED for each in archive.infolist())
+        total = sum(each.file_size for each in archive.infolist())
+    if not stored or total > path.stat().st_size:
+        raise PadimEdgeError(f"{path} is a compressed archive, expected a state dict as torch.save writes it")
+
+
+def _state_dict(path: Path, state: Any) -> State:
+    """Return a state dict of plain tensors, also out of a checkpoint that has one under `state_dict`."""
+    import torch
+
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
         raise PadimEdgeError(f"{path} holds {type(state).__name__}, expected a state dict of tensors")
     return state
-
-
-def _unpickling_error() -> type[Exception]:
-    import pickle  # only for the error that torch's restricted reader raises
-
-    return pickle.UnpicklingError
 
 
 def load_state(trunk: nn.Module, network: nn.Module, state: State, origin: str) -> None:
@@ -101,7 +142,8 @@ def load_state(trunk: nn.Module, network: nn.Module, state: State, origin: str) 
     import torch
 
     def counted(keys: list[str]) -> str:
-        return f"{', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
+        told = (key if key.isprintable() and len(key) < 120 else shown(key) for key in keys[:3])
+        return f"{', '.join(told)}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
 
     state = {_OLD_NAME.sub(r"\1", key): value for key, value in state.items()}
     expected = {k: v for k, v in trunk.state_dict().items() if not k.endswith("num_batches_tracked")}
@@ -120,10 +162,28 @@ def load_state(trunk: nn.Module, network: nn.Module, state: State, origin: str) 
         raise PadimEdgeError(
             f"the weights ({origin}) do not fit the backbone: {'; '.join(found)}; give the weights of this architecture"
         )
-    bad = sorted(key for key in expected if not torch.isfinite(state[key]).all())
+    odd = sorted(key for key in expected if not _plain(state[key]))
+    if odd:
+        raise PadimEdgeError(
+            f"the weights ({origin}) are no plain floating-point numbers in {counted(odd)}; give a state dict in "
+            "float32 or float16"
+        )
+    values = {key: state[key].to(torch.float32) for key in expected}  # beyond its range, a float64 becomes infinite
+    bad = sorted(key for key, value in values.items() if not torch.isfinite(value).all())
     if bad:
         raise PadimEdgeError(f"the weights ({origin}) are not finite in {counted(bad)}; get an undamaged file")
-    trunk.load_state_dict({key: state[key].to(torch.float32) for key in expected}, strict=False)
+    trunk.load_state_dict(values, strict=False)
+
+
+def _plain(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor holds floating-point numbers, one after another, on the CPU."""
+    import torch
+
+    return (
+        tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+        and tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+    )
 
 
 def state_digest(state: State) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
 
 from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
+from padim_edge_artifact.schema import MOST_IMAGES, Distance, Several, Whole, check
 
 __all__ = ["MOST_SCORES", "Calibration", "check_threshold"]
 
@@ -34,9 +37,9 @@ BEST_F1 = "best F1 on "
 class Calibration:
     """Scores of good images outside the fit."""
 
-    images: int
+    images: Annotated[int, Whole(1, MOST_IMAGES)]
     """n, number of good images behind the scores, 1 or more."""
-    scores: tuple[float, ...]
+    scores: Annotated[tuple[Distance, ...], Several(1, MOST_SCORES)]
     """Scores in ascending order: all n, or `MOST_SCORES` equally spaced quantiles of them."""
 
     def __post_init__(self) -> None:
@@ -45,6 +48,14 @@ class Calibration:
                 f"the calibration has {len(self.scores)} scores of {self.images} images, expected at least 1; "
                 "export the model again"
             )
+        check(self)
+        if len(self.scores) != min(self.images, MOST_SCORES):
+            raise ArtifactError(
+                f"the calibration has {len(self.scores)} scores of {self.images} images, expected one each, up to "
+                f"{MOST_SCORES}; export the model again"
+            )
+        if any(low > high for low, high in pairwise(self.scores)):
+            raise ArtifactError("the calibration scores are not in ascending order; export the model again")
 
     @property
     def resolution(self) -> float:

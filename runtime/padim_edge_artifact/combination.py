@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
 
 from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_artifact.schema import MOST_IMAGES, Number, Text, Whole, check
 
 __all__ = ["EQUAL", "GIVEN", "REHEARSED", "Combination"]
 
@@ -15,6 +17,10 @@ GIVEN = "given"
 """Choice of the weight: by the user."""
 REHEARSED = "rehearsed"
 """Choice of the weight: by planted defects."""
+
+_Share: TypeAlias = Annotated[float, Number(0, 1)]
+_Unit: TypeAlias = Annotated[float, Number(0, 1e38, inside=True)]
+_Many: TypeAlias = Annotated[int, Whole(0, MOST_IMAGES)]
 
 
 @dataclass(frozen=True)
@@ -27,20 +33,20 @@ class Combination:
         PadimEdgeError: A value is outside its range.
     """
 
-    weight: float
+    weight: _Share
     """Share of the memory, 0 to 1; 0 and 1 leave one kind out, and the other keeps its own distances."""
-    units: tuple[float, float]
+    units: tuple[_Unit, _Unit]
     """Spread of the held-out good images' scores, from their median to their ninetieth percentile: for the Gaussians
     and for the memory; positive."""
-    choice: str = EQUAL
+    choice: Annotated[str, Text(16, f"{EQUAL}|{GIVEN}|{REHEARSED}", "the choice of a weight")] = EQUAL
     """`EQUAL`, `GIVEN` or `REHEARSED`."""
-    good: int = 0
+    good: _Many = 0
     """Number of held-out good images that the units rest on."""
-    plants: int = 0
+    plants: _Many = 0
     """Number of planted defects that were compared; 0 without a rehearsal."""
-    auroc: tuple[float, float] | None = None
+    auroc: tuple[_Share, _Share] | None = None
     """Image AUROC of plainly visible plants against held-out good images, for the Gaussians and for the memory."""
-    certainty: float | None = None
+    certainty: _Share | None = None
     """Probability that the memory finds plants better, 0 to 1, over draws of images and plants; `None` without them."""
 
     def __post_init__(self) -> None:
@@ -48,6 +54,7 @@ class Combination:
             raise PadimEdgeError(f"the weight of the memory is {self.weight}, expected a share from 0 to 1 such as 0.5")
         if not all(0 < each < math.inf for each in self.units):
             raise PadimEdgeError(f"the spreads of the good images' scores are {self.units}, expected positive numbers")
+        check(self)
 
     @property
     def factors(self) -> tuple[float, float]:

@@ -6,22 +6,27 @@ A runtime can refuse a file before anything tries to execute it.
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from padim_edge_artifact.errors import ArtifactError
+from padim_edge_artifact.external_data import check_graph
 from padim_edge_artifact.metadata import Digests, Metadata, from_json
 from padim_edge_artifact.names import METADATA_KEY, SIZE_KEY
 from padim_edge_artifact.protobuf import METADATA_PROPS, entry, spans
+from padim_edge_artifact.regular_files import Stamp, open_regular, outside_of, stamp_of
 
 __all__ = [
     "BLANK_DIGEST",
+    "Verified",
     "data_digest",
     "model_digest",
     "read_metadata",
     "read_verified",
     "size_text",
+    "verified",
 ]
 
 BLANK_DIGEST = "0" * 64
@@ -30,6 +35,9 @@ BLANK_DIGEST = "0" * 64
 _CHUNK = 1 << 18
 """Number of bytes read at a time; they stay in the processor's cache, where the digest reads them again."""
 
+_MOST_BYTES = 1 << 30
+"""Largest size of a model file in bytes; larger constants belong into its data file."""
+
 
 def read_metadata(path: Path) -> Metadata:
     """Read the metadata of a model file.
@@ -37,48 +45,90 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         ArtifactError: No such file, truncated, not ONNX, not made by padim-edge, or of another format version.
     """
-    text = _properties(path).get(METADATA_KEY) or _foreign(path)
-    try:
-        return from_json(text)
-    except ArtifactError as error:
-        raise ArtifactError(f"{path} cannot be used: {error}") from error
+    return _described(path, _content(path)[0])
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Metadata of a model of which every byte is as its digests say, and the state of its files."""
+
+    metadata: Metadata
+    """The metadata."""
+    model: Stamp
+    """State of the model file before it was read."""
+    data: Stamp | None
+    """State of its data file before it was read; `None` without one."""
 
 
 def read_verified(path: Path) -> Metadata:
     """Read the metadata, and compare every byte of the model and of its data file with the digests.
 
     Raises:
-        ArtifactError: The metadata cannot be read, or the model or its data file is damaged, short or missing.
+        ArtifactError: The metadata cannot be read, the model or its data file is damaged, short or missing, or its
+            graph reads other files.
     """
-    metadata = read_metadata(path)
+    return verified(path).metadata
+
+
+def verified(path: Path) -> Verified:
+    """Do what `read_verified` does, and return the state of the files as well.
+
+    Raises:
+        ArtifactError: As for `read_verified`.
+    """
+    content, stamp = _content(path)
+    metadata = _described(path, content)
     digests = metadata.digests
-    if not digests.model or model_digest(path, digests.model) != digests.model:
-        raise ArtifactError(_not_ours(path))
+    if not digests.model or _digest(content, digests.model) != digests.model:
+        raise ArtifactError(_not_ours(path, content))
+    try:
+        check_graph(content, digests.data_file)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path} cannot be used: {error}") from error
+    except (ValueError, IndexError) as error:
+        raise ArtifactError(f"{path} cannot be used: its graph is not whole ({error}); export it again") from error
     if digests.data_file is None:
-        return metadata
-    if not digests.data_file or Path(digests.data_file).name != digests.data_file:
-        raise ArtifactError(f"{path} names the data file {digests.data_file!r}, expected a name in the same folder")
-    data = path.with_name(digests.data_file)
+        return Verified(metadata, stamp, None)
+    return Verified(metadata, stamp, _verify_data(path, path.with_name(digests.data_file), digests))
+
+
+def _verify_data(path: Path, data: Path, digests: Digests) -> Stamp:
+    """Compare every byte of a data file with its digest; return its state before."""
     if not data.is_file():
         raise ArtifactError(_without_data(path, data, digests))
-    if data.stat().st_size != digests.data_bytes:
+    if outside_of(data, path):
         raise ArtifactError(
-            f"{data} has {data.stat().st_size} bytes, expected {digests.data_bytes}; copy both files again together"
+            f"{data} is a link to {data.resolve()}, outside of the model's folder; copy the file itself to {data}, or "
+            "make both files links to the same folder"
         )
-    if data_digest(data) != digests.data:
+    try:
+        with open_regular(data.resolve(), follow=False) as file:
+            stamp = stamp_of(os.fstat(file.fileno()))
+            if stamp.size != digests.data_bytes:
+                raise ArtifactError(
+                    f"{data} has {stamp.size} bytes, expected {digests.data_bytes}; copy both files again together"
+                )
+            found = _digest_of(file)
+    except OSError as error:
+        raise ArtifactError(f"{data} cannot be read ({error.strerror}); copy both files again together") from error
+    if found != digests.data:
         raise ArtifactError(
             f"{data} is damaged or belongs to another model (its digest does not match); copy both files again together"
         )
-    return metadata
+    return stamp
 
 
 def data_digest(path: Path) -> str:
     """Compute the SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb", buffering=0) as file:
+        return _digest_of(file)
+
+
+def _digest_of(file: IO[bytes]) -> str:
     digest = hashlib.sha256()
     chunk = memoryview(bytearray(_CHUNK))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(chunk):
-            digest.update(chunk[:count])
+    while count := file.readinto(chunk):  # type: ignore[attr-defined]  # files that are opened in binary have it
+        digest.update(chunk[:count])
     return digest.hexdigest()
 
 
@@ -86,15 +136,22 @@ def model_digest(path: Path, digits: str) -> str:
     """Compute the SHA-256 of a file in which its own digest, `digits`, is replaced by `BLANK_DIGEST`.
 
     The result is empty where there are not 64 digits, or where they are not in the file.
+
+    Raises:
+        ArtifactError: The file cannot be read.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = content.rfind(digits.encode(errors="replace"))
-        if len(digits) != len(BLANK_DIGEST) or start < 0:
-            return ""
-        digest = hashlib.sha256(content[:start])
-        digest.update(BLANK_DIGEST.encode())
-        digest.update(content[start + len(digits) :])
-        return digest.hexdigest()
+    return _digest(_content(path)[0], digits)
+
+
+def _digest(content: bytes, digits: str) -> str:
+    start = content.rfind(digits.encode(errors="replace"))
+    if len(digits) != len(BLANK_DIGEST) or start < 0:
+        return ""
+    parts = memoryview(content)
+    digest = hashlib.sha256(parts[:start])
+    digest.update(BLANK_DIGEST.encode())
+    digest.update(parts[start + len(digits) :])
+    return digest.hexdigest()
 
 
 def size_text(size: int) -> str:
@@ -102,10 +159,10 @@ def size_text(size: int) -> str:
     return f"{size:015d}"
 
 
-def _not_ours(path: Path) -> str:
+def _not_ours(path: Path, content: bytes) -> str:
     """Say why the digest does not match: damage leaves a whole file its size, and a tool that rewrites it does not."""
-    said, size = _properties(path).get(SIZE_KEY, ""), path.stat().st_size
-    if not (said.isascii() and said.isdecimal()):
+    said, size = _parsed(path, content).get(SIZE_KEY, ""), len(content)
+    if not (said.isascii() and said.isdecimal() and len(said) < 20):
         return (
             f"{path} is damaged or was changed by another tool (its digest does not match); copy the file again that "
             "padim-edge wrote"
@@ -143,25 +200,57 @@ def _foreign(path: Path) -> str:
     raise ArtifactError(f"{path} was not made by padim-edge (no {METADATA_KEY!r} in its metadata); export one with it")
 
 
+def _described(path: Path, content: bytes) -> Metadata:
+    """Decode the metadata of a model file."""
+    text = _parsed(path, content).get(METADATA_KEY) or _foreign(path)
+    try:
+        return from_json(text)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path} cannot be used: {error}") from error
+
+
 def _properties(path: Path) -> dict[str, str]:
     """Read the `metadata_props` of an ONNX file."""
+    return _parsed(path, _content(path)[0])
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, str]:
+    """Decode the `metadata_props` in the content of an ONNX file; the last of equal keys counts."""
     try:
-        with path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                raise ValueError("it is empty")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                properties = {}
-                for _, _, number, value in spans(content):
-                    if number == METADATA_PROPS and isinstance(value, slice):
-                        key, text = entry(content[value])
-                        properties[key] = text
-                return properties
+        if not content:
+            raise ValueError("it is empty")
+        return dict(
+            entry(content[value])
+            for _, _, number, value in spans(content)
+            if number == METADATA_PROPS and isinstance(value, slice)
+        )
+    except (ValueError, IndexError) as error:
+        raise ArtifactError(_broken(path, error)) from error
+
+
+def _content(path: Path) -> tuple[bytes, Stamp]:
+    """Return the content of a model file, and its state before.
+
+    It is not mapped into memory: a mapped file that another process cuts short would end this one.
+    """
+    try:
+        with open_regular(path) as file:
+            stamp = stamp_of(os.fstat(file.fileno()))
+            if stamp.size > _MOST_BYTES:
+                raise ValueError(f"it has {stamp.size} bytes, expected at most {_MOST_BYTES}")
+            return file.read(), stamp
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; expected a model made by padim-edge export") from None
     except IsADirectoryError:
         raise ArtifactError(f"{path} is a folder, expected a model made by padim-edge export") from None
-    except (OSError, ValueError, IndexError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ArtifactError(
-            f"{path} is not a whole ONNX file ({reason}); expected a model made by padim-edge export, so copy it again"
-        ) from error
+    except MemoryError as error:
+        raise ArtifactError(f"{path} does not fit into memory; close other programs, or copy it again") from error
+    except ArtifactError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ArtifactError(_broken(path, error)) from error
+
+
+def _broken(path: Path, error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return f"{path} is not a whole ONNX file ({reason}); expected a model made by padim-edge export, so copy it again"

@@ -4,23 +4,45 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-import types
-import typing
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact.calibration import Calibration
 from padim_edge_artifact.combination import Combination
-from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
+from padim_edge_artifact.errors import ArtifactError
+from padim_edge_artifact.evidence import CELLS
 from padim_edge_artifact.method import Method, Precision
 from padim_edge_artifact.names import FORMAT_VERSION
 from padim_edge_artifact.preprocessing import Preprocessing
 from padim_edge_artifact.reference import Reference
+from padim_edge_artifact.regular_files import plain_name
+from padim_edge_artifact.relations import MOST_FINGERPRINTS, check_relations
 from padim_edge_artifact.roi import from_runs
+from padim_edge_artifact.schema import (
+    MOST_BYTES,
+    MOST_DIMS,
+    MOST_IMAGES,
+    MOST_LAYERS,
+    Count,
+    Digest,
+    Distance,
+    Measured,
+    Number,
+    Positive,
+    Rate,
+    Several,
+    Text,
+    Whole,
+    Words,
+    check,
+    decode,
+    read_json,
+    shown,
+)
 
 __all__ = [
     "Backbone",
@@ -29,59 +51,79 @@ __all__ = [
     "PastThreshold",
     "Reduction",
     "SelfTest",
-    "decode",
     "from_json",
     "to_json",
 ]
+
+_MOST_RUNS = 4_000_000
+"""Largest number of runs of a region of interest."""
 
 
 @dataclass(frozen=True)
 class Backbone:
     """Provenance of the backbone's weights; `Method` names the network and its layers."""
 
-    channels: tuple[int, ...]
+    channels: Annotated[tuple[Positive, ...], Several(1, MOST_LAYERS)]
     """Number of channels of each layer, in the order of `Method.layers`."""
-    weights: str
+    weights: Words
     """Source of the weights, in words."""
-    weights_digest: str
+    weights_digest: Digest
     """SHA-256 of the weights, 64 hexadecimal digits."""
-    licence: str
+    licence: Words
     """Licence of the weights."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
 class Reduction:
     """Outcome of the reduction that `Method` asks for."""
 
-    channels: tuple[int, ...] | None
+    channels: Annotated[tuple[Count, ...], Several(1, MOST_DIMS)] | None
     """Kept channels in ascending order, for `random`; `None` for a projection."""
-    stage_dims: tuple[int, ...] | None
+    stage_dims: Annotated[tuple[Count, ...], Several(1, MOST_LAYERS)] | None
     """Number of dimensions kept from each layer; `None` where all layers were reduced together."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.channels is not None and not all(low < high for low, high in pairwise(self.channels)):
+            raise ArtifactError("the kept channels are not in ascending order; export the model again")
 
 
 @dataclass(frozen=True)
 class Digests:
     """Checksums against damage. The model's digest is taken with its own 64 digits replaced by zeros."""
 
-    model: str
+    model: Digest
     """SHA-256 of the `.onnx` file, 64 hexadecimal digits."""
-    data: str | None
+    data: Digest | None
     """SHA-256 of the data file; `None` where all constants are in the `.onnx` file."""
-    data_file: str | None
+    data_file: Annotated[str, Text(255)] | None
     """Name of the data file, in the same folder."""
-    data_bytes: int
+    data_bytes: Count
     """Size of the data file in bytes; 0 without one."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.data_file is not None and not plain_name(self.data_file):
+            raise ArtifactError(
+                f"the data file is called {self.data_file!r}, expected a name in the same folder; choose another name "
+                "for the model"
+            )
+        if (self.data is None, self.data_file is None) != (not self.data_bytes, not self.data_bytes):
+            raise ArtifactError("digest, name and size of the data file do not belong together; export the model again")
 
 
 @dataclass(frozen=True)
 class SelfTest:
     """Answer of the model to `padim_edge_artifact.self_test.probe_image` on the machine that made it."""
 
-    score: float
+    score: Measured
     """Image score."""
-    map_samples: tuple[float, ...]
+    map_samples: Annotated[tuple[Measured, ...], Several(16, 16)]
     """Values of the anomaly map at `padim_edge_artifact.self_test.sample_points`."""
-    tolerance: float
+    tolerance: Annotated[float, Number(0, 1, inside=True)]
     """Largest relative difference that the model's precision allows."""
 
 
@@ -92,27 +134,30 @@ class PastThreshold:
     No field has the name of one in `Metadata`: small programs look for those in the text, without reading JSON.
     """
 
-    score: float
+    score: Distance
     """Score above which an image was anomalous."""
-    rule: str
+    rule: Words
     """`Metadata.threshold_rule` of that time."""
-    rate: float
+    rate: Rate
     """Share of good images that it let raise alarms, in (0, 1)."""
-    until: str
+    until: Annotated[str, Text(10, r"\d{4}-\d\d-\d\d", "a date, YYYY-MM-DD,")]
     """Date of its replacement, `YYYY-MM-DD`."""
-    reason: str
+    reason: Words
     """Reason of its replacement, in words."""
     evidence: Calibration
     """Scores that it was set with."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)
 class Metadata:
     """Everything that a runtime needs to know, and that a person wants to know, about one model."""
 
-    class_name: str
+    class_name: Annotated[str, Text(1024)]
     """Name of the part, such as `bottle`."""
-    created_by: str
+    created_by: Words
     """Name and version of the program that wrote the file."""
     method: Method
     """Options that the model was made with."""
@@ -120,15 +165,15 @@ class Metadata:
     """Provenance of the backbone's weights."""
     reduction: Reduction
     """Kept channels or dimensions."""
-    grid: tuple[int, int]
+    grid: tuple[Positive, Positive]
     """(h, w), rows and columns of patches."""
-    images: int
+    images: Annotated[int, Whole(1, MOST_IMAGES)]
     """Number of good images that the model was fitted on."""
-    threshold: float
+    threshold: Distance
     """Score above which an image is anomalous."""
-    threshold_rule: str
+    threshold_rule: Words
     """Source of the threshold, in words."""
-    false_alarm_rate: float
+    false_alarm_rate: Rate
     """Share of good images that the threshold lets raise alarms, in (0, 1)."""
     extrapolated: bool
     """Whether that rate is below what the calibration scores resolve, so that the threshold is their highest."""
@@ -136,32 +181,36 @@ class Metadata:
     """Scores of good images outside the fit: leave-one-out scores, or those of held-out images."""
     reference: Reference
     """Look of the good images, to tell a moved camera or lamp from a defect."""
-    roi: tuple[int, ...] | None
+    roi: Annotated[tuple[Count, ...], Several(1, _MOST_RUNS)] | None
     """Region of interest in the model's frame, as run lengths (see `roi`); `None` where everything is inspected."""
     digests: Digests
     """Checksums of the file and its data file."""
     self_test: SelfTest
     """Expected answer to the self-test image."""
-    revision: int = 1
+    revision: Positive = 1
     """Number of this revision: 1 is an export, 2 its first update."""
-    parent: str | None = None
+    parent: Digest | None = None
     """`digests.model` of the model that this one is an update of; `None` for an export."""
-    statistics: str | None = None
+    statistics: Digest | None = None
     """Digest of the statistics that the model was made from; see `Statistics.digest`."""
-    independent: int | None = None
+    independent: Positive | None = None
     """Number of independent images among those that were fitted on: repeats count once. `None` where it is unknown."""
-    fingerprints: str = ""
+    fingerprints: Annotated[str, Text(4 * MOST_FINGERPRINTS * 2 * CELLS // 3 + 1024)] = ""
     """Base64 of the fingerprints of fitted images, all or an even selection; see `padim_edge_model.repeats`."""
-    drift: float = 1.0
+    drift: Annotated[float, Number(1, 1e6)] = 1.0
     """Factor by which scores rise when an image's neighbours in time are left out as well, 1 or more."""
-    history: tuple[PastThreshold, ...] = ()
+    history: Annotated[tuple[PastThreshold, ...], Several(0, 8)] = ()
     """Thresholds that the model had before, the oldest first."""
-    prototypes: int | None = None
+    prototypes: Annotated[int, Whole(1, 2**31)] | None = None
     """M, number of prototypes of a memory; `None` for Gaussians."""
     combination: Combination | None = None
     """Weights of Gaussians and memory, and how they were chosen; `None` for a method with one kind of distance."""
     format_version: int = FORMAT_VERSION
     """Version of the file format."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        check_relations(self)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -190,62 +239,33 @@ class Metadata:
 
 
 def to_json(metadata: Metadata) -> str:
-    """Write the metadata as one JSON object; the same metadata always gives the same text."""
-    return json.dumps(dataclasses.asdict(metadata), allow_nan=False, separators=(",", ":"), sort_keys=True)
+    """Write the metadata as one JSON object; the same metadata always gives the same text.
+
+    Raises:
+        ArtifactError: They are longer than a reader takes.
+    """
+    text = json.dumps(dataclasses.asdict(metadata), allow_nan=False, separators=(",", ":"), sort_keys=True)
+    if len(text) > MOST_BYTES:
+        raise ArtifactError(
+            f"the metadata would have {len(text)} characters, expected at most {MOST_BYTES}; draw a plainer region of "
+            "interest"
+        )
+    return text
 
 
 def from_json(text: str) -> Metadata:
     """Read what `to_json` wrote. Unknown keys are ignored, so that a format version can gain fields.
 
     Raises:
-        ArtifactError: Not JSON, another format version, or a field is missing or of the wrong type.
+        ArtifactError: Not JSON, another format version, or a field is missing, of the wrong type or out of its range.
     """
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"the metadata is not JSON ({error}); export the model again") from error
+    data = read_json(text, "the metadata")
     version = data.get("format_version") if isinstance(data, dict) else None
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:
         raise ArtifactError(
-            f"the model has format version {version!r}, this padim-edge reads version {FORMAT_VERSION}; install the "
-            "padim-edge that wrote it, or export it again with this one"
+            f"the model has format version {shown(version)}, this padim-edge reads version {FORMAT_VERSION}; install "
+            "the padim-edge that wrote it, or export it again with this one"
         )
     metadata = decode(Metadata, data, "metadata")
     assert isinstance(metadata, Metadata)
     return metadata
-
-
-def decode(kind: Any, value: Any, where: str) -> Any:
-    """Turn a value out of JSON into the annotated type `kind`; `where` names it in errors.
-
-    Raises:
-        ArtifactError: A field is missing or of the wrong type.
-    """
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise ArtifactError(f"{where} is {value!r}, expected an object; export the model again")
-        hints = typing.get_type_hints(kind)
-        fields = {}
-        for field in dataclasses.fields(kind):
-            if field.name in value:
-                fields[field.name] = decode(hints[field.name], value[field.name], f"{where}.{field.name}")
-            elif field.default is dataclasses.MISSING:
-                raise ArtifactError(f"{where} has no {field.name!r}; export the model again with this padim-edge")
-        try:
-            return kind(**fields)  # type: ignore[operator]  # a dataclass type is callable
-        except PadimEdgeError as error:
-            raise ArtifactError(f"{where} cannot be used: {error}") from error
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
-        return None if value is None else decode(next(a for a in arguments if a is not type(None)), value, where)
-    if origin is tuple and isinstance(value, list):
-        if arguments[-1] is Ellipsis:
-            return tuple(decode(arguments[0], item, where) for item in value)
-        if len(value) == len(arguments):
-            return tuple(decode(each, item, where) for each, item in zip(arguments, value, strict=True))
-    elif kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:  # False for NaN
-        return float(value)
-    elif kind in (bool, int, str) and type(value) is kind:
-        return value
-    wanted = kind.__name__ if isinstance(kind, type) and origin is None else str(kind)
-    raise ArtifactError(f"{where} is {value!r}, expected {wanted}; export the model again")

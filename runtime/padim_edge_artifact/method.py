@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_artifact.preprocessing import Preprocessing
+from padim_edge_artifact.schema import MOST_DIMS, MOST_LAYERS, Number, Several, Text, Whole, check
 
 __all__ = ["PRECISIONS", "REDUCTIONS", "TARGETS", "UPSAMPLINGS", "Bank", "Method", "Precision"]
 
@@ -26,6 +27,12 @@ features."""
 UPSAMPLINGS = ("nearest", "bilinear")
 """Ways of a coarser layer's cells to the grid of the patches."""
 
+_Dims: TypeAlias = Annotated[int, Whole(1, MOST_DIMS)]
+_Prototypes: TypeAlias = Annotated[int, Whole(1, 2**31)]
+_Share: TypeAlias = Annotated[float, Number(0, 1)]
+_Word: TypeAlias = Annotated[str, Text(255)]
+_Layer: TypeAlias = Annotated[int, Whole(0, MOST_LAYERS)]
+
 
 def _choice(what: str, found: str, known: tuple[str, ...]) -> None:
     if found not in known:
@@ -40,11 +47,11 @@ class Precision:
         PadimEdgeError: Unknown precision or target, or options that contradict each other.
     """
 
-    name: str = "fp32"
+    name: _Word = "fp32"
     """One of `PRECISIONS`."""
-    target: str = "cpu"
+    target: _Word = "cpu"
     """One of `TARGETS`; only int8 graphs differ between them."""
-    rank: int | None = None
+    rank: _Dims | None = None
     """Number of main directions that each Gaussian keeps; `None` keeps the exact Gaussian."""
     diagonal: bool = False
     """Whether each Gaussian keeps its variances only."""
@@ -56,6 +63,7 @@ class Precision:
             raise PadimEdgeError(f"the rank is {self.rank}, expected 1 or more; leave it out for the exact Gaussian")
         if self.diagonal and self.rank is not None:
             raise PadimEdgeError("--rank and --diagonal exclude each other; a diagonal covariance has no rank to cut")
+        check(self)
 
     def __str__(self) -> str:
         form = ", variances only" if self.diagonal else "" if self.rank is None else f", rank {self.rank}"
@@ -83,21 +91,21 @@ class Bank:
         PadimEdgeError: A value is outside its range, or values contradict each other.
     """
 
-    prototypes: int | None = 4096
+    prototypes: _Prototypes | None = 4096
     """M, largest number of prototypes, 1 or more; `None` where `share` says it."""
-    share: float | None = None
+    share: _Share | None = None
     """Share of the good images' patches that are prototypes, in (0, 1]; `None` where `prototypes` says it."""
     whitened: bool = True
     """Whether the distance is the Mahalanobis distance of one covariance for all patches; otherwise Euclidean, as in
     PatchCore (arXiv 2106.08265)."""
-    neighbours: int = 1
+    neighbours: Annotated[int, Whole(1, 4096)] = 1
     """Number of prototypes that the scores are re-weighted by (PatchCore, eq. 7, b), 2 or more; 1 is none."""
-    searched: float = 0.25
+    searched: _Share = 0.25
     """Share of an image's patches that are compared with all prototypes, in (0, 1]: those that are farthest from the
     most frequent ones. The others are compared with the most frequent ones only."""
     turned: bool = False
     """Whether each good image is also learned from flipped and turned."""
-    frequent: int = 768
+    frequent: _Prototypes = 768
     """Number of the most frequent prototypes, which all patches are compared with, 1 or more."""
 
     def __post_init__(self) -> None:
@@ -113,6 +121,7 @@ class Bank:
             raise PadimEdgeError(f"all patches are compared with {self.frequent} prototypes, expected 1 or more")
         if self.neighbours < 1:
             raise PadimEdgeError(f"the memory re-weights by {self.neighbours} prototypes, expected 1 (none) or more")
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -125,37 +134,37 @@ class Method:
         PadimEdgeError: A value is outside its range, or values contradict each other.
     """
 
-    preset: str
+    preset: _Word
     """Name of the preset that it began with."""
     preprocessing: Preprocessing
     """Way of an image into the model's frame."""
-    backbone: str
+    backbone: _Word
     """Name of the pretrained network."""
-    layers: tuple[str, ...]
+    layers: Annotated[tuple[_Word, ...], Several(1, MOST_LAYERS)]
     """Modules of the network whose outputs are the features, finest first."""
-    reduction: str
+    reduction: _Word
     """One of `REDUCTIONS`."""
-    dims: int
+    dims: _Dims
     """D, number of embedding dimensions, 1 or more."""
-    seed: int
+    seed: Annotated[int, Whole()]
     """Random seed of the reduction, 0 or more; without effect on `pca`."""
-    shares: tuple[float, ...] | None
+    shares: Annotated[tuple[Annotated[float, Number()], ...], Several(1, MOST_LAYERS)] | None
     """Share of the dimensions for each layer, positive; `None` draws from all layers together."""
-    pooling: int
+    pooling: Annotated[int, Whole(1, 999)]
     """Side of the mean pooling of the embedding in cells, odd; 1 is none."""
     pool_patches: bool
     """Whether the pooling is over patches of the finest grid; otherwise over each layer's own cells."""
-    ridge: float
+    ridge: Annotated[float, Number()]
     """Number added to the diagonal of every covariance, positive (epsilon in PaDiM, section III-B)."""
-    sigma: float
+    sigma: Annotated[float, Number(0, 4096)]
     """Standard deviation of the anomaly map's Gaussian filter in pixels of the model's frame, 0 or more."""
     precision: Precision = Precision()
     """Number types of the model, and how much of each Gaussian it keeps."""
     bank: Bank | None = None
     """Options of the memory of prototypes; `None` for one Gaussian per patch."""
-    grid_layer: int = 0
+    grid_layer: _Layer = 0
     """Number of the layer, finest first from 0, whose cells are the patches; finer layers are averaged over these."""
-    upsampling: str = "nearest"
+    upsampling: _Word = "nearest"
     """One of `UPSAMPLINGS`."""
     beside: Method | None = None
     """Method of a memory beside the Gaussians, on the same network and frame; `None` for one kind of distance."""
@@ -183,6 +192,7 @@ class Method:
         for name, refused in wrong.items():
             if refused:
                 raise PadimEdgeError(f"{name} is {getattr(self, name)}, expected {_EXPECTED[name]}; choose another one")
+        check(self)
         if self.beside is not None:
             self._check_beside(self.beside)
 

@@ -7,14 +7,28 @@ or `padim_edge_export.camera`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 from padim_edge_artifact.errors import ArtifactError
+from padim_edge_artifact.schema import Number, Text, Whole, check, shown
 
-__all__ = ["INTERPOLATIONS", "MOST_BINNED", "Box", "Levels", "Preprocessing"]
+__all__ = ["INTERPOLATIONS", "MOST_BINNED", "MOST_SIDE", "Box", "Levels", "Preprocessing"]
 
-Levels: TypeAlias = tuple[float, float]
+MOST_SIDE = 16384
+"""Largest side of a frame in pixels."""
+_MOST_FRAME = 1 << 25
+"""Largest area of the model's frame in pixels, behind the resize as well as behind the crop."""
+_MOST_CAMERA = 1 << 27
+"""Largest area of a camera's frame in pixels."""
+_FARTHEST = 2.0**32
+"""Largest absolute pixel value of any format."""
+
+_Side: TypeAlias = Annotated[int, Whole(1, MOST_SIDE)]
+_Level: TypeAlias = Annotated[float, Number(-_FARTHEST, _FARTHEST)]
+
+Levels: TypeAlias = tuple[_Level, _Level]
 """(lowest, highest) pixel value of a camera's signal. The lowest becomes 0 in the model's frame, the highest 255."""
 
 _BINNED = "binned-"
@@ -27,8 +41,6 @@ MOST_BINNED = 8
 """Largest side of a block in pixels. So the sum of a block stays below 2**14, and that of one of its columns below
 2**11, up to which TensorFloat-32 multiplies exactly."""
 
-_FARTHEST = 2.0**32
-"""Largest absolute pixel value of any format."""
 _NEAREST = 1e-6
 """Smallest distance of two levels. Below it, rounding would decide the pixels."""
 
@@ -57,13 +69,13 @@ class Box:
 class Preprocessing:
     """Sizes of an antialiased resize of the whole image, and of the centre crop behind it."""
 
-    resize: tuple[int, int]
+    resize: tuple[_Side, _Side]
     """(height, width) in pixels after the resize; the aspect ratio is not kept."""
-    crop: tuple[int, int] | None = None
+    crop: tuple[_Side, _Side] | None = None
     """(height, width) of the centre crop in pixels; `None` keeps the whole frame."""
-    interpolation: str = "bicubic"
+    interpolation: Annotated[str, Text(20)] = "bicubic"
     """One of `INTERPOLATIONS`, with Pillow's antialiasing where the image shrinks."""
-    camera: tuple[int, int] | None = None
+    camera: tuple[_Side, _Side] | None = None
     """(height, width) in pixels of the camera's raw frames where the graph itself resizes and crops; `None` where the
     host does."""
     levels: Levels | None = None
@@ -78,6 +90,13 @@ class Preprocessing:
         if min(map(min, sizes)) < 1:
             raise ArtifactError(
                 f"preprocessing has the sizes {', '.join(map(str, sizes))} pixels, expected positive ones"
+            )
+        areas = (math.prod(self.resize), math.prod(self.camera or (0, 0)))
+        if max(map(max, sizes)) > MOST_SIDE or areas[0] > _MOST_FRAME or areas[1] > _MOST_CAMERA:
+            raise ArtifactError(
+                f"preprocessing has the sizes {shown(sizes)} pixels, expected sides of at most {MOST_SIDE}, frames of "
+                f"at most {_MOST_FRAME >> 20} megapixels (2^20) and camera frames of at most {_MOST_CAMERA >> 20}; "
+                "choose a smaller size"
             )
         if self.crop is not None and (self.crop[0] > self.resize[0] or self.crop[1] > self.resize[1]):
             raise ArtifactError(
@@ -94,6 +113,7 @@ class Preprocessing:
             raise ArtifactError(
                 f"preprocessing has the interpolation {self.interpolation!r}, expected one of {INTERPOLATIONS}"
             )
+        check(self)
 
     @property
     def size(self) -> tuple[int, int]:

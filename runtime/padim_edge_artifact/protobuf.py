@@ -5,7 +5,6 @@ See onnx.proto3 for the numbers of fields, and "Encoding" in the documentation o
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 
 __all__ = ["METADATA_PROPS", "entry", "message", "property_field", "spans"]
@@ -39,7 +38,7 @@ def _digits(value: int) -> bytes:
     return bytes([*digits, value])
 
 
-def spans(content: mmap.mmap | bytes) -> Iterator[tuple[int, int, int, int | slice]]:
+def spans(content: bytes | memoryview) -> Iterator[tuple[int, int, int, int | slice]]:
     """Yield (start, stop, field number, integer or slice of the bytes) for each field of one protobuf message."""
     start, stop = 0, len(content)
     while start < stop:
@@ -62,7 +61,7 @@ def spans(content: mmap.mmap | bytes) -> Iterator[tuple[int, int, int, int | sli
         yield begin, start, tag >> 3, value
 
 
-def _varint(content: mmap.mmap | bytes, start: int) -> tuple[int, int]:
+def _varint(content: bytes | memoryview, start: int) -> tuple[int, int]:
     """Decode a base-128 integer; return its value and the next position."""
     value = shift = 0
     while True:

@@ -3,49 +3,68 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from padim_edge_artifact.errors import ArtifactError
+from padim_edge_artifact.schema import MOST_IMAGES, Distance, Number, Several, Text, Whole, check
+
 __all__ = ["Likeness", "Reference", "Seen"]
+
+_Grey: TypeAlias = Annotated[float, Number(0, 255)]
+_Plane: TypeAlias = Annotated[str, Text(6_000_000, "[A-Za-z0-9+/]*={0,2}", "base64")]
+_Images: TypeAlias = Annotated[int, Whole(0, MOST_IMAGES)]
+_Sum: TypeAlias = Annotated[float, Number(0, 1e15)]
 
 
 @dataclass(frozen=True)
 class Reference:
     """Mean thumbnail of the good images, and the ranges that they kept."""
 
-    mean: str
+    mean: _Plane
     """Base64 of the mean thumbnail: `(h, w)` uint8 grey levels."""
-    brightness: tuple[float, float]
+    brightness: tuple[_Grey, _Grey]
     """Lowest and highest mean grey level of a good image, 0 to 255."""
-    contrast: tuple[float, float]
+    contrast: tuple[_Grey, _Grey]
     """Lowest and highest standard deviation of the grey levels of a good image's thumbnail."""
-    shift: int
+    shift: Annotated[int, Whole(0, 16384)]
     """Largest translation of a good image against the mean, in patches along an axis."""
-    deviation: str = ""
+    deviation: _Plane = ""
     """Base64 of the standard deviation of each patch in the thumbnails: `(h, w)` uint8 in quarters of a grey level.
     Empty in models without it."""
-    turned: tuple[float, ...] = ()
+    turned: Annotated[tuple[Distance, ...], Several(0, 3)] = ()
     """Leans towards the mean thumbnail turned by 90, 180 and 270 degrees above which an image counts as turned. 0 where
     a turn cannot be told; empty in models without them."""
-    unlike: float = 0.0
+    unlike: Distance = 0.0
     """Lower quartile of the patch distances above which an image is unlike the good ones; 0 where it is not known."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.brightness[0] > self.brightness[1] or self.contrast[0] > self.contrast[1]:
+            raise ArtifactError("the range of the good images' brightness or contrast is upside down; export again")
+        if len(self.turned) not in (0, 3):
+            raise ArtifactError(f"there are {len(self.turned)} limits of turned images, expected 3; export again")
 
 
 @dataclass(frozen=True)
 class Likeness:
     """Sums over good images that were compared with the model, which can be added up."""
 
-    leaning: int = 0
+    leaning: _Images = 0
     """Number of images whose leans were measured."""
-    leans: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    leans: tuple[_Sum, _Sum, _Sum] = (0.0, 0.0, 0.0)
     """Sums of the squared leans towards the mean thumbnail turned by 90, 180 and 270 degrees."""
-    judged: int = 0
+    judged: _Images = 0
     """Number of images whose patch distances outside the fit were measured."""
-    logs: float = 0.0
+    logs: Annotated[float, Number(-1e12, 1e12)] = 0.0
     """Sum of the logarithms of the lower quartiles of their patch distances."""
-    highest: float = 0.0
+    highest: Distance = 0.0
     """Highest lower quartile of the patch distances."""
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_artifact import ArtifactError, DeviceError, ImageError, Metadata, PadimEdgeError, names, read_verified
+from padim_edge_artifact import ArtifactError, DeviceError, ImageError, Metadata, PadimEdgeError, names
 from padim_edge_artifact.calibration import check_threshold
+from padim_edge_artifact.container import verified
 from padim_edge_artifact.self_test import probe_image, sample_points
 from padim_edge_model.calibration import p_value
 from padim_edge_runtime import image_files, pipeline
+from padim_edge_runtime.data_guard import DataGuard, guard_of, require_unchanged
 from padim_edge_runtime.devices import engines, providers
 from padim_edge_runtime.devices.tensorrt import Batches
 from padim_edge_runtime.image_files import ImageLike
@@ -58,6 +60,8 @@ class Detector:
     """Metadata of the model."""
     opened: providers.Opened
     """The onnxruntime session, and where it runs."""
+    guard: DataGuard | None = None
+    """The open data file, whose content must not change; `None` without one."""
 
     @classmethod
     def load(
@@ -84,15 +88,17 @@ class Detector:
             DeviceError: The device is not there.
         """
         path = Path(path)
-        metadata = read_verified(path)
+        found = verified(path)
+        metadata, guard = found.metadata, guard_of(path, found)
         try:
             check_threshold(metadata.threshold)
         except PadimEdgeError as error:
             raise ArtifactError(f"{path} cannot be used: {error}; set one with padim-edge threshold") from error
         engine = partial(engines.engine, path, metadata, batches, tell)
         opened = providers.open_session(path, device, threads=threads, engines=engine)
+        require_unchanged(path, found)
         _check_contract(opened.session, metadata, path)
-        return cls(metadata, opened)
+        return cls(metadata, opened, guard)
 
     @property
     def session(self) -> Any:
@@ -205,7 +211,8 @@ class Detector:
 
         Raises:
             ImageError: Another dtype or shape.
-            DeviceError: The device failed while it ran, gave no finite numbers, or takes no batch of this size.
+            DeviceError: The device failed while it ran, gave no finite numbers, or takes no batch of this size; or the
+                data file was overwritten.
             PadimEdgeError: The threshold is no distance.
         """
         limit = self.metadata.threshold if threshold is None else check_threshold(threshold)
@@ -242,12 +249,16 @@ class Detector:
                 "bring them to that with Detector.prepare"
             )
         self.require(len(batch))
+        if self.guard is not None:
+            self.guard.check()  # before, because a file that was cut short would end the process
         try:
             outputs = self.session.run(list(names.OUTPUTS), {names.IMAGE: np.ascontiguousarray(batch)})
         except Exception as error:  # onnxruntime's exceptions have no common base besides Exception
             raise DeviceError(
                 f"the device {self.device!r} failed while it ran ({' '.join(str(error).split())})"
             ) from error
+        if self.guard is not None:
+            self.guard.check()
         score, anomaly_map, patch_distance = outputs
         return score, anomaly_map, patch_distance
 

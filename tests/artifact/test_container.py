@@ -133,7 +133,10 @@ def test_a_wrong_digest_of_itself_is_refused(golden: Path, tmp_path: Path, digit
     content = json.loads(to_json(read_metadata(golden)))
     content["digests"]["model"] = digits
     sentence = refusal(files.rewrite(golden, tmp_path / "model.onnx", json.dumps(content)))
-    assert "damaged" in sentence or "changed by another tool" in sentence
+    if digits in ("", "0" * 64):
+        assert "damaged" in sentence or "changed by another tool" in sentence
+    else:
+        assert "expected 64 hexadecimal digits" in sentence
 
 
 class TestDataFile:
@@ -202,7 +205,7 @@ class TestDataFile:
             metadata["digests"]["data_file"] = name
 
         sentence = refusal(files.rewrite(model, model, change))
-        assert "a name in the same folder" in sentence or "is missing" in sentence
+        assert "a name in the same folder" in sentence
 
     def test_the_metadata_alone_can_be_read_without_it(self, model: Path, data: Path) -> None:
         data.unlink()

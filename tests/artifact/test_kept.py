@@ -10,7 +10,7 @@ from pathlib import Path
 import golden as files
 import numpy as np
 import pytest
-from drawn_statistics import RECIPE, REMEMBERED, SOME, symmetric
+from drawn_statistics import GRAPH, RECIPE, REMEMBERED, SOME, symmetric
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,14 +87,16 @@ def test_what_is_written_is_read_to_the_bit(kind: str, tmp_path: Path) -> None:
 def test_nothing_seen_yet_survives_the_file(empty: Statistics | Memory, tmp_path: Path) -> None:
     """Its lowest and highest brightness are infinite, which JSON does not know."""
     recipe = REMEMBERED.recipe if isinstance(empty, Memory) else RECIPE
-    nothing = Kept(recipe, b"g", empty, Seen.nothing((2, 3)))
+    nothing = Kept(recipe, GRAPH, empty, Seen.nothing((2, 3)))
     write_kept(tmp_path / "a.npz", nothing)
     assert_equal(read_kept(tmp_path / "a.npz"), nothing)
 
 
 def test_more_patches_than_are_written_at_a_time(tmp_path: Path) -> None:
     many = Statistics(4, np.random.default_rng(1).standard_normal((150, 5)), symmetric(150, 5), (10, 15))
-    write_kept(tmp_path / "a.npz", Kept(RECIPE, b"g", many, Seen.nothing((10, 15))))
+    parts = (dataclasses.replace(RECIPE.parts[0], dims=5, grid=(10, 15), codes=None),)
+    recipe = dataclasses.replace(RECIPE, parts=parts)
+    write_kept(tmp_path / "a.npz", Kept(recipe, GRAPH, many, Seen.nothing((10, 15))))
     assert np.array_equal(read_kept(tmp_path / "a.npz").statistics.scatter, many.scatter)
 
 
@@ -183,7 +185,7 @@ def whole_arrays(**header: object) -> dict[str, np.ndarray]:
     }
     return {
         "header": np.array(json.dumps({key: value for key, value in {**first, **header}.items() if value != "none"})),
-        "graph": np.frombuffer(b"a graph", np.uint8),
+        "graph": np.frombuffer(GRAPH, np.uint8),
         "seen": np.zeros(6),
         "thumbnails": np.zeros((2, 3)),
         "thumbnail_squares": np.zeros((2, 3)),

@@ -193,7 +193,10 @@ def test_nodes_that_run_elsewhere_are_told(fake: Any, device: str, assigned: dic
     ort = fake("tensorrt cuda cpu", "tensorrt cuda cpu", assigned=assigned)
     opened = providers.open_session(MODEL, device)
     assert opened.placement == told
-    assert ort.asked[0]["options"].entries == {"session.record_ep_graph_assignment_info": "1"}
+    assert ort.asked[0]["options"].entries == {
+        "session.load_model_format": "ONNX",
+        "session.record_ep_graph_assignment_info": "1",
+    }
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])

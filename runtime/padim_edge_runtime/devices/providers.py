@@ -147,6 +147,7 @@ def _session(
 ) -> onnxruntime.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # whatever its name and content say
     if threads is not None:
         options.intra_op_num_threads = threads
     if device == "cpu":
