@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ from padim_edge_runtime.devices.tensorrt import Batches
 if TYPE_CHECKING:
     from padim_edge_artifact import Metadata
 
-__all__ = ["CACHE_VARIABLE", "Engine", "Kept", "engine", "find", "remember", "remembered", "roots"]
+__all__ = ["CACHE_VARIABLE", "Engine", "Kept", "distrust", "engine", "find", "remember", "remembered", "roots"]
 
 CACHE_VARIABLE = "PADIM_EDGE_CACHE"
 """Environment variable that names one folder for engines, used in place of all others."""
@@ -92,13 +93,37 @@ def find(model: Path, metadata: Metadata, batches: Batches | None = None) -> Kep
     """
     tensorrt.preload()
     name = tensorrt.key(metadata, tensorrt.version(), _capability(), tf32=os.environ.get(_TF32, "0") != "0")
-    around = roots(model)
+    around = [root for root in roots(model) if all(distrust(each) is None for each in (root, root / name))]
     wanted = batches or next(filter(None, (remembered(root / name) for root in around)), Batches())
-    places = [Kept(root, name, wanted) for root in around]
+    kept = (Kept(root, name, wanted) for root in around)
+    places = [place for place in kept if place.engine is not None and distrust(place.engine) is None]
     for place in places:  # an engine that was built elsewhere, and lies beside the model on a read-only disk, will do
         if place.built:
             return place
     return next((place for place in places if _writable(place.root)), Kept(None, name, wanted))
+
+
+def distrust(folder: Path) -> str | None:
+    """Say why engines from this folder are not loaded; `None` where they may be, or there is no such folder.
+
+    An engine is as good as a program. So only root and the user who runs this may be able to put one there.
+    """
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    if not hasattr(os, "geteuid"):  # Windows has no such owners and modes
+        return None
+    if status.st_uid not in (0, os.geteuid()):
+        reason = "belongs to another user"
+    elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        reason = "can be written to by other users"
+    else:
+        return None
+    return (
+        f"engines in {folder} are not used, because it {reason}; correct its owner and mode (chmod go-w), or set "
+        f"{CACHE_VARIABLE} to a folder of your own"
+    )
 
 
 def _capability() -> str:
@@ -144,6 +169,10 @@ def engine(model: Path, metadata: Metadata, batches: Batches | None, tell: Calla
     # variable is read when an engine is built.
     os.environ.setdefault(_TF32, "0")
     kept = find(model, metadata, batches)
+    for root in roots(model):
+        places = (root, root / kept.key, root / kept.key / str(kept.batches))
+        for sentence in list(filter(None, map(distrust, places)))[:1]:
+            tell(sentence)
     largest = kept.batches.largest
     if kept.engine is not None and kept.built:
         try:
@@ -176,7 +205,8 @@ def _building(folder: Path, final: Path, timings: Path) -> Iterator[Path]:
     """
     made = [each for each in (folder, folder.parent) if not _there(each)]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for each in reversed(made):  # whatever the mask of the user is, others must not write here
+            each.mkdir(mode=0o755, parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
         temporary.chmod(0o755)  # another user may run what this one warms
     except OSError as error:
@@ -190,7 +220,7 @@ def _building(folder: Path, final: Path, timings: Path) -> Iterator[Path]:
                 shutil.copyfile(path, temporary / path.name)
         yield temporary
         with contextlib.suppress(OSError):
-            timings.mkdir(exist_ok=True)
+            timings.mkdir(mode=0o755, exist_ok=True)
             for path in temporary.glob("*.timing"):
                 path.replace(timings / path.name)
         if any(path.suffix == ".engine" for path in temporary.iterdir()):

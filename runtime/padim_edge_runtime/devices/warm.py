@@ -56,9 +56,11 @@ def warm(model: Path, batches: Batches, progress: Callable[[int], object] = lamb
     metadata = read_metadata(model)
     kept = engines.find(model, metadata, batches)
     if kept.folder is None:
+        around = engines.roots(model)
+        if reasons := [*filter(None, map(engines.distrust, around))]:
+            raise DeviceError("; ".join(reasons))
         raise DeviceError(
-            f"none of {', '.join(map(str, engines.roots(model)))} can be written to; set {engines.CACHE_VARIABLE} to a "
-            "folder that can"
+            f"none of {', '.join(map(str, around))} can be written to; set {engines.CACHE_VARIABLE} to a folder that can"
         )
     built = kept.built
     begin = time.perf_counter()
