@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padim_edge_artifact import PadimEdgeError
-from padim_edge_artifact.schema import shown
+from padim_edge_artifact.schema import reason_of, shown
 from padim_edge_export.backbone_table import Row
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def _read_file(path: Path) -> State:
     except PadimEdgeError:
         raise
     except Exception as error:  # whatever the readers of both formats raise for damage: a dozen kinds were seen
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch's own words about its pickles are a page long and propose to let their code run.
+        reason = "it holds more than tensors" if type(error).__name__ == "UnpicklingError" else reason_of(error, 120)
         raise PadimEdgeError(
-            f"{path} is not a readable weights file ({shown(reason, 120)[1:-1]}); expected a .safetensors or .pth "
-            "state dict"
+            f"{path} is not a readable weights file ({reason}); expected a .safetensors or .pth state dict"
         ) from error
     return _state_dict(path, state)
 

@@ -21,7 +21,7 @@ from numpy.lib import format as npy
 
 from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 from padim_edge_artifact.regular_files import open_regular
-from padim_edge_artifact.schema import MOST_BYTES, shown
+from padim_edge_artifact.schema import MOST_BYTES, reason_of, shown
 
 __all__ = ["open_archive", "read_array", "read_text", "read_triangles"]
 
@@ -36,7 +36,7 @@ _PATCHES = 64
 _DAMAGE = (  # RuntimeError: a damaged flag that says "encrypted" or "compressed in an unknown way"
     AttributeError,
     EOFError,
-    KeyError,
+    LookupError,
     MemoryError,
     NotImplementedError,
     OSError,
@@ -91,8 +91,7 @@ def open_archive(path: Path, what: str, expected: str) -> Iterator[zipfile.ZipFi
     except FileNotFoundError:
         raise ArtifactError(f"{path} does not exist; expected {expected}") from None
     except _DAMAGE as error:
-        reason = shown(str(error) or type(error).__name__, 300).strip("\"'")
-        raise ArtifactError(f"{path} is not a readable {what} ({reason}); expected {expected}") from error
+        raise ArtifactError(f"{path} is not a readable {what} ({reason_of(error)}); expected {expected}") from error
 
 
 def _check_members(archive: zipfile.ZipFile, size: int) -> None:

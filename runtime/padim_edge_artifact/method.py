@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias
 
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_artifact.preprocessing import Preprocessing
-from padim_edge_artifact.schema import MOST_DIMS, MOST_LAYERS, Number, Several, Text, Whole, check
+from padim_edge_artifact.schema import MOST_DIMS, MOST_LAYERS, Number, Several, Text, Whole, check, shown
 
 __all__ = ["PRECISIONS", "REDUCTIONS", "TARGETS", "UPSAMPLINGS", "Bank", "Method", "Precision"]
 
@@ -36,7 +36,7 @@ _Layer: TypeAlias = Annotated[int, Whole(0, MOST_LAYERS)]
 
 def _choice(what: str, found: str, known: tuple[str, ...]) -> None:
     if found not in known:
-        raise PadimEdgeError(f"there is no {what} {found!r}; choose one of {', '.join(known)}")
+        raise PadimEdgeError(f"there is no {what} {shown(found)}; choose one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,9 @@ class Method:
         }
         for name, refused in wrong.items():
             if refused:
-                raise PadimEdgeError(f"{name} is {getattr(self, name)}, expected {_EXPECTED[name]}; choose another one")
+                raise PadimEdgeError(
+                    f"{name} is {shown(getattr(self, name))}, expected {_EXPECTED[name]}; choose another one"
+                )
         check(self)
         if self.beside is not None:
             self._check_beside(self.beside)
@@ -207,7 +209,7 @@ class Method:
                 raise PadimEdgeError(f"the memory and the Gaussians have another {name} each, expected the same")
         if not set(memory.layers) <= set(self.layers):
             raise PadimEdgeError(
-                f"the memory reads the layers {', '.join(memory.layers)}, expected some of {', '.join(self.layers)}"
+                f"the memory reads the layers {shown(memory.layers)}, expected some of {shown(self.layers)}"
             )
 
     @property

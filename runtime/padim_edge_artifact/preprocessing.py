@@ -111,7 +111,7 @@ class Preprocessing:
                 )
         if self.interpolation not in INTERPOLATIONS:
             raise ArtifactError(
-                f"preprocessing has the interpolation {self.interpolation!r}, expected one of {INTERPOLATIONS}"
+                f"preprocessing has the interpolation {shown(self.interpolation)}, expected one of {INTERPOLATIONS}"
             )
         check(self)
 

@@ -41,6 +41,7 @@ __all__ = [
     "check",
     "decode",
     "read_json",
+    "reason_of",
     "rows",
     "shown",
 ]
@@ -223,6 +224,12 @@ def shown(value: Any, most: int = _SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def reason_of(error: Exception, most: int = 200) -> str:
+    """Write the reason of an error for a sentence: on one line, cut, and without characters that cannot be shown."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return _CONTROL.sub("?", text if len(text) <= most else f"{text[:most]}...")
+
+
 def read_json(text: str, what: str) -> Any:
     """Read JSON from a file that nobody vouches for.
 
@@ -238,7 +245,7 @@ def read_json(text: str, what: str) -> Any:
     try:
         return json.loads(text, parse_int=_whole, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{what} is not JSON ({shown(str(error))[1:-1]}); export the model again") from error
+        raise ArtifactError(f"{what} is not JSON ({reason_of(error)}); export the model again") from error
 
 
 def _whole(digits: str) -> int:

@@ -282,7 +282,9 @@ def _other_values(draw: random.Random, array: bytes) -> bytes:
 
 
 def _other_header(draw: random.Random, array: bytes) -> bytes:
-    """Return an array whose header says another type, order or shape."""
+    """Return an array whose header says another type, order or shape; other bytes of what is no array."""
+    if not array.startswith(b"\x93NUMPY"):
+        return changed_bytes(draw, array)
     length = int.from_bytes(array[8:10], "little")
     header, values = array[10 : 10 + length].decode("latin-1"), array[10 + length :]
     shape = draw.choice(
