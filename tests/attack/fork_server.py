@@ -1,14 +1,17 @@
 """Runs commands of `padim-edge` in forked children, one after another, under strace that disturbs system calls.
 
 A child starts with everything imported, so hundreds of disturbed runs take minutes. One JSON object per line comes in
-on stdin: `{"cwd", "args", "inject"}`; one goes out on stdout: `{"status", "output", "calls"}`. `inject` is what strace
-takes, such as `rename:signal=SIGKILL:when=2`, or null to count the calls.
+on stdin: `{"cwd", "args", "inject"}`; one goes out on stdout: `{"status", "output", "calls", "printing"}`. `inject` is
+what strace takes, such as `rename:signal=SIGKILL:when=2`, or null to count the calls. `printing` tells whether the call
+that failed was a write to stdout or stderr.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +22,8 @@ from pathlib import Path
 
 CALLS = ("fsync", "rename", "mkdir", "unlink", "rmdir", "unlinkat", "write", "pwrite64", "ftruncate", "fchmod", "chmod")
 """System calls that change files. Names of a link's own (`*at`) come from `shutil.rmtree`."""
+
+_TOLD = re.compile(r" write\([12], ")
 
 
 def serve() -> None:
@@ -67,7 +72,9 @@ def _disturbed(cwd: str, args: list[str], inject: str | None) -> dict[str, objec
                 time.sleep(0.001)
             os.kill(child, signal.SIGCONT)
             _, status = os.waitpid(child, 0)
-        return {"status": status, "output": output.read_text(errors="replace"), "calls": _counted(log)}
+        told = any(line.rstrip().endswith("(INJECTED)") and _TOLD.search(line) for line in log.open(errors="replace"))
+        answer = {"status": status, "output": output.read_text(errors="replace"), "calls": _counted(log)}
+        return {**answer, "printing": told}
 
 
 def _child(cwd: str, args: list[str], output: Path) -> None:
@@ -88,8 +95,9 @@ def _child(cwd: str, args: list[str], output: Path) -> None:
 
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
         os._exit(code)
 
 
