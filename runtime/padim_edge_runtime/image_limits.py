@@ -35,8 +35,10 @@ MOST_EXTRA = 64_000_000
 MOST_WORDS = 4_000_000
 """Largest number of values in a PPM file that is written as text. Pillow reads about a million a second."""
 
-_BYTES = {"AVIF": 13.0, "JPEG2000": 24.0, "WEBP": 17.0}
+_BYTES = {"AVIF": 13.0, "WEBP": 17.0}
 """Bytes that decoding takes for each pixel, by the formats whose decoders hold several copies; measured."""
+_JPEG_2000 = 6.6
+"""Bytes for each channel of a pixel in JPEG 2000, whose decoder takes numbers of 32 bits."""
 _MODES = {
     "1": 1.2,
     "L": 1.2,
@@ -124,6 +126,8 @@ def bytes_per_pixel(image: Image.Image) -> float:
     """Return the bytes of memory for each pixel that decoding an opened image takes, at the most."""
     if (known := _BYTES.get(image.format or "")) is not None:
         return known
+    if image.format == "JPEG2000":
+        return _JPEG_2000 * len(image.getbands())
     cost = _MODES.get(image.mode, _OTHER_MODE)
     if image.mode in ("RGB", "RGBA", "LA", "RGBX", "CMYK") and ";16" in _raw_mode(image):
         cost = _DEEP_COLOUR

@@ -60,7 +60,8 @@ def warm(model: Path, batches: Batches, progress: Callable[[int], object] = lamb
         if reasons := [*filter(None, map(engines.distrust, around))]:
             raise DeviceError("; ".join(reasons))
         raise DeviceError(
-            f"none of {', '.join(map(str, around))} can be written to; set {engines.CACHE_VARIABLE} to a folder that can"
+            f"none of {', '.join(map(str, around))} can be written to; set {engines.CACHE_VARIABLE} to a folder that "
+            "can"
         )
     built = kept.built
     begin = time.perf_counter()
