@@ -22,6 +22,7 @@ __all__ = [
     "BLANK_DIGEST",
     "Verified",
     "data_digest",
+    "described",
     "model_digest",
     "read_metadata",
     "read_verified",
@@ -45,7 +46,24 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         ArtifactError: No such file, truncated, not ONNX, not made by padim-edge, or of another format version.
     """
-    return _described(path, _content(path)[0])
+    return described(path, _content(path)[0])
+
+
+def described(path: Path, content: bytes) -> Metadata:
+    """Decode the metadata in the content of a model file.
+
+    Args:
+        path: The file, for errors.
+        content: Its content.
+
+    Raises:
+        ArtifactError: As for `read_metadata`.
+    """
+    text = _parsed(path, content).get(METADATA_KEY) or _foreign(path)
+    try:
+        return from_json(text)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path} cannot be used: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,7 @@ def verified(path: Path) -> Verified:
         ArtifactError: As for `read_verified`.
     """
     content, stamp = _content(path)
-    metadata = _described(path, content)
+    metadata = described(path, content)
     digests = metadata.digests
     if not digests.model or _digest(content, digests.model) != digests.model:
         raise ArtifactError(_not_ours(path, content))
@@ -198,15 +216,6 @@ def _without_data(path: Path, data: Path, digests: Digests) -> str:
 
 def _foreign(path: Path) -> str:
     raise ArtifactError(f"{path} was not made by padim-edge (no {METADATA_KEY!r} in its metadata); export one with it")
-
-
-def _described(path: Path, content: bytes) -> Metadata:
-    """Decode the metadata of a model file."""
-    text = _parsed(path, content).get(METADATA_KEY) or _foreign(path)
-    try:
-        return from_json(text)
-    except ArtifactError as error:
-        raise ArtifactError(f"{path} cannot be used: {error}") from error
 
 
 def _properties(path: Path) -> dict[str, str]:

@@ -21,6 +21,7 @@ from typing import Annotated, Any, TypeAlias
 from padim_edge_artifact.errors import ArtifactError, PadimEdgeError
 
 __all__ = [
+    "LEAST_RATE",
     "MOST_BYTES",
     "MOST_DIMS",
     "MOST_IMAGES",
@@ -56,6 +57,9 @@ MOST_DIMS = 1 << 16
 """Largest number of embedding dimensions or channels."""
 MOST_LAYERS = 256
 """Largest number of layers of a network that are used."""
+
+LEAST_RATE = 1e-12
+"""Smallest share of images that is told from none; its reciprocal is still a number for people."""
 
 _MOST_WHOLE = 2**53
 """Largest whole number, up to which every reader of JSON is exact."""
@@ -162,8 +166,8 @@ Distance: TypeAlias = Annotated[float, Number(0.0, _MOST_FLOAT32)]
 """A score, threshold or distance: 0 or more, and a float32."""
 Measured: TypeAlias = Annotated[float, Number(-1.0, _MOST_FLOAT32)]
 """A distance that a graph gave: 0 or more, up to rounding."""
-Rate: TypeAlias = Annotated[float, Number(0, 1, inside=True)]
-"""A share of images, in (0, 1)."""
+Rate: TypeAlias = Annotated[float, Number(LEAST_RATE, 1, inside=True)]
+"""A share of images, between `LEAST_RATE` and 1."""
 Words: TypeAlias = Annotated[str, Text(4096)]
 """A text for people."""
 Digest: TypeAlias = Annotated[str, Text(64, "(?:[0-9a-f]{64})?", "64 hexadecimal digits, or nothing yet: text")]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from padim_edge_artifact.calibration import MOST_SCORES, Calibration
 from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_artifact.schema import LEAST_RATE
 
 __all__ = [
     "CONFIDENCE",
@@ -97,9 +98,9 @@ def check_rate(false_alarm_rate: float) -> None:
     """Refuse a number that is no rate.
 
     Raises:
-        PadimEdgeError: It is not in (0, 1).
+        PadimEdgeError: It is not in (0, 1), or so small that it cannot be told from none.
     """
-    if not 0 < false_alarm_rate < 1:
+    if not LEAST_RATE < false_alarm_rate < 1:
         raise PadimEdgeError(
             f"the false-alarm rate is {false_alarm_rate}, expected a share between 0 and 1 such as 0.01"
         )

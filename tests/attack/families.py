@@ -38,7 +38,7 @@ from padim_edge_model.repeats import groups, unpacked
 from padim_edge_runtime import Detector
 from padim_edge_runtime.worth import worth
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["FAMILIES", "Family", "use_metadata"]
 
 Family = Callable[[int, int, Path], None]
 """Hands a mutant, by seed and number, to its reader. A folder is for its files. Errors escape."""
@@ -91,10 +91,10 @@ def metadata(seed: int, number: int, folder: Path) -> None:
         text = json.dumps(with_value(base, path, draw.choice(outside(row, present) or [present])))
     else:
         text = changed_json(draw, base, list(places(base)))
-    _use_metadata(from_json(text))
+    use_metadata(from_json(text))
 
 
-def _use_metadata(found: Metadata) -> None:
+def use_metadata(found: Metadata) -> None:
     """Compute what readers compute of metadata."""
     assert from_json(to_json(found)) == found
     found.inspected.any()

@@ -19,6 +19,7 @@ FOUND = (
     ("graphs", 1, 9),
     ("graphs", 1, 17),
     ("metadata", 1, 21),
+    ("metadata", 1, 2119),
     ("statistics", 1, 4),
     ("statistics", 1, 20),
     ("weights", 1, 1),
