@@ -8,7 +8,6 @@ from typing import Annotated, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from padim_edge_artifact.errors import ArtifactError
 from padim_edge_artifact.schema import MOST_IMAGES, Distance, Number, Several, Text, Whole, check
 
 __all__ = ["Likeness", "Reference", "Seen"]
@@ -39,13 +38,6 @@ class Reference:
     a turn cannot be told; empty in models without them."""
     unlike: Distance = 0.0
     """Lower quartile of the patch distances above which an image is unlike the good ones; 0 where it is not known."""
-
-    def __post_init__(self) -> None:
-        check(self)
-        if self.brightness[0] > self.brightness[1] or self.contrast[0] > self.contrast[1]:
-            raise ArtifactError("the range of the good images' brightness or contrast is upside down; export again")
-        if len(self.turned) not in (0, 3):
-            raise ArtifactError(f"there are {len(self.turned)} limits of turned images, expected 3; export again")
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,10 @@ def check_relations(metadata: Metadata) -> None:
         "more images are independent than there are": (metadata.independent or 0) > metadata.images,
         "number of prototypes and method contradict each other": (metadata.prototypes is None) == any(heads),
         "both kinds of distance have no weights": method.beside is not None and metadata.combination is None,
+        "the range of the good images' brightness or contrast is upside down": any(
+            low > high for low, high in (reference.brightness, reference.contrast)
+        ),
+        f"there are {len(reference.turned)} limits of turned images, expected 3": len(reference.turned) not in (0, 3),
         "the mean thumbnail has another size than the grid": _plane(reference.mean) != rows * columns,
         "the deviation of the thumbnails has another size than the grid": bool(reference.deviation)
         and _plane(reference.deviation) != rows * columns,

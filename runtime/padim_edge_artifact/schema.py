@@ -69,6 +69,9 @@ _MOST_DIGITS = 1000
 _SHOWN = 60
 """Number of characters of a wrong value that an error shows."""
 
+_LONGEST_PATH = 200
+"""Largest number of characters that lead to a value; the schema's own paths have at most 60."""
+
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that change a terminal, turn a line around, end a line, or cannot be written at all."""
 
@@ -293,7 +296,7 @@ def _broken(annotation: Any, value: Any) -> str | None:
     else:
         within = _parts(elements[0])[1]
         if isinstance(within, Whole | Number) and value:
-            # The ends stand for all others; a sum of finite numbers is finite, or larger than any of them.
+            # The ends stand for all others, except for NaN.
             held = within.fits(min(value)) and within.fits(max(value)) and all(map(math.isfinite, value))
             return None if held else f"{within}, each"
         broken = (_broken(elements[0], item) for item in value)
@@ -307,12 +310,21 @@ def _hints(kind: Any) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
-@cache
+_PARTS: dict[int, tuple[tuple[Any, Rule | None, bool], Any]] = {}
+
+
 def _parts(annotation: Any) -> tuple[Any, Rule | None, bool]:
     """Return the plain type of an annotation, its rule, and whether it may be `None`."""
+    # By its address, since to hash an annotation takes longer than all checks; it is kept alive with the answer.
+    if (known := _PARTS.get(id(annotation))) is None:
+        known = _PARTS.setdefault(id(annotation), (_parts_of(annotation), annotation))
+    return known[0]
+
+
+def _parts_of(annotation: Any) -> tuple[Any, Rule | None, bool]:
     if typing.get_origin(annotation) is types.UnionType or typing.get_origin(annotation) is typing.Union:
         (inner,) = (each for each in typing.get_args(annotation) if each is not type(None))
-        plain, rule, _ = _parts(inner)
+        plain, rule, _ = _parts_of(inner)
         return plain, rule, True
     if typing.get_origin(annotation) is Annotated:
         plain, rule, *_ = typing.get_args(annotation)
@@ -364,6 +376,8 @@ def _list(kind: Any, rule: Rule | None, value: Any, where: str) -> tuple[Any, ..
 def _object(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise ArtifactError(f"{where} is {shown(value)}, expected an object; export the model again")
+    if len(where) > _LONGEST_PATH:
+        raise ArtifactError(f"{where[:_SHOWN]}... has objects in each other without end; export the model again")
     fields = {}
     for field, hint in zip(dataclasses.fields(kind), _hints(kind).values(), strict=True):
         if field.name in value:

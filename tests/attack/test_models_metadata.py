@@ -132,6 +132,15 @@ def test_a_number_of_very_many_digits_is_refused_at_once(digits: int) -> None:
     assert "too many digits" in refusal(to_json(COMPLETE).replace('"images":30', f'"images":{"9" * digits}'))
 
 
+@pytest.mark.parametrize("depth", [2, 100, 300, 900])
+def test_objects_in_each_other_without_end_are_refused(depth: int) -> None:
+    inner = WHOLE["method"]
+    text = json.dumps(WHOLE | {"method": "here"})
+    before = json.dumps(inner | {"beside": 0}).replace('"beside": 0', '"beside": ' + "@")
+    opening, closing = before.split("@")
+    refusal(text.replace('"here"', opening * depth + "null" + closing * depth))
+
+
 def test_a_text_beyond_the_cap_is_refused_before_it_is_read() -> None:
     text = f'{{"x":[{"{}," * (MOST_BYTES // 3)}0]}}'
     tracemalloc.start()
@@ -143,9 +152,9 @@ def test_a_text_beyond_the_cap_is_refused_before_it_is_read() -> None:
 def test_metadata_that_no_reader_takes_are_not_written() -> None:
     with pytest.raises(ArtifactError, match="history"):
         dataclasses.replace(COMPLETE, history=COMPLETE.history * 9)
-    plane = base64.b64encode(bytes(8192 * 2048)).decode()
-    with pytest.raises(ArtifactError, match="mean"):
-        dataclasses.replace(COMPLETE.reference, mean=plane)
+    unseen = dataclasses.replace(COMPLETE.reference, brightness=(float("inf"), float("-inf")))
+    with pytest.raises(ArtifactError, match="upside down"):
+        dataclasses.replace(COMPLETE, reference=unseen)
 
 
 def test_a_calibration_keeps_all_scores_up_to_a_number() -> None:

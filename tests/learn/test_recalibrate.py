@@ -56,7 +56,9 @@ def remembering(model: Path, images: list[Path], fitted: int | None = None) -> P
     """The model, with the fingerprints of `images` as those of its fit."""
     metadata, detector = read_verified(model), Detector.load(model, "cpu")
     codes = np.stack([fingerprint(detector.prepare(path)) for path in images])
-    replace_metadata(model, dataclasses.replace(metadata, fingerprints=packed(codes), images=fitted or len(images)))
+    of_fit = fitted or len(images)
+    changed = dataclasses.replace(metadata, fingerprints=packed(codes), images=of_fit, independent=None)
+    replace_metadata(model, changed)
     return model
 
 
