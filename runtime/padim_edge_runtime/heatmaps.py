@@ -114,5 +114,5 @@ def _targets(folder: Path, files: Sequence[tuple[Path, Path]], ending: str) -> d
             number += 1
         taken.add(target)
         targets.setdefault(path, []).append(target)
-    refuse_inputs(taken, targets)
+    refuse_inputs(taken, (path for path in targets if path.exists()))  # links in circles are none
     return targets

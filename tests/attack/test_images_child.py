@@ -67,7 +67,7 @@ def test_a_name_that_is_no_text_is_read(child: DecodingChild, tmp_path: Path) ->
     assert child.decode(path).shape == (*mutated_images.SIZE, 3)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)])
 def test_a_death_between_images_costs_none(child: DecodingChild, how: int) -> None:
     good = mutated_images.originals()["rgb.png"]
     child.decode(good)
@@ -78,6 +78,7 @@ def test_a_death_between_images_costs_none(child: DecodingChild, how: int) -> No
     assert process_of(child).pid != before.pid
 
 
+@pytest.mark.slow
 def test_a_death_while_decoding_costs_that_image(child: DecodingChild, monkeypatch: pytest.MonkeyPatch) -> None:
     good = mutated_images.originals()["rgb.png"]
     child.decode(good)
@@ -107,6 +108,7 @@ def test_an_image_that_takes_too_long_is_given_up() -> None:
         assert child.decode(good).shape == (*mutated_images.SIZE, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the whole address space")
 def test_the_memory_of_the_child_is_limited(tmp_path: Path) -> None:
     Image.new("RGB", (6000, 4000)).save(path := tmp_path / "large.bmp")

@@ -330,43 +330,6 @@ def test_where_nothing_can_be_written_to_the_engine_is_built_every_time_and_that
     assert built(tmp_path) == []
 
 
-@pytest.mark.parametrize("which", ["root", "key", "engine"])
-@pytest.mark.parametrize("how", ["group", "others", "owner"])
-def test_engines_that_others_may_have_put_there_are_not_loaded(
-    ort: Any, model: Path, tmp_path: Path, which: str, how: str
-) -> None:
-    """An engine is as good as a program. The user's own cache is taken instead, and the reason is told."""
-    Detector.load(model, "tensorrt")
-    root, own = engines.roots(model)
-    assert own.is_relative_to(tmp_path / "cache")
-    engine = root / built(root)[0]
-    folder = {"root": root, "key": engine.parent.parent, "engine": engine.parent}[which]
-    if how == "owner":
-        if os.geteuid() != 0:
-            pytest.skip("only root can give a folder away")
-        os.chown(folder, 65534, 65534)
-    else:
-        folder.chmod(0o775 if how == "group" else 0o757)
-    told: list[str] = []
-    Detector.load(model, "tensorrt", tell=told.append)
-    assert sum(f"engines in {folder} are not used" in sentence for sentence in told) == 1
-    assert len(built(own)) == 1
-    warm(model, Batches())
-    assert sum(ort.builds.values()) == 2, "the user's own engine is found again"
-
-
-def test_no_mask_of_the_user_makes_engines_that_others_can_write_to(ort: Any, model: Path) -> None:
-    assert ort
-    before = os.umask(0)
-    try:
-        Detector.load(model, "tensorrt")
-    finally:
-        os.umask(before)
-    found = [path for path in engines.roots(model)[0].rglob("*") if path.is_dir()]
-    assert found
-    assert not [path for path in (engines.roots(model)[0], *found) if path.stat().st_mode & 0o022]
-
-
 def test_a_variable_that_names_no_folder_is_refused(
     ort: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
