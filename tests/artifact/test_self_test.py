@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -35,3 +36,11 @@ def test_sample_points_lie_in_the_map_and_reach_its_corners(size: tuple[int, int
     assert len(rows) == len(columns) == 16
     assert (rows.min(), rows.max()) == (0, size[0] - 1)
     assert (columns.min(), columns.max()) == (0, size[1] - 1)
+
+
+def test_a_camera_s_frame_is_drawn_in_little_memory() -> None:
+    """The image itself, and no more than some rows of wider numbers."""
+    tracemalloc.start()
+    image = probe_image((4000, 1000))
+    assert tracemalloc.get_traced_memory()[1] < 1.6 * image.nbytes
+    tracemalloc.stop()

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from padim_edge_artifact import ArtifactError, DeviceError, read_metadata
+from padim_edge_artifact import ArtifactError, DeviceError
 from padim_edge_runtime.devices import tensorrt
 from padim_edge_runtime.devices.engines import Engine
 
@@ -167,8 +167,6 @@ def _session(
             session = ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions have no common base besides Exception
         reason = " ".join(str(error).split())[:300]
-        if isinstance(model, Path) and (linked := _linked_elsewhere(model, reason)) is not None:
-            raise ArtifactError(f"onnxruntime {ort.__version__} cannot load {model}: {linked}") from error
         if device == "cpu":
             raise ArtifactError(
                 f"onnxruntime {ort.__version__} cannot load {model if isinstance(model, Path) else 'the graph'} "
@@ -186,28 +184,6 @@ def _session(
         raise DeviceError(f"the device {device!r} is not usable here ({reason}); see padim-edge doctor")
     session.disable_fallback()  # in mid-run, too
     return session
-
-
-def _linked_elsewhere(model: Path, reason: str) -> str | None:
-    """Return what to do if a session refused the data file because it is a link that leads out of the model's folder.
-
-    onnxruntime refuses such links from 1.24 on. Where the model is a link to the same folder, it takes both.
-    """
-    if "external data" not in reason.lower():
-        return None
-    try:
-        name = read_metadata(model).digests.data_file
-    except ArtifactError:  # of a model that is still being made
-        return None
-    if name is None:
-        return None
-    data = model.with_name(name)
-    if data.resolve().parent == model.resolve().parent:
-        return None
-    return (
-        f"{data} is a link to {data.resolve()}, outside of the model's folder; copy the file itself to {data}, or make "
-        "both files links to the same folder"
-    )
 
 
 def _preload(ort: ModuleType) -> None:
