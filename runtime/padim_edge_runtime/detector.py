@@ -14,6 +14,7 @@ import numpy.typing as npt
 from padim_edge_artifact import ArtifactError, DeviceError, ImageError, Metadata, PadimEdgeError, names
 from padim_edge_artifact.calibration import check_threshold
 from padim_edge_artifact.container import verified
+from padim_edge_artifact.schema import reason_of, shown
 from padim_edge_artifact.self_test import probe_image, sample_points
 from padim_edge_model.calibration import p_value
 from padim_edge_runtime import image_files, pipeline
@@ -254,9 +255,7 @@ class Detector:
         try:
             outputs = self.session.run(list(names.OUTPUTS), {names.IMAGE: np.ascontiguousarray(batch)})
         except Exception as error:  # onnxruntime's exceptions have no common base besides Exception
-            raise DeviceError(
-                f"the device {self.device!r} failed while it ran ({' '.join(str(error).split())})"
-            ) from error
+            raise DeviceError(f"the device {self.device!r} failed while it ran ({reason_of(error, 2000)})") from error
         if self.guard is not None:
             self.guard.check()
         score, anomaly_map, patch_distance = outputs
@@ -295,6 +294,10 @@ def _check_contract(session: Any, metadata: Metadata, path: Path) -> None:
         names.ANOMALY_MAP: ("tensor(float)", [height, width]),
         names.PATCH_DISTANCE: ("tensor(float)", [h, w]),
     }
-    there = {each.name: (each.type, list(each.shape[1:])) for each in (*session.get_inputs(), *session.get_outputs())}
+    tensors = (*session.get_inputs(), *session.get_outputs())
+    try:
+        there = {each.name: (each.type, list(each.shape[1:])) for each in tensors}
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{path} has a tensor whose name is no text; export it again") from error
     if {name: shape for name, shape in there.items() if name not in names.FURTHER_OUTPUTS} != promised:
-        raise ArtifactError(f"{path} has the tensors {there}, expected {promised}; export it again")
+        raise ArtifactError(f"{path} has the tensors {shown(there, 1000)}, expected {promised}; export it again")

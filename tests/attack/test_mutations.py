@@ -18,6 +18,8 @@ SLOW = 2500
 FOUND = (
     ("graphs", 1, 9),
     ("graphs", 1, 17),
+    ("graphs", 2, 2434),
+    ("graphs", 2, 9902),
     ("metadata", 1, 21),
     ("metadata", 1, 2119),
     ("statistics", 1, 4),

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from padim_edge_artifact import ArtifactError, DeviceError
+from padim_edge_artifact.schema import reason_of
 from padim_edge_runtime.devices import tensorrt
 from padim_edge_runtime.devices.engines import Engine
 
@@ -166,7 +167,7 @@ def _session(
             # enable_fallback: without it, onnxruntime prints and silently goes on with another provider.
             session = ort.InferenceSession(source, options, providers=wanted, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions have no common base besides Exception
-        reason = " ".join(str(error).split())[:300]
+        reason = reason_of(error, 300)  # it may quote names of the graph
         if device == "cpu":
             raise ArtifactError(
                 f"onnxruntime {ort.__version__} cannot load {model if isinstance(model, Path) else 'the graph'} "
