@@ -11,7 +11,7 @@ from attack.families import FAMILIES
 
 from padim_edge_artifact import PadimEdgeError
 
-EVERYDAY = {"metadata": 400, "models": 150, "statistics": 250, "weights": 60}
+EVERYDAY = {"metadata": 250, "models": 100, "statistics": 120, "weights": 40}
 """Number of mutants of each family in this process."""
 SLOW = 2500
 """Number of mutants of each family in children."""
@@ -67,7 +67,7 @@ def test_a_seed_and_a_number_bring_a_mutant_back(family: str, tmp_path: Path) ->
 
 def test_the_harness_sees_every_misbehaviour() -> None:
     """Otherwise its zeros would mean nothing: one child that fails in each way, and goes on behind it."""
-    tally = run("harness", 9, processes=1, longest=3)
+    tally = run("harness", 9, processes=1, longest=2)
     expected = {"answered": 2, "refused": 1, "traceback": 3, "crash": 1, "hang": 1, "outside": 1}
     assert dict(tally.counts) == expected, tally.wrong
     told = " ".join(tally.wrong)
