@@ -31,6 +31,9 @@ __all__ = ["Detector", "Result", "SelfTestOutcome"]
 
 Float32 = npt.NDArray[np.float32]
 
+_TRIES = 5
+"""Number of times that a model is read anew because another process gave its name to a new one in the meantime."""
+
 
 @dataclass(frozen=True)
 class SelfTestOutcome:
@@ -74,7 +77,7 @@ class Detector:
         batches: Batches | None = None,
         tell: Callable[[str], object] = lambda _: None,
     ) -> Detector:
-        """Load a model file.
+        """Load a model file. One that is replaced while it is read is read again.
 
         Args:
             path: The `.onnx` file; its `.data` file, if it has one, must be beside it.
@@ -89,6 +92,25 @@ class Detector:
             DeviceError: The device is not there.
         """
         path = Path(path)
+        for _ in range(_TRIES):
+            before = _state(path)
+            try:
+                return cls._loaded(path, device, threads=threads, batches=batches, tell=tell)
+            except ArtifactError:
+                if _state(path) == before:
+                    raise
+        raise ArtifactError(f"{path} is being replaced again and again; wait until that is over")
+
+    @classmethod
+    def _loaded(
+        cls,
+        path: Path,
+        device: str,
+        *,
+        threads: int | None,
+        batches: Batches | None,
+        tell: Callable[[str], object],
+    ) -> Detector:
         found = verified(path)
         metadata, guard = found.metadata, guard_of(path, found)
         try:
@@ -283,6 +305,15 @@ class Detector:
         difference = float(np.max(np.abs(found - wanted) / np.abs(wanted).clip(1e-6)))
         passed = difference <= expected.tolerance  # False for NaN
         return SelfTestOutcome(passed, difference, expected.tolerance, float(score[0]), expected.score)
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells the file under this name from the one that takes its place; `None` where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _check_contract(session: Any, metadata: Metadata, path: Path) -> None:
