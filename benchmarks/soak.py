@@ -59,7 +59,7 @@ class Round:
 
 @dataclass
 class Seen:
-    """What the run saw."""
+    """Counts and states of one run."""
 
     rounds: list[Round] = field(default_factory=list)
     """State behind each round."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from padim_edge.cli import options as o
-from padim_edge_runtime.cli.options import DEVICE, INPUT, DeviceOption, JsonOption, print_json, warn
+from padim_edge_runtime.cli.options import DEVICE, INPUT, DeviceOption, JsonOption, end_with, print_json, warn
 
 __all__ = ["compare"]
 
@@ -42,3 +42,4 @@ def compare(
         print_json(comparison.to_json())
     else:
         typer.echo(str(comparison))
+    end_with(comparison.differences.unreadable)

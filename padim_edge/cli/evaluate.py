@@ -11,7 +11,7 @@ import typer
 from padim_edge.cli import options as o
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_artifact.files import refuse_inputs, require_folder
-from padim_edge_runtime.cli.options import INPUT, DeviceOption, JsonOption, print_json, warn
+from padim_edge_runtime.cli.options import INPUT, DeviceOption, JsonOption, end_with, print_json, warn
 
 __all__ = ["evaluate"]
 
@@ -64,3 +64,4 @@ def evaluate(
         print_json({"classes": classes, "mean": mean(evaluations)})
     else:
         typer.echo(summary(evaluations))
+    end_with([sentence for each in evaluations for sentence in each.unreadable])

@@ -13,6 +13,7 @@ from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli.options import (
     FitDeviceOption,
     JsonOption,
+    end_with,
     print_json,
     print_trtexec,
     tell_worth,
@@ -99,7 +100,8 @@ def export(
             asked | Options(levels=levels, seed=seed, precision=form, prototypes=prototypes, turned=turned),
         )
         job = Job(method, weights, settings, limit, keep_statistics, exclude_suspects, improve)
-    told = []
+    told: list[dict[str, object]] = []
+    unreadable: list[str] = []
     for dataset, path in zip(datasets, paths, strict=True):
         feedback = Feedback(bar, warn)
         if job is not None:
@@ -111,6 +113,7 @@ def export(
             made = export_statistics(fitted, path, settings, (rank, diagonal), feedback)
         model = made.model
         o.report_unreadable(model.unreadable)
+        unreadable += model.unreadable
         for sentence in model.warnings:
             warn(sentence)
         tell_worth(model.metadata)
@@ -129,6 +132,7 @@ def export(
         warn("to let this model learn from more images later (padim-edge update), add --keep-statistics FILE")
     if as_json:
         print_json(told[0] if len(told) == 1 else {"models": told})
+    end_with(unreadable)
 
 
 def _tell_visibility(made: Exported) -> None:

@@ -11,7 +11,7 @@ import typer
 from padim_edge.cli import method_options as m
 from padim_edge.cli import options as o
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_runtime.cli.options import INPUT, OUTPUT, FitDeviceOption, JsonOption, print_json, warn
+from padim_edge_runtime.cli.options import INPUT, OUTPUT, FitDeviceOption, JsonOption, end_with, print_json, warn
 
 if TYPE_CHECKING:
     from padim_edge_artifact.kept import Kept
@@ -107,6 +107,8 @@ def fit(
         print_json(outcome.to_json())
     else:
         typer.echo(str(outcome))
+    if outcome.ranks == 1:  # torchrun would take it for a crash
+        end_with(outcome.unreadable)
 
 
 def _interrupted(output: Path) -> bool:

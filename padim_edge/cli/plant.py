@@ -9,7 +9,7 @@ import typer
 
 from padim_edge.cli import options as o
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_runtime.cli.options import INPUT, JsonOption, print_json, warn
+from padim_edge_runtime.cli.options import INPUT, JsonOption, end_with, print_json, warn
 
 __all__ = ["plant"]
 
@@ -58,3 +58,4 @@ def plant(
         print_json(written.to_json())
     else:
         typer.echo(str(written))
+    end_with(written.unreadable)

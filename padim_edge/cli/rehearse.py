@@ -11,7 +11,7 @@ from padim_edge.cli import method_options as m
 from padim_edge.cli import options as o
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_artifact.files import refuse_inputs, require_folder
-from padim_edge_runtime.cli.options import INPUT, DeviceOption, JsonOption, ModelArgument, print_json, warn
+from padim_edge_runtime.cli.options import INPUT, DeviceOption, JsonOption, ModelArgument, end_with, print_json, warn
 
 __all__ = ["rehearse"]
 
@@ -71,3 +71,4 @@ def rehearse(
         print_json(found.to_json())
     else:
         typer.echo(str(found))
+    end_with([sentence for sentence in found.notes if sentence.startswith("left out: ")])

@@ -35,7 +35,7 @@ def require_folder(path: Path) -> None:
     Raises:
         PadimEdgeError: The folder does not exist.
     """
-    if not path.resolve().parent.is_dir():
+    if not real(path).parent.is_dir():
         raise PadimEdgeError(f"the folder of {path} does not exist; make it or choose another one")
 
 
@@ -45,9 +45,9 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     Raises:
         PadimEdgeError: One of them is.
     """
-    read = {path.resolve() for path in inputs}
+    read = {real(path) for path in inputs}
     for output in outputs:
-        if output.resolve() in read:
+        if real(output) in read:
             raise PadimEdgeError(f"the output {output} is an input, which would be lost; choose another name")
 
 

@@ -90,8 +90,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SMALL = ("--backbone", "builtin", "--size", "64", "--fast")
 AMBIGUOUS = "narrow.png"
 """An image that is not damaged, but whose range of values is unknown: a fit asks for it before it begins."""
-CODES = {"infer": 1, "export": 0, "fit": 0, "update": 0, "recalibrate": 0, "evaluate": 0}
-"""Exit code of each command where images are left out and the others are handled."""
+COMMANDS = ("infer", "export", "fit", "update", "recalibrate", "evaluate")
+"""Commands that handle the other images, and end with exit code 1."""
 HANDLED = {
     "infer": " 10 good, ",
     "export": "10 good images",
@@ -125,15 +125,13 @@ def part(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", CODES)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_bad_images_of_every_kind_among_ten_good_ones(model: Path, tmp_path: Path, command: str) -> None:
     data = part(tmp_path / "part")
     bad = [name for name in BAD if name != "folder.png" and (name != AMBIGUOUS or command not in ("export", "fit"))]
     for name in bad:
         BAD[name](data / ("test" if command == "evaluate" else "train") / "good" / name)
-    stdout, stderr = commands.run(
-        command, *arguments_of(command, data, model, tmp_path / "made.onnx"), code=CODES[command]
-    )
+    stdout, stderr = commands.run(command, *arguments_of(command, data, model, tmp_path / "made.onnx"), code=1)
     for name in bad:
         assert len([line for line in stderr.splitlines() if f"{name} " in line]) == 1, f"{name}: {stderr}"
     assert HANDLED[command] in stdout + stderr

@@ -327,7 +327,7 @@ class TestOverwritten:
             return opened(*arguments, **options)
 
         monkeypatch.setattr(providers, "open_session", late)
-        with pytest.raises(ArtifactError, match="was changed while it was read; load the model again|again and again"):
+        with pytest.raises(ArtifactError, match=r"was changed while it was read; load the model again|again and again"):
             Detector.load(model, "cpu")
 
     def test_no_file_stays_open_behind_a_detector(self, model: Path) -> None:

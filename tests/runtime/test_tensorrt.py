@@ -113,7 +113,7 @@ def test_a_key_names_all_that_an_engine_depends_on(metadata: Metadata) -> None:
     others = {
         tensorrt.key(with_(model="1" * 64), "10.9.0", "8.9"),
         tensorrt.key(with_(data="1" * 64), "10.9.0", "8.9"),
-        tensorrt.key(with_(data=None), "10.9.0", "8.9"),
+        tensorrt.key(with_(data=None, data_file=None, data_bytes=0), "10.9.0", "8.9"),
         tensorrt.key(metadata, "10.3.0", "8.9"),
         tensorrt.key(metadata, "10.9.0", "8.7"),
         tensorrt.key(metadata, "unknown", "unknown"),

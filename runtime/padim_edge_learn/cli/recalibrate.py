@@ -12,6 +12,7 @@ from padim_edge_runtime.cli.options import (
     DeviceOption,
     JsonOption,
     ModelArgument,
+    end_with,
     print_json,
     tell_worth,
     warn,
@@ -54,7 +55,8 @@ def recalibrate(
     tell_worth(made.metadata)
     if as_json:
         print_json(made.to_json())
-        return
-    typer.echo(str(made))
-    if output is None and made.metadata.history:
-        typer.echo(f"  The way back: padim-edge threshold {model} --previous")
+    else:
+        typer.echo(str(made))
+        if output is None and made.metadata.history:
+            typer.echo(f"  The way back: padim-edge threshold {model} --previous")
+    end_with(made.unreadable)

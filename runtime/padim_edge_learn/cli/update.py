@@ -17,6 +17,7 @@ from padim_edge_runtime.cli.options import (
     FitDeviceOption,
     JsonOption,
     ModelArgument,
+    end_with,
     print_json,
     tell_worth,
     warn,
@@ -79,6 +80,7 @@ def update(
         print_json(made.to_json())
     else:
         typer.echo(str(made))
+    end_with(made.unreadable)
 
 
 def _what_to_install(error: ImportError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +35,7 @@ __all__ = [
     "any_case",
     "batch_sizes",
     "devices",
+    "end_with",
     "print_json",
     "print_trtexec",
     "tell_worth",
@@ -89,6 +90,12 @@ VerboseOption = Annotated[
 def print_json(content: object) -> None:
     """Print one JSON document on stdout."""
     typer.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+def end_with(unreadable: Collection[str]) -> None:
+    """End with exit code 1 where images could not be read, so that a program notices; they were named before."""
+    if unreadable:
+        raise typer.Exit(1)
 
 
 def warn(sentence: str) -> None:
