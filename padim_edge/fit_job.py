@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["FitJob", "FitOutcome", "fit_to_file"]
 
 
+_MOST_RANKS = 65536
+"""Largest number of processes that is taken for one."""
+
+
 @dataclass(frozen=True)
 class FitJob:
     """Task of `fit_to_file`."""
@@ -93,6 +97,8 @@ def fit_to_file(job: FitJob, prepare: Callable[[], Kept], feedback: Feedback) ->
             can be resumed, or a file that cannot be written.
     """
     start = time.perf_counter()
+    for variable in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        _count_of(variable)
     with _ranks() as ranks, reserved([] if ranks is not None and ranks.rank else [job.output]):
         first = ranks is None or ranks.rank == 0
         empty = prepare() if ranks is None else _same_on_all(ranks, job.dataset, prepare)
@@ -151,13 +157,24 @@ def _fit_share(job: FitJob, empty: Kept, ranks: Ranks | None, feedback: Feedback
 @contextmanager
 def _ranks() -> Iterator[Ranks | None]:
     """Join the other processes, if torchrun started several."""
-    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:  # not asked of `ranks`, which imports torch
+    if _count_of("WORLD_SIZE") <= 1:  # not asked of `ranks`, which imports torch
         yield None
         return
     from padim_edge.ranks import joined_by_torchrun
 
     with joined_by_torchrun() as ranks:
         yield ranks
+
+
+def _count_of(variable: str) -> int:
+    """Return a number of processes that torchrun sets in the environment; 1 without torchrun."""
+    found = os.environ.get(variable, "1")
+    if not (found.isascii() and found.isdecimal() and 1 <= int(found[:9]) <= _MOST_RANKS):
+        raise PadimEdgeError(
+            f"the environment variable {variable} is {found!r}, expected a number of processes from 1 to {_MOST_RANKS} "
+            "as torchrun sets it; unset it, or start the command with torchrun"
+        )
+    return int(found)
 
 
 def _same_on_all(ranks: Ranks, dataset: Dataset, prepare: Callable[[], Kept]) -> Kept:

@@ -106,7 +106,7 @@ def read_mask(path: Path) -> Mask:
         ImageError: The file cannot be decoded.
     """
     try:
-        with image_files.opened(path) as (image, file), strict():
+        with image_files.opened(path, smallest=1) as (image, file), strict():
             check_tiles(image)
             image.load()
             check_whole(image, file)

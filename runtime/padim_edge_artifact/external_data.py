@@ -80,6 +80,12 @@ def _locations(content: memoryview, kind: int, depth: int) -> Iterator[str]:
             yield from _locations(content[value], inside[number], depth + 1)
 
 
+def _name_of(tensor: bytes) -> str:
+    """Return the name of an input or output; beside it stands its type, which is no text."""
+    names = [tensor[value] for _, _, number, value in spans(tensor) if number == 1 and isinstance(value, slice)]
+    return names[-1].decode() if names else ""
+
+
 def tensor_names(content: bytes) -> tuple[list[str], list[str]]:
     """Return the names of the inputs and of the outputs of a model's graph.
 
@@ -96,5 +102,5 @@ def tensor_names(content: bytes) -> tuple[list[str], list[str]]:
             inner = content[graph]
             for _, _, field, value in spans(inner):
                 if field in found and isinstance(value, slice):
-                    found[field].append(entry(inner[value])[0])
+                    found[field].append(_name_of(inner[value]))
     return found[_INPUT], found[_OUTPUT]

@@ -204,13 +204,17 @@ def extent_of(source: ImageLike) -> Extent | None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
+def opened(path: Path, *, smallest: int = SMALLEST_SIDE) -> Iterator[tuple[Image.Image, BinaryIO]]:
     """Open an image file within all limits, for a caller that decodes it in a way of its own.
+
+    Args:
+        path: The file.
+        smallest: Smallest side in pixels.
 
     Raises:
         ImageError: As for `read`; also where the block raises what a decoder may.
     """
-    with _opened(path) as file, _single(file, str(path)) as image:
+    with _opened(path) as file, _single(file, str(path), smallest) as image:
         yield image, file
 
 
@@ -262,11 +266,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _single(file: BinaryIO, name: str) -> Iterator[Image.Image]:
+def _single(file: BinaryIO, name: str, smallest: int = SMALLEST_SIDE) -> Iterator[Image.Image]:
     """Open a file of one image, and refuse what would take too long or too much memory to decode."""
     image_sources.check_head(file)
     if (size := image_sources.webp_size(file)) is not None:
-        check_size(name, *size)
+        check_size(name, *size, smallest)
     try:
         found = open_image(file)
     except UnidentifiedImageError:
@@ -275,7 +279,7 @@ def _single(file: BinaryIO, name: str) -> Iterator[Image.Image]:
             raise
         found = plain
     with found as image:
-        check_size(name, *image.size)
+        check_size(name, *image.size, smallest)
         check_single(name, image)
         place = file.tell()
         check_cost(name, image, image_sources.size_of(file))

@@ -63,16 +63,22 @@ _LARGEST_PIXEL = 16
 """Largest number of bytes that a pixel takes in a file."""
 
 
-def check_size(name: str, width: int, height: int) -> None:
+def check_size(name: str, width: int, height: int, smallest: int = SMALLEST_SIDE) -> None:
     """Refuse an image that is too small, too large or too long.
+
+    Args:
+        name: Stands for the image in the sentence.
+        width: Width in pixels.
+        height: Height in pixels.
+        smallest: Smallest side in pixels.
 
     Raises:
         ImageError: It is; the sentence begins with `name`.
     """
     if width * height > LARGEST_AREA:
         raise ImageError(f"{name} has {width}x{height} pixels, expected at most {LARGEST_AREA}; cut or shrink it")
-    if min(width, height) < SMALLEST_SIDE:
-        raise ImageError(f"{name} has {width}x{height} pixels, expected at least {SMALLEST_SIDE} a side")
+    if min(width, height) < smallest:
+        raise ImageError(f"{name} has {width}x{height} pixels, expected at least {smallest} a side")
     if max(width, height) > min(LARGEST_SIDE, LARGEST_ASPECT * min(width, height)):
         raise ImageError(
             f"{name} has {width}x{height} pixels, expected at most {LARGEST_SIDE} a side, and one side at most "

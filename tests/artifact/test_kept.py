@@ -13,6 +13,7 @@ import pytest
 from drawn_statistics import GRAPH, RECIPE, REMEMBERED, SOME, symmetric
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 
 from padim_edge_artifact import ArtifactError, Memory, Statistics
 from padim_edge_artifact.kept import KEPT_VERSION, Kept, read_kept, write_kept
@@ -344,3 +345,13 @@ def test_the_digest_tells_statistics_apart() -> None:
     digests.add(dataclasses.replace(some, scatter=some.scatter * (1 + 1e-12)).digest())
     assert len(digests) == 4
     assert dataclasses.replace(some, mean=some.mean.copy()).digest() == some.digest()
+
+
+def test_a_graph_of_large_frames_has_names_that_are_read() -> None:
+    """Sides from 128 on are bytes that are no text."""
+    from padim_edge_artifact.external_data import tensor_names
+
+    shape = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 224, 1000, 3])
+    out = helper.make_tensor_value_info("part0", TensorProto.FLOAT, ["N", 200, 28, 28])
+    model = helper.make_model(helper.make_graph([], "g", [shape], [out]))
+    assert tensor_names(model.SerializeToString()) == (["image"], ["part0"])

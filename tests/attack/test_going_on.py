@@ -290,6 +290,8 @@ class TestSignals:
     @staticmethod
     def started(folder: Path, **options: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "worked", "work"]
+        # A shell that starts tests in the background has them ignore Ctrl-C.
+        options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
         made = subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
         )

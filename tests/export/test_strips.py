@@ -127,7 +127,8 @@ class Drawn:
         kind = draw(st.sampled_from(["conv", "max", "mean", "relu", "residual", "down", "scale", "gather", "silu"]))
         stride, before = draw(st.integers(1, 3)), self.smallest
         if kind == "conv":
-            kernel, gap = draw(st.integers(1, most)), draw(st.integers(1, 2 if most > 3 else 1))
+            kernel = draw(st.integers(1, most))
+            gap = draw(st.integers(1, 2 if 2 * (kernel - 1) < before else 1))
             how = {"pads": self.pads((kernel - 1) * gap + 1), "dilations": [gap, gap], "strides": [stride, stride]}
             x, self.channels = self.conv(x, 4, kernel, **how), 4
             self.smallest = (before - (kernel - 1) * gap - 1) // stride + 1

@@ -122,7 +122,7 @@ def test_an_image_that_cannot_be_read_is_named(good: Path, tmp_path: Path) -> No
     for path in good.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "002.png").write_bytes(b"no image")
-    stdout, stderr = run("plant", tmp_path, tmp_path / "out" / "planted", "--count", 2)
+    stdout, stderr = run("plant", tmp_path, tmp_path / "out" / "planted", "--count", 2, code=1)
     assert "2 planted defects" in stdout
     assert "left out" in stderr
     assert "002.png" in stderr

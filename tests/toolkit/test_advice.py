@@ -28,6 +28,7 @@ def model(scores: np.ndarray = USUAL, images: int = 200, rate: float = 0.01) -> 
         MODEL,
         images=images,
         independent=None,
+        fingerprints="",
         calibration=calibration,
         threshold=threshold(calibration, rate),
         false_alarm_rate=rate,
@@ -96,7 +97,9 @@ def test_parts_that_lie_freely_and_parts_that_do_not_ask_for_the_other_kind_of_m
     assert presets(model()) == ["accurate", "free"]
     accurate = dataclasses.replace(model(), method=dataclasses.replace(MODEL.method, preset="accurate"))
     assert presets(accurate) == ["free"]
-    memory = dataclasses.replace(model(), method=dataclasses.replace(MODEL.method, preset="free", bank=Bank()))
+    memory = dataclasses.replace(
+        model(), method=dataclasses.replace(MODEL.method, preset="free", bank=Bank()), prototypes=9
+    )
     assert presets(memory) == ["accurate"]
 
 

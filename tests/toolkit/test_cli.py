@@ -120,7 +120,7 @@ def test_unreadable_good_images_are_left_out_and_named(tmp_path: Path) -> None:
     (folder / "torn.png").write_bytes((folder / "0.png").read_bytes()[:900])
     (folder / "zero.jpg").touch()
     output = tmp_path / "m.onnx"
-    _, stderr = run("export", "--fast", "--data", folder, *QUICK, "--output", output)
+    _, stderr = run("export", "--fast", "--data", folder, *QUICK, "--output", output, code=1)
     assert read_verified(output).images == 3
     left_out = [line for line in stderr.splitlines() if "left out" in line]
     assert ["torn.png" in line or "zero.jpg" in line for line in left_out] == [True, True]

@@ -193,7 +193,10 @@ def test_principal_components_are_fitted_and_shipped(data: Path, tmp_path: Path)
     [
         (("fit",), "neither --class nor --data"),
         (("fit", "--class", "bottle", "--output", "no/where.npz"), "does not exist; make it"),
-        (("fit", "--class", "bottle", "--like", "missing.npz"), "does not exist; expected statistics"),
+        (
+            ("fit", "--class", "bottle", "--like", "missing.npz"),
+            "does not exist; expected the .npz that padim-edge kept",
+        ),
         (("fit", "--class", "bottle", "--reduction", "lda"), "there is no reduction 'lda'"),
         (("merge", "a.npz", "--output", "b.npz"), "there is 1 file to merge"),
         (("merge", "a.npz", "./a.npz", "--output", "b.npz"), "named twice"),

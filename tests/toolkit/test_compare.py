@@ -277,7 +277,7 @@ def test_unreadable_images_are_left_out_for_both_and_named(golden: Path, data: P
     folder = shutil.copytree(data / "disc", tmp_path / "disc")
     good = folder / "test" / "good"
     (good / "torn.png").write_bytes((good / "0.png").read_bytes()[:500])
-    stdout, stderr = run("compare", golden, golden, "--data", folder, "--rounds", 1, "--json")
+    stdout, stderr = run("compare", golden, golden, "--data", folder, "--rounds", 1, "--json", code=1)
     assert [line for line in stderr.splitlines() if "left out" in line and "torn.png" in line]
     told = json.loads(stdout)["difference"]
     assert (told["images"], told["unreadable"]) == (GOOD + BAD, 1)

@@ -202,7 +202,7 @@ def test_a_good_image_whose_mask_has_defects_stays_good_and_is_noted(tmp_path: P
     (note,) = dataset.notes
     assert "1 good image has a mask with defects" in note
     (tmp_path / "ground_truth/good/000_mask.png").write_bytes(b"no mask")
-    assert "cannot be decoded" in datasets.from_folder(tmp_path, None).notes[0]
+    assert "is not an image" in datasets.from_folder(tmp_path, None).notes[0]
 
 
 def test_visa_without_its_split_holds_out_every_fifth_good_image(tmp_path: Path) -> None:
