@@ -61,7 +61,7 @@ def main() -> None:
 
         setattr(module, name, call)
 
-    timed(detector, "read_verified", "read and verify")
+    timed(detector, "verified", "read and verify")
     timed(providers, "open_session", "session")
     loaded = detector.Detector.load(sys.argv[2], "cpu")
     done("rest of the load", "read and verify", "session")
