@@ -162,11 +162,11 @@ def _writing(path: Path, statistics: Path | None) -> Iterator[tuple[Path, Callab
     The statistics get their name behind the model: what a kill between both leaves, the next update finishes.
     """
     with ExitStack() as stack:
-        stack.enter_context(reserved([path]))
-        file = None if statistics is None else stack.enter_context(replacing(statistics, PAIR))
+        stack.enter_context(reserved([path] if statistics is None else [path, statistics]))
 
         def keep(model: Model) -> None:
-            if file is not None:
+            if statistics is not None:
+                file = stack.enter_context(replacing(statistics, PAIR))
                 pack_kept(file, model.kept)
                 flush(file)
 

@@ -12,7 +12,7 @@ import numpy as np
 from padim_edge.datasets import Item
 from padim_edge.weighing import Compared
 from padim_edge_artifact import Metadata, PadimEdgeError
-from padim_edge_artifact.files import require_folder
+from padim_edge_artifact.files import require_folder, written
 from padim_edge_artifact.kept import Kept
 from padim_edge_artifact.publishing import publish
 from padim_edge_learn.held_out import HeldOut
@@ -237,11 +237,6 @@ def moved(model: Model, path: Path) -> Model:
         PadimEdgeError: A file cannot be written.
     """
     data = model.metadata.digests.data_file
-    try:
+    with written(path):
         publish(model.path, None if data is None else model.path.with_name(data), path)
-    except OSError as error:
-        raise PadimEdgeError(
-            f"{path} could not be written ({error.strerror or error}); choose an --output in a folder that can be "
-            "written to and has room"
-        ) from error
     return replace(model, path=path)

@@ -71,4 +71,4 @@ def rehearse(
         print_json(found.to_json())
     else:
         typer.echo(str(found))
-    end_with([sentence for sentence in found.notes if sentence.startswith("left out: ")])
+    end_with(found.unreadable)

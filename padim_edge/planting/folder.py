@@ -18,7 +18,7 @@ from padim_edge.planting.plant import EXTENTS, KINDS
 from padim_edge.planting.series import check, plants
 from padim_edge.planting.values import Pixels, Plant
 from padim_edge_artifact.errors import ImageError, PadimEdgeError
-from padim_edge_artifact.files import flush, flush_folder, staging
+from padim_edge_artifact.files import flush, flush_folder, staging, written
 from padim_edge_runtime.progress import SILENT, Feedback
 from padim_edge_runtime.results import cell
 
@@ -124,7 +124,7 @@ def write(dataset: Dataset, folder: Path, order: Order = Order(), feedback: Feed
             "to fit on; give more images"
         )
     final = folder.resolve()
-    try:
+    with written(folder):
         final.parent.mkdir(parents=True, exist_ok=True)
         with staging(final) as unfinished:
             planted = _write(dataset, unfinished, order, feedback)
@@ -132,11 +132,6 @@ def write(dataset: Dataset, folder: Path, order: Order = Order(), feedback: Feed
                 final.rmdir()
             unfinished.rename(final)
             flush_folder(final.parent)
-    except OSError as error:
-        raise PadimEdgeError(
-            f"{folder} could not be written ({error.strerror or error}); choose a folder that can be written to and "
-            "has room"
-        ) from error
     return Planted(str(folder), *planted)
 
 

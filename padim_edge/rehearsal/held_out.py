@@ -12,7 +12,8 @@ from padim_edge.datasets import GOOD, Dataset, Item
 from padim_edge.frames import frames_of
 from padim_edge.rehearsal.where import SAMPLE
 from padim_edge_artifact import ImageError, Metadata, PadimEdgeError
-from padim_edge_model.repeats import MOST_KEPT, fingerprint, repeats_of, unpacked
+from padim_edge_artifact.relations import MOST_FINGERPRINTS
+from padim_edge_model.repeats import fingerprint, repeats_of, unpacked
 from padim_edge_runtime.progress import Report
 
 __all__ = ["MOST_IMAGES", "NewImages", "good_items", "new_images"]
@@ -133,7 +134,7 @@ def _notes(metadata: Metadata, known: int, fitted: int, images: int) -> Iterator
         )
     if not known:
         yield "the model does not say which images it was fitted on; be sure to give it none of them"
-    elif metadata.images > MOST_KEPT:
+    elif metadata.images > MOST_FINGERPRINTS:
         yield (
             f"the model remembers {known} of the {metadata.images} images that it was fitted on; be sure to give it "
             "none of the others"

@@ -20,7 +20,7 @@ from padim_edge.rehearsal.folds import Made, rehearse_left_out
 from padim_edge.rehearsal.held_out import good_items, new_images
 from padim_edge.rehearsal.outcome import RehearsalOptions, conclude
 from padim_edge.rehearsal.real import RealDefects, judge_real
-from padim_edge.rehearsal.result import Rehearsal
+from padim_edge.rehearsal.result import UNREAD, Rehearsal
 from padim_edge.rehearsal.trials import Planting, Score, judge, per_image
 from padim_edge.rehearsal.where import inside, shrink_of
 from padim_edge_artifact import Metadata, PadimEdgeError
@@ -129,7 +129,7 @@ def rehearse_detector(
     planting = Planting(frozenset(planted), each, options.seed, part, shrink_of(metadata.preprocessing))
     with feedback.report("rehearsing", len(new.items) + len(planted) * each) as advance:
         judged = judge(score_of(detector), new.frames(), planting, advance)
-    notes = (*new.notes, *(f"left out: {sentence}" for sentence in new.unreadable))
+    notes = (*new.notes, *(f"{UNREAD}{sentence}" for sentence in new.unreadable))
     return conclude(judged, metadata, options.seed, notes=notes)
 
 
@@ -161,7 +161,7 @@ def rehearse_fitted_again(
     images = GoodImages(numbered_frames(readable, again.method.preprocessing, unreadable), len(readable))
     made = Made(again.kept, images, options_of(metadata), tuple(item.name for item in readable))
     found = rehearse_left_out(made, metadata, options, device=device, report=feedback.report)
-    return replace(found, notes=tuple(f"left out: {sentence}" for sentence in unreadable.values()))
+    return replace(found, notes=tuple(f"{UNREAD}{sentence}" for sentence in unreadable.values()))
 
 
 def _judged_real(detector: Detector, items: Sequence[Item], feedback: Feedback) -> RealDefects:
@@ -174,7 +174,7 @@ def _judged_real(detector: Detector, items: Sequence[Item], feedback: Feedback) 
 
 def with_real(found: Rehearsal, real: RealDefects) -> Rehearsal:
     """Return the rehearsal with real defects on its chart."""
-    notes = [*found.notes, *(f"left out: {sentence}" for sentence in real.unreadable)]
+    notes = [*found.notes, *(f"{UNREAD}{sentence}" for sentence in real.unreadable)]
     if real.without_mask:
         are = "1 defective image has" if real.without_mask == 1 else f"{real.without_mask} defective images have"
         notes.append(f"{are} no mask that can be used; they are not on the chart")

@@ -22,10 +22,13 @@ from padim_edge.rehearsal.verdict import Findings, level, remedies, verdict, vis
 from padim_edge.rehearsal.weak import WeakMap, weak_map
 from padim_edge_artifact import Metadata
 
-__all__ = ["HELD_OUT", "Rehearsal", "chosen_examples"]
+__all__ = ["HELD_OUT", "UNREAD", "Rehearsal", "chosen_examples"]
 
 HELD_OUT = "good images that the model was not fitted on"
 """Origin of the good images, in words, where they are new to the model."""
+
+UNREAD = "left out: "
+"""Beginning of a remark on an image that could not be read."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,6 +60,11 @@ class Rehearsal:
     """Factor by which scores of models that were fitted on fewer images were divided."""
     origin: Origin = field(default=Origin())
     """Names of model and images for commands."""
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Those of the remarks that name an image that could not be read."""
+        return tuple(each for each in self.notes if each.startswith(UNREAD))
 
     @property
     def threshold(self) -> float:

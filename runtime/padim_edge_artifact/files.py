@@ -26,6 +26,7 @@ __all__ = [
     "scratch",
     "settle",
     "staging",
+    "written",
 ]
 
 
@@ -82,10 +83,20 @@ def replacing(path: Path, ending: str = TEMPORARY) -> Iterator[Path]:
     """
     if not path.name:
         raise PadimEdgeError(f"{str(path)!r} cannot be written, expected the name of a file")
+    with written(path), claimed(path, ending) as claim:
+        yield claim.place
+        _finish(claim)
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Tell in a sentence why a file could not be written.
+
+    Raises:
+        PadimEdgeError: The block failed with an error of the system.
+    """
     try:
-        with claimed(path, ending) as claim:
-            yield claim.place
-            _finish(claim)
+        yield
     except BrokenPipeError:  # the block's own output has no reader any more; this file is not concerned
         raise
     except OSError as error:

@@ -45,6 +45,7 @@ from padim_edge_artifact.schema import (
 )
 
 __all__ = [
+    "MOST_PAST",
     "Backbone",
     "Digests",
     "Metadata",
@@ -57,6 +58,8 @@ __all__ = [
 
 _MOST_RUNS = 4_000_000
 """Largest number of runs of a region of interest."""
+MOST_PAST = 8
+"""Largest number of earlier thresholds that a model keeps."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,7 @@ class Metadata:
     """Base64 of the fingerprints of fitted images, all or an even selection; see `padim_edge_model.repeats`."""
     drift: Annotated[float, Number(1, 1e6)] = 1.0
     """Factor by which scores rise when an image's neighbours in time are left out as well, 1 or more."""
-    history: Annotated[tuple[PastThreshold, ...], Several(0, 8)] = ()
+    history: Annotated[tuple[PastThreshold, ...], Several(0, MOST_PAST)] = ()
     """Thresholds that the model had before, the oldest first."""
     prototypes: Annotated[int, Whole(1, 2**31)] | None = None
     """M, number of prototypes of a memory; `None` for Gaussians."""

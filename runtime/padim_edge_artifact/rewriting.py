@@ -8,7 +8,7 @@ from pathlib import Path
 
 from padim_edge_artifact.container import BLANK_DIGEST, model_digest, read_verified, size_text
 from padim_edge_artifact.errors import PadimEdgeError
-from padim_edge_artifact.files import staging
+from padim_edge_artifact.files import staging, written
 from padim_edge_artifact.metadata import Metadata, to_json
 from padim_edge_artifact.names import METADATA_KEY, SIZE_KEY
 from padim_edge_artifact.protobuf import METADATA_PROPS, entry, message, property_field, spans
@@ -67,34 +67,25 @@ def _write_with(content: bytes, metadata: Metadata, output: Path, source: Path |
         for start, stop, number, value in spans(content)
         if not (number == METADATA_PROPS and isinstance(value, slice) and entry(content[value])[0] in _OURS)
     )
-    name = metadata.digests.data_file
 
     def write(file: Path, digest: str) -> Metadata:
         digests = dataclasses.replace(metadata.digests, model=digest)
-        written = dataclasses.replace(metadata, digests=digests)
-        own = property_field(METADATA_KEY, to_json(written))
+        complete = dataclasses.replace(metadata, digests=digests)
+        own = property_field(METADATA_KEY, to_json(complete))
         size = len(kept) + len(property_field(SIZE_KEY, size_text(0))) + len(own)
         file.write_bytes(kept + property_field(SIZE_KEY, size_text(size)) + own)
-        return written
+        return complete
 
-    try:
-        with staging(output) as folder:
-            model, data = folder / output.name, None if name is None else real(output).with_name(name)
-            if source is not None and name is not None and not (data is not None and _same(data, source)):
+    with written(output), staging(output) as folder:
+        model, data = folder / output.name, None
+        if (name := metadata.digests.data_file) is not None:
+            data = real(output).with_name(name)
+            if source is not None and not (data.exists() and data.samefile(source)):
                 data = Path(shutil.copyfile(source, folder / name))
-            write(model, BLANK_DIGEST)
-            written = write(model, model_digest(model, BLANK_DIGEST))
-            publish(model, data, output)
-            return written
-    except OSError as error:
-        raise PadimEdgeError(
-            f"{output} could not be written ({error.strerror or error}); choose a folder that exists, can be written "
-            "to and has room"
-        ) from error
-
-
-def _same(data: Path, source: Path) -> bool:
-    return data.exists() and data.samefile(source)
+        write(model, BLANK_DIGEST)
+        complete = write(model, model_digest(model, BLANK_DIGEST))
+        publish(model, data, output)
+        return complete
 
 
 def _with_data_file(content: bytes, old: str, new: str, within: tuple[int, ...] = _EXTERNAL_DATA) -> bytes:

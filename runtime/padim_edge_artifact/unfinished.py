@@ -89,7 +89,7 @@ def claimed(path: Path, ending: str = TEMPORARY, *, folder: bool = False) -> Ite
             if not _removed(place):
                 break
             continue
-        if _locked(handle) and _same(place, handle):  # another process may have taken it for a dead one's
+        if _locked(handle) is not False and _same(place, handle):  # another process may have taken it for a dead one's
             try:
                 yield Claim(place, target, handle)
             finally:
@@ -125,14 +125,14 @@ def _made(place: Path, *, folder: bool) -> int:
     return os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
 
 
-def _locked(handle: int) -> bool:
-    """Try to lock an open file; True as well where the file system has no locks."""
+def _locked(handle: int) -> bool | None:
+    """Try to lock an open file; `None` where the file system or the system has no locks."""
     if _fcntl is None:
-        return True
+        return None
     try:
         _fcntl.flock(handle, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno in _NO_LOCKS and time.time() - os.fstat(handle).st_mtime < 1.0  # just made, by us
+        return None if error.errno in _NO_LOCKS else False
     return True
 
 
@@ -161,22 +161,16 @@ def _removed(place: Path) -> bool:
     except OSError:
         return False
     try:
-        if not _free(handle) or not _same(place, handle):
-            return False
-        return _remove(place, handle)
+        return _free(handle) and _remove(place, handle)
     finally:
         os.close(handle)
 
 
 def _free(handle: int) -> bool:
-    """Tell whether no living process holds the lock."""
-    if _fcntl is None:
-        return True
-    try:
-        _fcntl.flock(handle, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in _NO_LOCKS and time.time() - os.fstat(handle).st_mtime > _FORGOTTEN
-    return True
+    """Tell whether no living process holds the lock; without locks, whether the file is old."""
+    if (locked := _locked(handle)) is not None:
+        return locked
+    return time.time() - os.fstat(handle).st_mtime > _FORGOTTEN
 
 
 def _remove(place: Path, handle: int) -> bool:

@@ -7,12 +7,9 @@ import datetime as dt
 
 from padim_edge_artifact import Metadata
 from padim_edge_artifact.calibration import BEST_F1, BY_HAND, Calibration, check_threshold
-from padim_edge_artifact.metadata import PastThreshold
+from padim_edge_artifact.metadata import MOST_PAST, PastThreshold
 
-__all__ = ["MOST_KEPT", "history_with", "rule_of_scores", "with_threshold"]
-
-MOST_KEPT = 8
-"""Largest number of past thresholds that a model keeps; the oldest go first."""
+__all__ = ["history_with", "rule_of_scores", "with_threshold"]
 
 _SCORES = "scores of good images"
 """Words for calibration scores whose source is not known any more."""
@@ -67,7 +64,7 @@ def history_with(metadata: Metadata, reason: str) -> tuple[PastThreshold, ...]:
         reason,
         metadata.calibration,
     )
-    return (*metadata.history, past)[-MOST_KEPT:]
+    return (*metadata.history, past)[-MOST_PAST:]
 
 
 def rule_of_scores(metadata: Metadata) -> str:

@@ -13,7 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact import ArtifactError, ImageError, Metadata, PadimEdgeError, read_metadata, read_verified
-from padim_edge_artifact.files import flush, refuse_inputs, replacing, require_folder, reserved, settle, staging
+from padim_edge_artifact.files import (
+    flush,
+    refuse_inputs,
+    replacing,
+    require_folder,
+    reserved,
+    settle,
+    staging,
+    written,
+)
 from padim_edge_artifact.kept import Kept, pack_kept, read_kept
 from padim_edge_artifact.publishing import publish
 from padim_edge_artifact.unfinished import PAIR
@@ -218,20 +227,14 @@ def _written(files: UpdateFiles, grown: Kept, make: Callable[[Path], Assembled])
 
     What a kill between both leaves, the next update of this model finishes.
     """
-    with replacing(files.output_statistics, PAIR) as statistics:
-        try:
-            with staging(files.output) as folder:
-                made = make(folder / files.output.name)
-                pack_kept(statistics, replace(grown, seen=made.seen))
-                flush(statistics)
-                data = made.metadata.digests.data_file
-                publish(folder / files.output.name, None if data is None else folder / data, files.output)
-                return made
-        except OSError as error:
-            raise PadimEdgeError(
-                f"{files.output} could not be written ({error.strerror or error}); choose an --output in a folder that "
-                "exists, can be written to and has room"
-            ) from error
+    model = files.output
+    with replacing(files.output_statistics, PAIR) as statistics, written(model), staging(model) as folder:
+        made = make(folder / model.name)
+        pack_kept(statistics, replace(grown, seen=made.seen))
+        flush(statistics)
+        data = made.metadata.digests.data_file
+        publish(folder / model.name, None if data is None else folder / data, model)
+        return made
 
 
 def _look(

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from padim_edge_artifact import Metadata, PadimEdgeError, container
-from padim_edge_artifact.files import staging
+from padim_edge_artifact.files import staging, written
 from padim_edge_artifact.metadata import Digests, to_json
 from padim_edge_artifact.names import METADATA_KEY, SIZE_KEY
 from padim_edge_artifact.publishing import data_name, publish
@@ -85,16 +85,10 @@ def staged(graph: FusedGraph, output: Path) -> Iterator[Staged]:
         PadimEdgeError: Another process is writing `output`, its folder does not exist or cannot be written to, or the
             disk is full.
     """
-    try:
-        with staging(output) as folder:
-            yield (stage := _lay_down(graph, folder / output.name))
-            data = stage.data.data_file
-            publish(stage.path, None if data is None else folder / data, output)
-    except OSError as error:
-        raise PadimEdgeError(
-            f"{output} could not be written ({error.strerror or error}); choose an --output in a folder that exists, "
-            "can be written to and has room"
-        ) from error
+    with written(output), staging(output) as folder:
+        yield (stage := _lay_down(graph, folder / output.name))
+        data = stage.data.data_file
+        publish(stage.path, None if data is None else folder / data, output)
 
 
 def _lay_down(graph: FusedGraph, path: Path) -> Staged:

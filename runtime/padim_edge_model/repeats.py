@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from padim_edge_artifact.errors import ArtifactError
 from padim_edge_artifact.evidence import CELLS, SIDE, Evidence
+from padim_edge_artifact.relations import MOST_FINGERPRINTS
 from padim_edge_model.comparable import thumbnail
 
 __all__ = [
-    "MOST_KEPT",
     "Prepared",
     "Recorder",
     "distances",
@@ -51,9 +51,6 @@ images of bottle and screw have 1.08."""
 
 _SAMPLE = 512
 """Number of images that the usual distance is computed from, at most."""
-
-MOST_KEPT = 512
-"""Largest number of fingerprints that a model keeps."""
 
 _BLOCK, _LEAST_BLOCK = 256, 16
 """Largest and least number of images that are compared at a time."""
@@ -194,8 +191,8 @@ def repeats_of(fitted: Codes, images: Codes) -> npt.NDArray[np.bool_]:
 
 
 def packed(fingerprints: Codes) -> str:
-    """Write fingerprints as text for the metadata: all of them, or an even selection of `MOST_KEPT`."""
-    some = fingerprints[_even(len(fingerprints), MOST_KEPT)]
+    """Write fingerprints as text for the metadata: all of them, or an even selection of `MOST_FINGERPRINTS`."""
+    some = fingerprints[_even(len(fingerprints), MOST_FINGERPRINTS)]
     # Differences from image to image are small numbers, which pack well.
     steps = np.diff(some.astype("<u2"), axis=0, prepend=np.zeros((1, CELLS), "<u2")).astype("<u2")
     planes = np.ascontiguousarray(steps.T).view(np.uint8).reshape(-1, 2).T
@@ -212,7 +209,7 @@ def unpacked(text: str) -> Codes:
         return np.empty((0, CELLS), np.uint16)
     try:
         reader = zlib.decompressobj()
-        content = reader.decompress(base64.b64decode(text, validate=True), 2 * CELLS * MOST_KEPT + 1)
+        content = reader.decompress(base64.b64decode(text, validate=True), 2 * CELLS * MOST_FINGERPRINTS + 1)
         if not reader.eof:
             raise ValueError("they are cut short")
         planes = np.frombuffer(content, np.uint8).reshape(2, -1)

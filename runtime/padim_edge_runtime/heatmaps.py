@@ -9,6 +9,7 @@ from pathlib import Path
 
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_artifact.files import make_folder, refuse_inputs, replacing
+from padim_edge_artifact.schema import reason_of
 from padim_edge_runtime.inspection import Inspection
 from padim_edge_runtime.profile import Clock
 
@@ -17,6 +18,8 @@ __all__ = ["anomaly_maps", "heat_maps"]
 DRAWN_TOGETHER = 25_000_000
 """Largest number of pixels of all images that are drawn at a time; drawing takes four bytes for each."""
 
+_LONGEST = 1000
+"""Largest number of characters of a reason; it holds a path."""
 
 Lost = Callable[[str], object]
 """Function that takes a sentence about a map that could not be drawn or written. Threads call it."""
@@ -97,7 +100,7 @@ def _one(kind: str, inspection: Inspection, lost: Lost) -> Iterator[None]:
         if isinstance(error, MemoryError):
             reason = "the memory does not suffice; free memory, or use smaller images"
         else:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = reason_of(error, _LONGEST)
         lost(f"the {kind} of {inspection.path} was not written: {reason}")
 
 
@@ -114,5 +117,5 @@ def _targets(folder: Path, files: Sequence[tuple[Path, Path]], ending: str) -> d
             number += 1
         taken.add(target)
         targets.setdefault(path, []).append(target)
-    refuse_inputs(taken, (path for path in targets if path.exists()))  # links in circles are none
+    refuse_inputs(taken, targets)
     return targets

@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from PIL import Image, UnidentifiedImageError
 
 from padim_edge_artifact import ImageError, PadimEdgeError
+from padim_edge_artifact.schema import reason_of
 from padim_edge_runtime.image_limits import LARGEST_AREA
 
 __all__ = ["enough_memory", "refusals", "undecodable"]
-
-_LONGEST = 200
-"""Largest number of characters of a decoder's own reason."""
 
 
 @contextmanager
@@ -53,7 +51,7 @@ def refusals(name: str, size: int) -> Iterator[None]:
         raise undecodable(name, error) from error
 
 
-def undecodable(name: str, error: BaseException) -> ImageError:
+def undecodable(name: str, error: Exception) -> ImageError:
     """Return the error for an image at which a decoder failed."""
-    reason = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+    reason = reason_of(error)
     return ImageError(f"{name} cannot be decoded ({reason}); expected a whole image, so save or copy it again")

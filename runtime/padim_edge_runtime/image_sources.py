@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from padim_edge_artifact import ImageError
+from padim_edge_artifact import ArtifactError, ImageError
+from padim_edge_artifact.regular_files import descriptor_of
 from padim_edge_runtime import jpeg_streams
 from padim_edge_runtime.image_limits import LARGEST_AREA, MOST_EXTRA
 
@@ -97,17 +98,13 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         OSError: It cannot be opened.
     """
     _check_regular(path, path.stat().st_mode)  # opening a device may have effects
-    # The path may have become a pipe since.
-    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | _BINARY)
-    with os.fdopen(number, "rb", buffering=0) as raw:
-        status = os.fstat(number)
-        _check_regular(path, status.st_mode)
-        # Pillow would map an uncompressed grey TIFF given by path, and scrambles those that EXIF turns.
-        with _File(raw, status.st_size) as file:
-            yield file
-
-
-_BINARY = getattr(os, "O_BINARY", 0)
+    try:
+        number = descriptor_of(path)
+    except ArtifactError as error:  # it has become one since
+        raise ImageError(str(error)) from error
+    # Pillow would map an uncompressed grey TIFF given by path, and scrambles those that EXIF turns.
+    with os.fdopen(number, "rb", buffering=0) as raw, _File(raw, os.fstat(number).st_size) as file:
+        yield file
 
 
 def _check_regular(path: Path, mode: int) -> None:

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from padim_edge_artifact import Metadata, PadimEdgeError, read_metadata, read_verified
 from padim_edge_artifact.calibration import BEST_F1, BY_HAND, behind
+from padim_edge_artifact.metadata import MOST_PAST
 from padim_edge_learn import set_threshold
-from padim_edge_learn.thresholds import MOST_KEPT
 from padim_edge_model.calibration import false_alarm_interval, p_value, threshold
 from padim_edge_runtime import Detector
 from padim_edge_runtime.worth import worth
@@ -118,7 +118,7 @@ def test_every_step_can_be_taken_back_to_the_first(values: list[float]) -> None:
     for before in reversed(states[:-1]):
         present = set_threshold.previous(present)
         assert same(present, before)
-        assert len(present.history) <= MOST_KEPT
+        assert len(present.history) <= MOST_PAST
     with pytest.raises(PadimEdgeError, match="no earlier threshold"):
         set_threshold.previous(present)
     assert {past.score for past in present.history} == {each.threshold for each in states}, "nothing is lost"

@@ -13,8 +13,8 @@ from PIL import Image
 from padim_edge.sample import draw_good
 from padim_edge_artifact import ArtifactError
 from padim_edge_artifact.evidence import Evidence
+from padim_edge_artifact.relations import MOST_FINGERPRINTS
 from padim_edge_model.repeats import (
-    MOST_KEPT,
     Recorder,
     distances,
     fingerprint,
@@ -120,9 +120,9 @@ def test_what_is_packed_is_unpacked(count: int, seed: int) -> None:
 
 
 def test_of_many_images_an_even_selection_is_kept() -> None:
-    many = np.arange(3 * MOST_KEPT * 64).reshape(-1, 64).astype(np.uint16)
+    many = np.arange(3 * MOST_FINGERPRINTS * 64).reshape(-1, 64).astype(np.uint16)
     kept = unpacked(packed(many))
-    assert len(kept) == MOST_KEPT
+    assert len(kept) == MOST_FINGERPRINTS
     assert np.array_equal(kept[[0, -1]], many[[0, -1]])
 
 

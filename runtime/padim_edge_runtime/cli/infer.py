@@ -88,7 +88,7 @@ def infer(
     searched = image_search.find(images)
     files = list(searched.files)
     if csv is not None:
-        refuse_inputs([csv], [model, *(path for path, _ in files if path.exists())])  # links in circles are none
+        refuse_inputs([csv], [model, *(path for path, _ in files)])
     for sentence in searched.sentences():
         warn(sentence)
     detector = Detector.load(model, device, threads=pipeline.threads_for(len(files)), tell=warn)
