@@ -23,6 +23,7 @@ __all__ = [
     "DEVICE",
     "DEVICE_HELP",
     "INPUT",
+    "LINE",
     "MACHINE",
     "MODELS",
     "OUTPUT",
@@ -45,7 +46,7 @@ __all__ = [
 INPUT, DECISION, OUTPUT, DEVICE = "Input", "Decision", "Output", "Device"
 """Panels of options in `padim-edge COMMAND --help`."""
 
-MODELS, MACHINE, WORKSTATION = "Use a model", "This machine", "Make and evaluate models"
+MODELS, LINE, MACHINE, WORKSTATION = "Use a model", "On the line", "This machine", "Make and evaluate models"
 """Panels of commands in `padim-edge --help`."""
 
 DEVICE_HELP = (
