@@ -134,7 +134,7 @@ class WebhookConfig:
 
     name: str = "webhook"
     """Name of the sink."""
-    url: str
+    url: str = field(repr=False)
     """URL to post to."""
     secret_file: Path | None = None
     """File with the secret that signs the content (HMAC-SHA-256)."""

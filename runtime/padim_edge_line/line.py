@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from padim_edge_artifact import PadimEdgeError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from padim_edge_line.drift import Drift
     from padim_edge_line.interfaces import Triggered
 
-__all__ = ["Line", "takes_turns"]
+__all__ = ["Line", "Picture", "takes_turns"]
 
 _LATENCIES = 1000
 _PICTURE_EVERY = 0.5
@@ -42,6 +42,18 @@ _LOADING = 60.0
 """Seconds that an image waits for its model, which may be on its way."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with its overlay, for the page."""
+
+    key: bytes
+    """Key of the image."""
+    content: bytes
+    """JPEG, at most 1024 pixels wide and high."""
+    drawn: float
+    """Time of the drawing, from `time.monotonic`."""
 
 
 def takes_turns(config: LineConfig) -> bool:
@@ -96,8 +108,7 @@ class Line:
         self._stopping = False
         self._grown = asyncio.Event()
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
-        self._pictures: dict[str, tuple[float, bytes]] = {}
-        self._asked = 0.0
+        self._pictures: dict[str, Picture] = {}
 
     async def judge(self, arrival: Arrival, *, wait: bool = True) -> Row:
         """Judge an image; its row is durable when this returns. A cancelled caller does not stop it.
@@ -179,11 +190,9 @@ class Line:
         """Yield events from now on, without an end."""
         return self._news.listen()
 
-    def preview(self, product: str) -> bytes | None:
-        """Return the last image of a product with its overlay as JPEG; `None` where there is none yet."""
-        self._asked = time.monotonic()
-        found = self._pictures.get(product)
-        return None if found is None else found[1]
+    def preview(self, product: str) -> Picture | None:
+        """Return the last picture of a product; `None` where there is none yet. Of fast images, not each has one."""
+        return self._pictures.get(product)
 
     def latencies(self) -> tuple[float, ...]:
         """Return the milliseconds from arrival to row of the last images."""
@@ -199,13 +208,17 @@ class Line:
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._news.tell, event)
 
-    async def close(self, seconds: float = 1.0) -> None:
-        """Finish the images in judging, as far as that takes no longer than some seconds, and close the record."""
+    async def finish(self, seconds: float = 1.0) -> None:
+        """Take no more images, and finish those in judging, as far as that takes no longer than some seconds."""
         self._stopping = True
         self.loading.stop()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def close(self, seconds: float = 1.0) -> None:
+        """Finish, and close the record."""
+        await self.finish(seconds)
         await self._loop.run_in_executor(None, self.record.close)
         for child in self._children:
             child.close()
@@ -262,16 +275,18 @@ class Line:
     def _picture(self, arrival: Arrival, found: judging.Judged, kept: Future[Written] | None) -> None:
         """Draw the overlay for the page, and for a kept image."""
         product, now = found.row.product, time.monotonic()
-        last, _ = self._pictures.get(product, (0.0, b""))
-        shown = self.config.server is not None and now - last > _PICTURE_EVERY and (len(self._news) or not last)
+        last = self._pictures.get(product)
+        shown = self.config.server is not None and (
+            last is None or (now - last.drawn > _PICTURE_EVERY and len(self._news))
+        )
         if found.inspection is None or (kept is None and not shown):
             return
         with suppress(OSError, MemoryError):  # the image itself is kept, and the next one may have a picture
-            picture = judging.small_overlay(found.inspection)
-            self._pictures[product] = (now, picture)
+            content = judging.small_overlay(found.inspection)
+            self._pictures[product] = Picture(arrival.key, content, now)
             if kept is not None:
-                images.save(judging.overlay_of(self.config.folder, arrival), picture, durable=False)
-                kept.add_done_callback(lambda done: self.record.enlarge(done, len(picture)))
+                images.save(judging.overlay_of(self.config.folder, arrival), content, durable=False)
+                kept.add_done_callback(lambda done: self.record.enlarge(done, len(content)))
 
     def _child(self) -> DecodingChild:
         found: DecodingChild | None = getattr(self._local, "child", None)

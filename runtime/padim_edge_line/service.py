@@ -22,6 +22,7 @@ from padim_edge_line.notify import notify, watchdog_seconds
 from padim_edge_line.record import Reader, tables
 from padim_edge_line.record.retention import sweep
 from padim_edge_line.sinks import sink_of
+from padim_edge_line.sinks.retrying import ended
 from padim_edge_line.sources import source_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,24 @@ def run(config: LineConfig, *, tell: Tell = lambda _, __: None) -> None:
     """
     make_folder(config.folder)
     with reserved([config.folder / tables.FILE]):
-        asyncio.run(_run(config, tell))
+        _completed(_run(config, tell))
+
+
+def _completed(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end. Unlike `asyncio.run`, this waits for no thread, such as one that asks a silent name server."""
+    loop = asyncio.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(work)
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=0.2))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def token_of(config: LineConfig) -> str:
@@ -117,9 +135,9 @@ async def _run(config: LineConfig, tell: Tell) -> None:
         notify("STOPPING=1")
         log.info("stopping")
         await _ended(inputs, 0.7)
-        await line.close(0.7)
-        await _ended(outputs, 0.3)
-        line.record.close()
+        await line.finish(0.6)  # what is judged now is still told
+        await _ended(outputs, 0.6)
+        await line.close()
     log.info("stopped")
 
 
@@ -164,12 +182,16 @@ def _swept(line: Line, before: int) -> None:
 
 
 async def _ended(tasks: list[asyncio.Task[Any]], seconds: float) -> None:
+    """Cancel tasks, and let them say goodbye for some seconds; then insist."""
     for task in tasks:
         task.cancel()
-    if tasks:
-        _, late = await asyncio.wait(tasks, timeout=seconds)
-        if late:
-            log.warning("%d parts did not end within %.1f s", len(late), seconds)
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=seconds)
+    try:
+        await asyncio.wait_for(ended(late), 0.3)
+    except asyncio.TimeoutError:
+        log.warning("%d parts did not end within %.1f s", sum(not task.done() for task in late), seconds)
 
 
 def _device(line: Line) -> str:

@@ -273,13 +273,16 @@ def test_alarms_are_kept_with_overlay_and_good_ones_now_and_then(tmp_path: Path)
         row = await line.judge(arrival(1))
         assert row.verdict != "good"
         reader = line.record.reader()
+        await eventually(lambda: reader.overlay(row.seq))  # drawn after the row is on its way
         image, overlay = reader.image(row.seq), reader.overlay(row.seq)
         assert image is not None
         assert overlay is not None
         with Image.open(image) as file:
             assert np.array_equal(np.asarray(file), drawn(1)), "kept without loss"
         assert overlay.read_bytes().startswith(b"\xff\xd8\xff"), "JPEG"
-        assert line.preview("whole") == overlay.read_bytes()
+        picture = line.preview("whole")
+        assert picture is not None
+        assert (picture.key, picture.content) == (row.key, overlay.read_bytes())
         assert line.preview("cropped") is None
         posted = encoded(2)
         row = await line.judge(arrival(2, image=posted, distrusted=True))

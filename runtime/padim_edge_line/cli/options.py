@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,6 +73,11 @@ def start(make: Callable[[], LineConfig], *, log_json: bool, verbose: bool = Fal
         config = make()
         logs.set_up(as_json=log_json, verbose=verbose)
         service.run(config, tell=_tell_address if not log_json else _log_address)
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):  # a thread that hangs, in a driver or a name server's silence
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(0)
 
 
 def _tell_address(url: str, token: str) -> None:
