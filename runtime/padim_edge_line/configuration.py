@@ -123,7 +123,9 @@ def checked(line: LineConfig) -> LineConfig:
             if each.name in seen or (kind == "source" and each.name == "http"):
                 raise PadimEdgeError(f"two {kind}s are called {each.name!r}; give each its own name")
             seen.add(each.name)
-    triggered = [each.name for each in line.sources if isinstance(each, CameraConfig)]
+    triggered = [
+        each.name for each in line.sources if isinstance(each, CameraConfig) and each.trigger == "software"
+    ]
     for source in line.sources:
         if source.product is not None and source.product not in products:
             raise PadimEdgeError(_unknown(source.product, products, f"product of the source {source.name}"))
@@ -132,7 +134,9 @@ def checked(line: LineConfig) -> LineConfig:
     for sink in line.sinks:
         wanted = sink.triggers if isinstance(sink, MqttConfig) else getattr(sink, "source", None)
         if wanted is not None and wanted not in triggered:
-            raise PadimEdgeError(_unknown(wanted, triggered, f"source of the sink {sink.name}, a camera"))
+            raise PadimEdgeError(
+                _unknown(wanted, triggered, f'source of the sink {sink.name}, a camera with trigger = "software"')
+            )
         _check_sink(sink)
     server = line.server
     if server is not None and not is_loopback(server.host) and server.token_file is None:
