@@ -14,6 +14,7 @@ from PIL import Image
 
 from padim_edge_artifact import ImageError, Metadata
 from padim_edge_artifact.preprocessing import Levels
+from padim_edge_model.comparable import FrameCheck
 from padim_edge_runtime import float_tiff, image_files
 from padim_edge_runtime.image_files import Decoded, ImageLike
 from padim_edge_runtime.overlay import overlay
@@ -101,6 +102,10 @@ class View:
     """Metadata of the model."""
     pixels: Decoded | Source
     """The decoded image, or a source to decode it from again."""
+    patch_distance: Float32
+    """`(h, w)` distance of each patch."""
+    check: FrameCheck
+    """Position and exposure of the image."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -150,7 +150,7 @@ def inspect(
         shift=_in_pixels(check.shift, metadata, width, height),
         warnings=check.warnings,
         notes=decoded.notes,
-        view=View(frame_map, metadata, decoded),
+        view=View(frame_map, metadata, decoded, result.patch_distance[0], check),
     )
 
 
