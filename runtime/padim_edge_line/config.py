@@ -34,7 +34,9 @@ class ProductConfig:
     name: str
     """Name of the product: letters, digits, `-`, `_` and `.`."""
     model: Path
-    """Model file. `padim-edge promote` may put another one in its place."""
+    """Model file, or bundle. `padim-edge promote` may put another one in its place."""
+    bundled: str | None = None
+    """Name of the model in a bundle, if it is not the product's name."""
     statistics: Path | None = None
     """Statistics that were kept with the model, for `padim-edge propose`; by default beside it, as `.npz`."""
     device: str = "auto"
@@ -219,6 +221,10 @@ class ServerConfig:
     """Largest posted image in MB."""
     rate: float = 50.0
     """Requests a second that one address may make on average; bursts of four times as many are allowed."""
+    batch: int = 8
+    """Most images of requests to `/v2` that a GPU judges in one call. A CPU judges each by itself."""
+    batch_wait_ms: float = 2.0
+    """Milliseconds that an image waits for others to come, on a GPU that is idle."""
 
 
 @dataclass(frozen=True, kw_only=True)

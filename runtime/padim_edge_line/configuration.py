@@ -44,13 +44,15 @@ _LEAST: dict[str, float] = {
     "port": 0,
     "most_mb": 1,
     "rate": 0.1,
+    "batch": 1,
+    "batch_wait_ms": 0.0,
     "rows": 1,
     "images_mb": 0,
     "good_every": 0,
     "most_waiting": 1,
     "min_area": 0,
 }
-_MOST = {"port": 65535, "most_mb": 1000}
+_MOST = {"port": 65535, "most_mb": 1000, "batch": 256, "batch_wait_ms": 1000}
 
 
 def read(path: Path) -> LineConfig:
@@ -123,9 +125,7 @@ def checked(line: LineConfig) -> LineConfig:
             if each.name in seen or (kind == "source" and each.name == "http"):
                 raise PadimEdgeError(f"two {kind}s are called {each.name!r}; give each its own name")
             seen.add(each.name)
-    triggered = [
-        each.name for each in line.sources if isinstance(each, CameraConfig) and each.trigger == "software"
-    ]
+    triggered = [each.name for each in line.sources if isinstance(each, CameraConfig) and each.trigger == "software"]
     for source in line.sources:
         if source.product is not None and source.product not in products:
             raise PadimEdgeError(_unknown(source.product, products, f"product of the source {source.name}"))

@@ -77,8 +77,14 @@ def test_every_route_says_what_it_needs(there: Served) -> None:
         ("/ready", "GET"),
         ("/api/session", "POST"),
         ("/api/session", "DELETE"),
+        ("/v2/health/live", "GET"),
+        ("/v2/health/ready", "GET"),
     }
-    assert {key for key, need in with_methods.items() if need == SUBMIT} == {("/api/images", "POST")}
+    assert {key for key, need in with_methods.items() if need == SUBMIT} == {
+        ("/api/images", "POST"),
+        ("/v2/models/{name}/infer", "POST"),
+        ("/v2/models/{name}/versions/{version}/infer", "POST"),
+    }
     assert all(need in (OPEN, SUBMIT, CHANGE) for (_, method), need in with_methods.items() if method != "GET")
     assert all(need in (OPEN, READ) for (_, method), need in with_methods.items() if method == "GET")
 

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from padim_edge_line.config import ServerConfig
-from padim_edge_line.server import changing, events, posting, probes, reading, static
+from padim_edge_line.server import changing, events, kserve, posting, probes, reading, static
 from padim_edge_line.server.guard import Guard, missing
 from padim_edge_line.server.service import Service
 
@@ -29,6 +29,7 @@ def application(line: Line, config: ServerConfig | None = None) -> Starlette:
         config: The server's keys, where they are not those of `line.config`.
     """
     service = Service(line, config or line.config.server or ServerConfig())
+    inference = kserve.Inference(service)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -36,6 +37,7 @@ def application(line: Line, config: ServerConfig | None = None) -> Starlette:
             yield
         finally:
             await service.close()
+            await inference.close()
 
     found = Starlette(
         routes=[
@@ -45,11 +47,12 @@ def application(line: Line, config: ServerConfig | None = None) -> Starlette:
             *events.routes(),
             *posting.routes(),
             *changing.routes(),
+            *kserve.routes(),
         ],
         middleware=[Middleware(Guard, service=service)],
         exception_handlers={HTTPException: missing},  # type: ignore[dict-item]
         lifespan=lifespan,
     )
     found.router.redirect_slashes = False
-    found.state.service = service
+    found.state.service, found.state.inference = service, inference
     return found

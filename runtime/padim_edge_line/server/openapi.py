@@ -6,7 +6,7 @@ from typing import Any
 
 from padim_edge_line.record import MARKS
 from padim_edge_line.row import VERDICTS
-from padim_edge_line.server import schemas
+from padim_edge_line.server import kserve_openapi, schemas
 from padim_edge_line.server.schemas import reference
 
 __all__ = ["description"]
@@ -35,9 +35,9 @@ def description() -> dict[str, Any]:
             "Reading and posting images need the token unless the line listens on a loopback address; "
             "changes always need it.",
         },
-        "paths": {**_probes(), **_reading(), **_changing()},
+        "paths": {**_probes(), **_reading(), **_changing(), **kserve_openapi.paths()},
         "components": {
-            "schemas": schemas.all_of_them(),
+            "schemas": {**schemas.all_of_them(), **kserve_openapi.schemas()},
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
                 "session": {"type": "apiKey", "in": "cookie", "name": "padim_edge_8765"},

@@ -24,6 +24,7 @@ __all__ = ["MOST_ROWS", "routes"]
 MOST_ROWS = 500
 """Most rows in one answer."""
 _ROWS = 50
+_MOST_VERDICTS = 8
 _LARGEST = 10**15 - 1
 _YOUNG = 64
 """Number of the last rows whose overlays may still be on their way."""
@@ -73,6 +74,8 @@ async def rows(request: Request) -> Response:
     if product is not None and product not in service.line.products.names:
         raise RefusedError(404, f"product is {printable(product, 40)!r}; expected one of this line")
     verdicts = tuple(given["verdict"].split(",")) if "verdict" in given else ()
+    if len(verdicts) > _MOST_VERDICTS:
+        raise RefusedError(400, f"verdict has {len(verdicts)} words; expected {_MOST_VERDICTS} at most")
     if strange := sorted(set(verdicts) - set(VERDICTS)):
         expected = ", ".join(VERDICTS)
         raise RefusedError(400, f"verdict is {printable(strange[0], 40)!r}; expected some of {expected}")
@@ -127,7 +130,7 @@ async def preview(request: Request) -> Response:
 
     Of images that come fast, not each one is drawn.
     """
-    seq = number(queries(request, "seq").get("seq"), "seq", _LARGEST)
+    seq = number(queries(request, "seq").get("seq") or None, "seq", _LARGEST)
     service, name = service_of(request), request.path_params["name"]
     wanted = None if seq is None else await service.ask(lambda reader: reader.row(seq))
     for _ in range(_TRIALS // 3):
