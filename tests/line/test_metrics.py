@@ -96,7 +96,7 @@ def test_no_log_holds_a_secret(monkeypatch: pytest.MonkeyPatch, secret: str, as_
         assert "Traceback" in json.loads(told.splitlines()[1])["exception"]
 
 
-def test_a_message_is_one_line_for_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_is_one_line_for_a_terminal() -> None:
     record = logging.LogRecord("padim_edge_line", logging.INFO, "", 0, "a \x1b[2J name", None, None)
     assert "\x1b" not in logs._Sentence().format(record)
     assert logs._Sentence().format(record).startswith("padim-edge: a ")
