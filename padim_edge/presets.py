@@ -11,7 +11,7 @@ from typing import Any, TypedDict, Unpack
 
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_artifact.method import Bank, Method, Precision
-from padim_edge_artifact.preprocessing import Levels, Preprocessing
+from padim_edge_artifact.preprocessing import COLORS, Levels, Preprocessing
 
 __all__ = ["PRESETS", "Options", "parse_bytes", "preset"]
 
@@ -105,6 +105,8 @@ class Options(TypedDict, total=False):
     levels: Levels | str | None
     """(lowest, highest) pixel value of images of more than 8 bits a channel, such as (0, 1023) or `0:1023` for 10 bits;
     by default, the good images tell."""
+    color: str | None
+    """`rgb` or `bgr`: order of the channels that the graph takes, such as BGR for servers that decode images so."""
     precision: str | Precision
     """`fp32`, `fp16` or `int8`; or a `Precision` with target and rank."""
     target: str
@@ -155,6 +157,8 @@ def _with_options(method: Method, chosen: Options) -> Method:
         preprocessing = replace(preprocessing, camera=_parse_frame(str(chosen["frame"])))
     if "levels" in chosen:
         preprocessing = replace(preprocessing, levels=_parse_levels(chosen["levels"]))
+    if "color" in chosen:
+        preprocessing = replace(preprocessing, color=_parse_color(chosen["color"]))
     return replace(
         method,
         preprocessing=preprocessing,
@@ -264,6 +268,13 @@ def _parse_frame(text: str) -> tuple[int, int]:
     if min(height, width) < 8 or max(height, width) > 16384:
         raise PadimEdgeError(f"--frame is {text!r}, expected height x width in pixels, 8 to 16384, as in 1080x1920")
     return height, width
+
+
+def _parse_color(color: Any) -> str:
+    """Parse `rgb` or `bgr`, in any case."""
+    if str(color).lower() not in COLORS:
+        raise PadimEdgeError(f"--color is {color!r}, expected rgb, or bgr for servers that decode images to BGR")
+    return str(color).lower()
 
 
 def _parse_levels(levels: Any) -> Levels:

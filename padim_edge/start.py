@@ -16,7 +16,7 @@ from padim_edge_artifact.evidence import Evidence
 from padim_edge_artifact.kept import Kept, Recipe
 from padim_edge_artifact.method import Method
 from padim_edge_artifact.reference import Seen
-from padim_edge_export import camera, strips
+from padim_edge_export import camera, channel_order, strips
 from padim_edge_model.graph import records
 from padim_edge_runtime.progress import Report, none
 
@@ -74,6 +74,7 @@ def prepared(
         tried = readable_frames(dataset.good[::step][:count], method.preprocessing.on_host, {})
         graph = in_precision(network.graph, method.precision, tried, device, coded=method.bank is None)
     graph = strips.cut(graph, strips.LARGEST)
+    graph = channel_order.baked(graph, method.preprocessing)
     graph = camera.baked(graph, method.preprocessing)  # only now: grey levels are whole numbers in float32 alone
     same = replace(method.preprocessing, keep_aspect=False)  # the graph has a size now, whoever chose it
     recipe = Recipe(

@@ -25,6 +25,7 @@ from padim_edge_learn.held_out import GoodImages
 from padim_edge_learn.left_out import left_out
 from padim_edge_model.fused import MapStage, combined, map_stage
 from padim_edge_model.graph import of_kept
+from padim_edge_runtime.channel_order import feed
 from padim_edge_runtime.progress import Report, none
 
 __all__ = ["PLANTS", "Compared", "Draws", "combination_of", "compared", "compared_draws", "weight_of"]
@@ -190,7 +191,7 @@ class _Draw:
         def score(frames: Frame) -> Float64:
             first = sum(self.counts)
             self.counts.append(len(frames))
-            found = session.run(list(names.FURTHER_OUTPUTS), {names.IMAGE: np.ascontiguousarray(frames)})
+            found = session.run(list(names.FURTHER_OUTPUTS), feed(session, frames))
             for rows, own in zip(self.rows, found, strict=True):
                 rows.append(own)
             return np.arange(first, first + len(frames), dtype=np.float64)

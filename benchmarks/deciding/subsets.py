@@ -177,6 +177,10 @@ class _Remembered:
     def __init__(self, subset: Subset) -> None:
         self._subset = subset
 
+    def get_inputs(self) -> list[SimpleNamespace]:
+        """Return the input, as a session describes it."""
+        return [SimpleNamespace(name=names.IMAGE)]
+
     def run(self, outputs: Sequence[str], feed: Mapping[str, npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.float32]]:
         """Return embeddings and patch distances of images that were embedded before."""
         places = self._subset.images.places

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, TensorProto
 
-from padim_edge_artifact import Preprocessing, names
+from padim_edge_artifact import Preprocessing
 from padim_edge_model import grids
 from padim_edge_model.graph import EmbeddingGraph
 from padim_edge_model.graph_editing import GraphEditor, attribute, copied
@@ -43,31 +43,32 @@ def baked(graph: EmbeddingGraph, preprocessing: Preprocessing) -> EmbeddingGraph
         return graph
     model = copied(graph.model)
     editor = GraphEditor(model.graph, "camera")
-    readers = editor.readers(names.IMAGE)
+    image = model.graph.input[0].name
+    readers = editor.readers(image)
     with editor.behind(None):
-        _feed(editor, readers, _resized(editor, preprocessing))
+        _feed(editor, readers, _resized(editor, preprocessing, image), image)
     editor.drop_unused()
     for dim, side in zip(model.graph.input[0].type.tensor_type.shape.dim[1:3], preprocessing.camera, strict=True):
         dim.dim_value = side
     return dataclasses.replace(graph, model=model, size=preprocessing.camera)
 
 
-def _feed(editor: GraphEditor, readers: list[NodeProto], pixels: str) -> None:
+def _feed(editor: GraphEditor, readers: list[NodeProto], pixels: str, image: str) -> None:
     """Give the float pixels to all nodes that read the image; a Cast to float is left out, others read uint8 again."""
     casts = [each for each in readers if each.op_type == "Cast" and attribute(each, "to", 0) == TensorProto.FLOAT]
     if len(casts) < len(readers):
         whole = editor.node("Cast", [pixels], "camera_whole", to=TensorProto.UINT8)
         for reader in readers:
-            editor.set_inputs(reader, [whole if name == names.IMAGE else name for name in reader.input])
+            editor.set_inputs(reader, [whole if name == image else name for name in reader.input])
     for cast in casts:
         editor.redirect(cast.output[0], pixels)
 
 
-def _resized(editor: GraphEditor, preprocessing: Preprocessing) -> str:
-    """Append resize and crop: the image `(N, *camera, 3)` uint8 to `(N, *size, 3)` float32 in whole grey levels."""
+def _resized(editor: GraphEditor, preprocessing: Preprocessing, image: str) -> str:
+    """Append resize and crop: the input `(N, *camera, 3)` uint8 to `(N, *size, 3)` float32 in whole grey levels."""
     assert preprocessing.camera is not None
     # The image goes into a Cast and nowhere else, because TensorRT takes uint8 nowhere else.
-    pixels = editor.node("Cast", [names.IMAGE], "camera_pixels", to=TensorProto.FLOAT)
+    pixels = editor.node("Cast", [image], "camera_pixels", to=TensorProto.FLOAT)
     bins = preprocessing.on_host.bins(*preprocessing.camera)
     if bins != (1, 1):
         pixels = _binned(editor, pixels, preprocessing.camera, bins)

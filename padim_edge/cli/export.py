@@ -10,6 +10,7 @@ import typer
 from padim_edge.cli import method_options as m
 from padim_edge.cli import options as o
 from padim_edge_artifact.errors import PadimEdgeError
+from padim_edge_learn.cli.package import TritonOption
 from padim_edge_runtime.cli.options import (
     FitDeviceOption,
     JsonOption,
@@ -50,6 +51,7 @@ def export(
     size: m.SizeOption = None,
     frame: m.FrameOption = None,
     levels: m.LevelsOption = None,
+    color: m.ColorOption = None,
     prototypes: m.PrototypesOption = None,
     turned: m.TurnedOption = False,
     memory_share: m.MemoryShareOption = None,
@@ -62,6 +64,7 @@ def export(
     keep_statistics: o.KeepOption = None,
     suspects: o.SuspectsOption = None,
     trtexec: o.TrtexecOption = None,
+    triton: TritonOption = None,
     device: FitDeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -75,6 +78,7 @@ def export(
     from padim_edge.presets import Options, parse_bytes
     from padim_edge_artifact.files import refuse_inputs, require_folder
     from padim_edge_artifact.method import Precision
+    from padim_edge_learn.triton import check_repository, package
     from padim_edge_runtime.devices.trtexec import calls
     from padim_edge_runtime.progress import Feedback, bar
 
@@ -90,6 +94,9 @@ def export(
         for name in o.class_names(data, class_name)
     ]
     paths = output_paths([each.class_name for each in datasets], output)
+    if triton is not None:
+        for path in paths:
+            check_repository(triton, path.stem)
     settings = ExportOptions(None, false_alarm_rate, roi, device, memory_share, fast)
     job = None
     if statistics is None:
@@ -97,7 +104,8 @@ def export(
         method = o.chosen_method(
             preset,
             data,
-            asked | Options(levels=levels, seed=seed, precision=form, prototypes=prototypes, turned=turned),
+            asked
+            | Options(levels=levels, color=color, seed=seed, precision=form, prototypes=prototypes, turned=turned),
         )
         job = Job(method, weights, settings, limit, keep_statistics, exclude_suspects, improve)
     told: list[dict[str, object]] = []
@@ -122,12 +130,18 @@ def export(
         if made.cost is not None:
             warn(made.cost.sentence(model.metadata.method))
         commands = {} if trtexec is None else {"trtexec": calls(path, model.metadata, trtexec)}
-        told.append(made.to_json() | commands)
+        packaged = None if triton is None else package(path, triton)
+        served = {} if packaged is None else {"triton": packaged.to_json()}
+        for sentence in () if packaged is None else packaged.warnings:
+            warn(sentence)
+        told.append(made.to_json() | commands | served)
         if not as_json:
             typer.echo(str(model))
             _tell_visibility(made)
             if trtexec is not None:
                 print_trtexec(path, model.metadata, trtexec)
+            if packaged is not None:
+                typer.echo(str(packaged))
     if not (as_json or several or data is None or given & {"statistics", "keep_statistics"}):
         warn("to let this model learn from more images later (padim-edge update), add --keep-statistics FILE")
     if as_json:

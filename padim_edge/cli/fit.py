@@ -46,6 +46,7 @@ def fit(
     size: m.SizeOption = None,
     frame: m.FrameOption = None,
     levels: m.LevelsOption = None,
+    color: m.ColorOption = None,
     prototypes: m.PrototypesOption = None,
     turned: m.TurnedOption = False,
     seed: o.SeedOption = 0,
@@ -92,7 +93,7 @@ def fit(
                 tell_misfit(dataset, same, warn)
             return begin_like(found, dataset.class_name)
         asked = Options(backbone=backbone, layers=layers, reduction=reduction, dims=dims, size=size, frame=frame)
-        numbers = Options(levels=levels, seed=seed, precision=precision, target=target)
+        numbers = Options(levels=levels, color=color, seed=seed, precision=precision, target=target)
         bank = Options(prototypes=prototypes, turned=turned)
         method = settled(dataset, o.chosen_method(preset, data, asked | numbers | bank), warn)
         if (sentence := stretched(dataset, method)) is not None:

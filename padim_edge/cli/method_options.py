@@ -13,6 +13,7 @@ from padim_edge_runtime.cli.options import any_case
 __all__ = [
     "BackboneOption",
     "BudgetOption",
+    "ColorOption",
     "DiagonalOption",
     "DimsOption",
     "FastOption",
@@ -141,6 +142,16 @@ LevelsOption = Annotated[
         help="Range of the camera's values in images of more than 8 bits a channel, such as 0:1023 for 10 bits. By "
         "default, the good images tell.",
         rich_help_panel=METHOD,
+    ),
+]
+
+ColorOption = Annotated[
+    str | None,
+    typer.Option(
+        help="rgb or bgr: order of the channels that the graph takes. bgr is for servers that decode images to BGR, "
+        "such as OpenVINO Model Server. By default rgb.",
+        rich_help_panel=METHOD,
+        **any_case(lambda: ("rgb", "bgr")),
     ),
 ]
 

@@ -54,6 +54,7 @@ _FIT = (
     "size",
     "frame",
     "levels",
+    "color",
     "seed",
     "prototypes",
     "turned",

@@ -56,7 +56,7 @@ def best_f1(
         with bar("judging", len(items)) as advance:
             for each in labelled_images(items, (detector.metadata.preprocessing,), unreadable, advance):
                 labels.append(each.item.kind != GOOD)
-                scores.append(float(detector(each.frames[0]).score[0]))
+                scores.append(float(detector(each.frames[0], color="rgb").score[0]))
     for sentence in unreadable:
         tell(f"left out: {sentence}")
     anomalous, good = sum(labels), len(labels) - sum(labels)

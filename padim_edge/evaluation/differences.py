@@ -178,7 +178,7 @@ def _judge(
     """Yield each image and its `(H, W)` maps by A and B; `judged` is filled on the way."""
     for image in images:
         a, b = (
-            _finite(detector(frame), name, image.item)
+            _finite(detector(frame, color="rgb"), name, image.item)
             for detector, frame, name in zip(detectors, (image.frames[0], image.frames[-1]), "AB", strict=True)
         )
         map_a, map_b = a.anomaly_map[0], b.anomaly_map[0]

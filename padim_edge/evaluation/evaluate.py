@@ -138,6 +138,6 @@ def _maps(
     """Yield map and truth of each test image; `scored` is filled on the way."""
     preprocessing, inspected = detector.metadata.preprocessing, detector.metadata.inspected
     for each in images:
-        result = detector(each.frames[0])
+        result = detector(each.frames[0], color="rgb")
         scored.append(Scored(each.item, float(result.score[0]), defect_share(each.item, each.truth)))
         yield to_image(result.anomaly_map[0], preprocessing, *each.size, inspected=inspected), each.truth

@@ -22,6 +22,7 @@ from padim_edge_artifact.kept import Kept
 from padim_edge_learn.assemble import ModelOptions
 from padim_edge_learn.held_out import GoodImages
 from padim_edge_learn.left_out import left_out
+from padim_edge_runtime.channel_order import feed
 from padim_edge_runtime.progress import Report, none
 
 __all__ = ["LEFT_OUT", "Made", "rehearse_left_out", "rescaled"]
@@ -101,7 +102,7 @@ def _score_of(session: Any) -> Score:
     """Return the function that judges frames with an onnxruntime session of a fused graph."""
 
     def score(frames: Frame) -> npt.NDArray[np.float64]:
-        (found,) = session.run([names.SCORE], {names.IMAGE: np.ascontiguousarray(frames)})
+        (found,) = session.run([names.SCORE], feed(session, frames))
         return np.asarray(found, np.float64)
 
     return score

@@ -187,7 +187,7 @@ def score_of(detector: Detector) -> Score:
     size = together if detector.largest is None else min(together, detector.largest)
 
     def score(frames: Frame) -> npt.NDArray[np.float64]:
-        found = [detector(np.stack(some)).score for some in batches(list(frames), size)]
+        found = [detector(np.stack(some), color="rgb").score for some in batches(list(frames), size)]
         return np.concatenate(found).astype(np.float64)
 
     return score

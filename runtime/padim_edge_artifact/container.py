@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from padim_edge_artifact.bundle import Bundle, external, is_bundle, open_bundle
 from padim_edge_artifact.errors import ArtifactError
 from padim_edge_artifact.external_data import check_graph
 from padim_edge_artifact.metadata import Digests, Metadata, from_json
@@ -40,12 +41,20 @@ _MOST_BYTES = 1 << 30
 """Largest size of a model file in bytes; larger constants belong into its data file."""
 
 
-def read_metadata(path: Path) -> Metadata:
-    """Read the metadata of a model file.
+def read_metadata(path: Path, product: str | None = None) -> Metadata:
+    """Read the metadata of a model file, or of a model in a bundle.
+
+    Args:
+        path: The model file, or the bundle.
+        product: Name of the product in a bundle; `None` for a model file, or where the bundle has only one.
 
     Raises:
         ArtifactError: No such file, truncated, not ONNX, not made by padim-edge, or of another format version.
     """
+    if is_bundle(path):
+        bundle = open_bundle(path)
+        return described(path, bundle.graph(bundle.member(product)))
+    _refuse_product(path, product)
     return described(path, _content(path)[0])
 
 
@@ -75,25 +84,40 @@ class Verified:
     model: Stamp
     """State of the model file before it was read."""
     data: Stamp | None
-    """State of its data file before it was read; `None` without one."""
+    """State of its data file before it was read; `None` without one. For a model in a bundle, that is the bundle."""
+    data_path: Path | None = None
+    """The data file; `None` without one."""
+    graph: bytes | None = None
+    """Content of the model as onnxruntime takes it from a bundle; `None` where it takes the model file."""
 
 
-def read_verified(path: Path) -> Metadata:
+def read_verified(path: Path, product: str | None = None) -> Metadata:
     """Read the metadata, and compare every byte of the model and of its data file with the digests.
+
+    Args:
+        path: As for `read_metadata`.
+        product: As for `read_metadata`.
 
     Raises:
         ArtifactError: The metadata cannot be read, the model or its data file is damaged, short or missing, or its
             graph reads other files.
     """
-    return verified(path).metadata
+    return verified(path, product).metadata
 
 
-def verified(path: Path) -> Verified:
+def verified(path: Path, product: str | None = None) -> Verified:
     """Do what `read_verified` does, and return the state of the files as well.
+
+    Args:
+        path: As for `read_metadata`.
+        product: As for `read_metadata`.
 
     Raises:
         ArtifactError: As for `read_verified`.
     """
+    if is_bundle(path):
+        return _verified_in_bundle(open_bundle(path), product)
+    _refuse_product(path, product)
     content, stamp = _content(path)
     metadata = described(path, content)
     digests = metadata.digests
@@ -107,7 +131,29 @@ def verified(path: Path) -> Verified:
         raise ArtifactError(f"{path} cannot be used: its graph is not whole ({error}); export it again") from error
     if digests.data_file is None:
         return Verified(metadata, stamp, None)
-    return Verified(metadata, stamp, _verify_data(path, path.with_name(digests.data_file), digests))
+    data = path.with_name(digests.data_file)
+    return Verified(metadata, stamp, _verify_data(path, data, digests), data)
+
+
+def _verified_in_bundle(bundle: Bundle, product: str | None) -> Verified:
+    """Compare every byte of one model in a bundle with its digest. The other models are not read."""
+    path, member = bundle.path, bundle.member(product)
+    graph = bundle.graph(member)
+    metadata = described(path, graph)
+    bundle.verify(member)
+    try:
+        graph = external(bundle, graph)
+        check_graph(graph, bundle.file.name)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path} cannot be used: {error}") from error
+    except (ValueError, IndexError) as error:
+        raise ArtifactError(f"{path} has a graph that is not whole ({error}); make the bundle again") from error
+    return Verified(metadata, bundle.stamp, bundle.stamp, bundle.file, graph)
+
+
+def _refuse_product(path: Path, product: str | None) -> None:
+    if product is not None:
+        raise ArtifactError(f"{path} is no bundle, so it has no product {product[:80]!r}; leave the product out")
 
 
 def _verify_data(path: Path, data: Path, digests: Digests) -> Stamp:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from padim_edge_artifact import archives, names
+from padim_edge_artifact import archives
 from padim_edge_artifact.both import Both
 from padim_edge_artifact.errors import ArtifactError
 from padim_edge_artifact.evidence import CELLS, Evidence
@@ -195,7 +195,7 @@ def _check_recipe(recipe: Recipe, graph: bytes) -> None:
     check_graph(graph, None)
     inputs, outputs = tensor_names(graph)
     parts = (*recipe.parts, *recipe.beside)
-    if inputs != [names.IMAGE] or not {part.name for part in parts} <= set(outputs):
+    if inputs != [recipe.method.preprocessing.input_name] or not {part.name for part in parts} <= set(outputs):
         raise ValueError("its graph has other inputs or outputs than its recipe says")
     if len(recipe.backbone.channels) != len(recipe.method.layers):
         raise ValueError("its recipe names more or fewer channels than layers")

@@ -13,6 +13,7 @@ __all__ = [
     "FORMAT_VERSION",
     "FURTHER_OUTPUTS",
     "IMAGE",
+    "IMAGE_BGR",
     "METADATA_KEY",
     "OUTPUTS",
     "PATCH_DISTANCE",
@@ -31,6 +32,9 @@ SIZE_KEY: Final = "padim_edge_bytes"
 
 IMAGE: Final = "image"
 """Input: `(N, H, W, 3)` uint8 RGB."""
+
+IMAGE_BGR: Final = "image_bgr"
+"""Input of a model that takes BGR, in place of `IMAGE`: whoever feeds RGB by name is refused, older readers too."""
 
 EMBEDDING: Final = "embedding"
 """Output of an embedding graph: `(N, D, h, w)` float32."""

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, TypeAlias
 
 from padim_edge_artifact.errors import ArtifactError
+from padim_edge_artifact.names import IMAGE, IMAGE_BGR
 from padim_edge_artifact.schema import Number, Text, Whole, check, shown
 
-__all__ = ["INTERPOLATIONS", "MOST_BINNED", "MOST_SIDE", "Box", "Levels", "Preprocessing"]
+__all__ = ["COLORS", "INTERPOLATIONS", "MOST_BINNED", "MOST_SIDE", "Box", "Levels", "Preprocessing"]
 
 MOST_SIDE = 16384
 """Largest side of a frame in pixels."""
@@ -30,6 +31,9 @@ _Level: TypeAlias = Annotated[float, Number(-_FARTHEST, _FARTHEST)]
 
 Levels: TypeAlias = tuple[_Level, _Level]
 """(lowest, highest) pixel value of a camera's signal. The lowest becomes 0 in the model's frame, the highest 255."""
+
+COLORS = ("rgb", "bgr")
+"""Orders of the channels that a graph can take."""
 
 _BINNED = "binned-"
 
@@ -84,6 +88,8 @@ class Preprocessing:
     keep_aspect: bool = False
     """Whether a fit gives `resize` the aspect of the good images, with about as many pixels, before it begins. `False`
     in statistics and models."""
+    color: Annotated[str, Text(3)] = "rgb"
+    """One of `COLORS`: order of the channels that the graph takes. It does not change what the model sees."""
 
     def __post_init__(self) -> None:
         sizes = [each for each in (self.resize, self.crop, self.camera) if each is not None]
@@ -113,6 +119,8 @@ class Preprocessing:
             raise ArtifactError(
                 f"preprocessing has the interpolation {shown(self.interpolation)}, expected one of {INTERPOLATIONS}"
             )
+        if self.color not in COLORS:
+            raise ArtifactError(f"preprocessing has the color {shown(self.color)}, expected one of {COLORS}")
         check(self)
 
     @property
@@ -126,9 +134,14 @@ class Preprocessing:
         return self.camera or self.size
 
     @property
+    def input_name(self) -> str:
+        """Name of the graph's input, which tells the order of its channels."""
+        return IMAGE_BGR if self.color == "bgr" else IMAGE
+
+    @property
     def on_host(self) -> Preprocessing:
-        """The same preprocessing with all of it on the host."""
-        return replace(self, camera=None)
+        """The same preprocessing with all of it on the host, whose frames are RGB."""
+        return replace(self, camera=None, color="rgb")
 
     @property
     def offset(self) -> tuple[int, int]:

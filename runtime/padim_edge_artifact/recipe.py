@@ -95,7 +95,7 @@ class Kept:
 
     recipe: Recipe
     graph: bytes = field(repr=False)
-    """The embedding graph as ONNX: `image` -> the parts."""
+    """The embedding graph as ONNX: input -> the parts."""
     statistics: Statistics | Memory | Both
     """Gaussians of the patches; a memory where the method has a bank; both where it has a memory beside them."""
     seen: Seen

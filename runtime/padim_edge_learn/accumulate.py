@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from padim_edge_artifact import Both, Memory, PadimEdgeError, Statistics, names
+from padim_edge_artifact import Both, Memory, PadimEdgeError, Statistics
 from padim_edge_artifact.method import Method
 from padim_edge_learn.turns import turned
 from padim_edge_model.memory import MemoryLearner
 from padim_edge_model.statistics import absorb
+from padim_edge_runtime.channel_order import feed
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.prefetch import cores
 
@@ -151,7 +152,7 @@ def accumulate(
 
     Args:
         embedding_graph: Serialised ONNX model, `image` -> `embedding`, as `padim_edge_model.graph.joined` makes it.
-        images: Images in the model's frame, `(H, W, 3)` uint8 each.
+        images: Images in the model's frame, `(H, W, 3)` uint8 RGB each.
         learner: Learner that gains them.
         device: Device that runs the backbone.
         threads: Number of CPU threads; `None` takes one per core.
@@ -190,7 +191,7 @@ def _of_equal_work(images: Iterable[npt.NDArray[np.uint8]]) -> Iterator[list[npt
 def _embedded(session: Any, batch: Sequence[npt.NDArray[np.uint8]]) -> Embeddings:
     """Compute the embeddings `(N, D, h, w)` of a batch, one for each kind of distance."""
     together = side_by_side((batch[0].shape[0], batch[0].shape[1]))
-    found = [session.run(None, {names.IMAGE: np.stack(some)}) for some in batches(batch, together)]
+    found = [session.run(None, feed(session, np.stack(some))) for some in batches(batch, together)]
     embeddings = tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
     if not all(np.isfinite(each).all() for each in embeddings):
         raise PadimEdgeError("the backbone gives values that are not finite; check its weights")

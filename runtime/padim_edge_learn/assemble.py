@@ -263,7 +263,7 @@ def _calibration(held: HeldOut, kept: Kept, before: Metadata | None) -> Calibrat
 
 
 def _self_test(session: Any, preprocessing: Preprocessing, tolerance: float) -> SelfTest:
-    feed = {names.IMAGE: self_test.probe_image(preprocessing.input_size)[None]}
+    feed = {preprocessing.input_name: self_test.probe_image(preprocessing.input_size)[None]}
     outputs = session.run([names.SCORE, names.ANOMALY_MAP], feed)
     samples = outputs[1][0][self_test.sample_points(preprocessing.size)]
     return SelfTest(float(outputs[0][0]), tuple(float(value) for value in samples), tolerance)

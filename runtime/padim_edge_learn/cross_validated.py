@@ -20,6 +20,7 @@ from padim_edge_learn.accumulate import batches, side_by_side
 from padim_edge_learn.held_out import GoodImages, HeldOut
 from padim_edge_learn.matching import Matcher
 from padim_edge_model.comparable import Observed
+from padim_edge_runtime.channel_order import feed
 from padim_edge_runtime.progress import Report, none
 
 __all__ = ["Refit", "cross_validated"]
@@ -125,8 +126,9 @@ class _Judge:
             self._models[left_out] = self._refit(left_out)
             self._made.add(left_out)
         self._models.move_to_end(left_out)
-        feed = {names.IMAGE: np.stack([frame for _, frame in images])}
-        found, distances = self._models[left_out].run([names.SCORE, names.PATCH_DISTANCE], feed)
+        session = self._models[left_out]
+        frames = np.stack([frame for _, frame in images])
+        found, distances = session.run([names.SCORE, names.PATCH_DISTANCE], feed(session, frames))
         self._observed.add_distances(np.asarray(distances, np.float64))
         if self._distances is not None:
             self._distances |= {number: each for (number, _), each in zip(images, distances, strict=True)}

@@ -20,6 +20,7 @@ from padim_edge_model.fused import MapStage, combined
 from padim_edge_model.graph import joined, of_kept
 from padim_edge_model.leave_one_out import distance_of, growth, leave_group_out, leave_one_out, ridge_without
 from padim_edge_model.whitening import Form, form_of, whiten
+from padim_edge_runtime.channel_order import feed
 from padim_edge_runtime.devices.providers import open_session
 from padim_edge_runtime.progress import Report, none
 
@@ -245,11 +246,11 @@ class _Outside:
         if self._embedding is None:
             graph = joined(of_kept(self.shipped.kept)).SerializeToString()
             self._embedding = open_session(graph, self.shipped.device).session
-        return np.asarray(self._embedding.run([names.EMBEDDING], {names.IMAGE: frames})[0])
+        return np.asarray(self._embedding.run([names.EMBEDDING], feed(self._embedding, frames))[0])
 
     def _distance(self, frames: Frame) -> npt.NDArray[np.float32]:
         name = names.PATCH_DISTANCE if self.shipped.beside is None else names.DISTANCE_OF_POSITION
-        return np.asarray(self.shipped.session.run([name], {names.IMAGE: frames})[0])
+        return np.asarray(self.shipped.session.run([name], feed(self.shipped.session, frames))[0])
 
     def _form(self, left_out: int) -> Form:
         """Return the form for a group of this size; groups of nearly the same size share one."""

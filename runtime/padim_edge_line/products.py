@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from padim_edge_artifact import ArtifactError, PadimEdgeError
+from padim_edge_artifact.bundle import is_bundle
 from padim_edge_line.config import ProductConfig
 from padim_edge_runtime.detector import Detector
 from padim_edge_runtime.pipeline import Choice
@@ -31,7 +32,7 @@ class Product:
     model: Path
     """Model file."""
     digest: str
-    """SHA-256 of the model file in hexadecimal digits."""
+    """SHA-256 of the model file in hexadecimal digits; for a model in a bundle, the digest in its metadata."""
     revision: int
     """Revision of the model."""
     detector: Detector
@@ -52,7 +53,8 @@ def load(config: ProductConfig, model: Path, threads: int | None) -> Product:
         PadimEdgeError: The model cannot be loaded, or does not pass.
     """
     before = _digest(model)
-    detector = Detector.load(model, config.device, threads=threads)
+    bundled = (config.bundled or config.name) if is_bundle(model) else None
+    detector = Detector.load(model, config.device, product=bundled, threads=threads)
     if (digest := _digest(model)) != before:
         raise ArtifactError(f"the model of {config.name} was replaced while it was loaded; try again")
     outcome = detector.self_test()
@@ -62,6 +64,8 @@ def load(config: ProductConfig, model: Path, threads: int | None) -> Product:
             f"{outcome.difference:.1e}, expected {outcome.tolerance:.0e} at most); run padim-edge verify"
         )
     choice = Choice(threshold=config.threshold, min_area=config.min_area)
+    if bundled is not None:
+        digest = detector.metadata.digests.model  # the file changes with the other products
     return Product(config.name, model, digest, detector.metadata.revision, detector, choice)
 
 

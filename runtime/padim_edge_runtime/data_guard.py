@@ -47,20 +47,18 @@ class DataGuard:
             )
 
 
-def guard_of(path: Path, verified: Verified) -> DataGuard | None:
+def guard_of(verified: Verified) -> DataGuard | None:
     """Open the data file of a model for as long as the model is loaded; return `None` without a data file.
 
     Args:
-        path: The model.
-        verified: What was read of it.
+        verified: What was read of the model.
 
     Raises:
         ArtifactError: The file was changed since its digest was taken.
     """
-    name = verified.metadata.digests.data_file
-    if name is None or verified.data is None:
+    data = verified.data_path
+    if data is None or verified.data is None:
         return None
-    data = path.with_name(name)
     try:
         descriptor = descriptor_of(data.resolve(), follow=False)
     except OSError as error:
@@ -81,8 +79,7 @@ def require_unchanged(path: Path, verified: Verified) -> None:
     Raises:
         ArtifactError: One was.
     """
-    name = verified.metadata.digests.data_file
-    stamps = {path: verified.model} | ({path.with_name(name): verified.data} if name is not None else {})
+    stamps = {path: verified.model} | ({} if verified.data_path is None else {verified.data_path: verified.data})
     for file, before in stamps.items():
         try:
             now = stamp_of(file.stat())

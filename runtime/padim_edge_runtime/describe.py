@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from padim_edge_artifact import Metadata, Preprocessing
+from padim_edge_artifact.bundle import is_bundle
 from padim_edge_artifact.calibration import behind
 from padim_edge_runtime.devices.here import Here
 from padim_edge_runtime.pixel_values import range_words
@@ -19,14 +20,16 @@ def describe(model: Path, metadata: Metadata, here: Here) -> dict[str, str]:
     """Describe a model for people, one row per name.
 
     Args:
-        model: The `.onnx` file.
-        metadata: Its metadata.
+        model: The `.onnx` file, or a bundle.
+        metadata: Metadata of the model.
         here: Device that it runs on here.
     """
     method, calibration, digests = metadata.method, metadata.calibration, metadata.digests
     (h, w), stages = metadata.grid, metadata.reduction.stage_dims
     per_stage = f" ({' + '.join(map(str, stages))} by stage)" if stages else ""
-    stored = model.stat().st_size + digests.data_bytes
+    bundled = is_bundle(model)
+    stored = model.stat().st_size + (0 if bundled else digests.data_bytes)
+    beside = ", with the other products of the bundle" if bundled else f", with {digests.data_file}"
     inspected = f"a region of interest, {100 * metadata.inspected.mean():.1f} % of the frame"
     update = f", an update of the model with digest {metadata.parent[:12]}" if metadata.parent else ""
     return {
@@ -46,7 +49,7 @@ def describe(model: Path, metadata: Metadata, here: Here) -> dict[str, str]:
         + (" (extrapolated)" if metadata.extrapolated else ""),
         "calibrated on": behind(calibration, metadata.threshold_rule),
         "worth": worth(metadata),
-        "size": f"{stored / 1e6:.1f} MB" + (f", with {digests.data_file}" if digests.data_file else ""),
+        "size": f"{stored / 1e6:.1f} MB" + (beside if bundled or digests.data_file else ""),
         "runs here on": here.words,
     }
 
@@ -89,8 +92,9 @@ def _input(metadata: Metadata) -> str:
     rows, columns = preprocessing.resize
     cropped = f"centre crop {preprocessing.crop[0]}x{preprocessing.crop[1]}" if preprocessing.crop else ""
     where = "in the graph " if preprocessing.camera else ""
+    pixels = f"uint8 {preprocessing.color.upper()} (N, {height}, {width}, 3)"
     return (
-        f"uint8 RGB (N, {height}, {width}, 3); resize {where}to {rows}x{columns} {preprocessing.interpolation}, "
+        f"{pixels}; resize {where}to {rows}x{columns} {preprocessing.interpolation}, "
         f"{cropped or 'nothing cropped'}{_levels(preprocessing)}"
     )
 

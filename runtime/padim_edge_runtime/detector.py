@@ -18,6 +18,7 @@ from padim_edge_artifact.schema import reason_of, shown
 from padim_edge_artifact.self_test import probe_image, sample_points
 from padim_edge_model.calibration import p_value
 from padim_edge_runtime import image_files, pipeline
+from padim_edge_runtime.channel_order import ordered
 from padim_edge_runtime.data_guard import DataGuard, guard_of, require_unchanged
 from padim_edge_runtime.devices import engines, providers
 from padim_edge_runtime.devices.tensorrt import Batches
@@ -73,6 +74,7 @@ class Detector:
         path: str | Path,
         device: str = "auto",
         *,
+        product: str | None = None,
         threads: int | None = None,
         batches: Batches | None = None,
         tell: Callable[[str], object] = lambda _: None,
@@ -80,8 +82,9 @@ class Detector:
         """Load a model file. One that is replaced while it is read is read again.
 
         Args:
-            path: The `.onnx` file; its `.data` file, if it has one, must be beside it.
+            path: The `.onnx` file; its `.data` file, if it has one, must be beside it. Or a bundle.
             device: `auto`, `cpu`, `cuda` or `tensorrt`. Any value but `auto` fails if that device is unavailable.
+            product: Name of the product in a bundle; `None` for a model file, or where the bundle has only one.
             threads: CPU threads for one image; `None` leaves it to onnxruntime (one per core). With 1, `inspect_many`
                 has several images in the model at a time, which gives the most images a second.
             batches: Batch sizes of a TensorRT engine; `None` takes those of `padim-edge warm`, or 1 to 8.
@@ -95,7 +98,7 @@ class Detector:
         for _ in range(_TRIES):
             before = _state(path)
             try:
-                return cls._loaded(path, device, threads=threads, batches=batches, tell=tell)
+                return cls._loaded(path, product, device, threads=threads, batches=batches, tell=tell)
             except ArtifactError:
                 if _state(path) == before:
                     raise
@@ -105,20 +108,24 @@ class Detector:
     def _loaded(
         cls,
         path: Path,
+        product: str | None,
         device: str,
         *,
         threads: int | None,
         batches: Batches | None,
         tell: Callable[[str], object],
     ) -> Detector:
-        found = verified(path)
-        metadata, guard = found.metadata, guard_of(path, found)
+        found = verified(path, product)
+        metadata, guard = found.metadata, guard_of(found)
         try:
             check_threshold(metadata.threshold)
         except PadimEdgeError as error:
             raise ArtifactError(f"{path} cannot be used: {error}; set one with padim-edge threshold") from error
         engine = partial(engines.engine, path, metadata, batches, tell)
-        opened = providers.open_session(path, device, threads=threads, engines=engine)
+        source: providers.Model = path
+        if found.graph is not None and found.data_path is not None:
+            source = providers.Embedded(found.graph, found.data_path.parent)
+        opened = providers.open_session(source, device, threads=threads, engines=engine)
         require_unchanged(path, found)
         _check_contract(opened.session, metadata, path)
         return cls(metadata, opened, guard)
@@ -211,7 +218,9 @@ class Detector:
         return pipeline.inspect_many(self, images, choice, hook=hook, clock=clock)
 
     def prepare(self, image: ImageLike, *, color: str = "rgb") -> npt.NDArray[np.uint8]:
-        """Bring an image of any size to `(H, W, 3)` uint8 as the model takes it (`Metadata.input_size`).
+        """Bring an image of any size to `(H, W, 3)` uint8 as the model takes it.
+
+        Size and order of the channels are the model's own (`Metadata.input_size`, `Preprocessing.color`).
 
         Args:
             image: As for `inspect`.
@@ -222,14 +231,17 @@ class Detector:
         """
         preprocessing = self.metadata.preprocessing
         decoded = image_files.decode(image, color=color, keep_grey=True, levels=preprocessing.levels)
-        return image_files.prepare(decoded.pixels, preprocessing)
+        return ordered(image_files.prepare(decoded.pixels, preprocessing), preprocessing.color)
 
-    def __call__(self, images: npt.NDArray[np.uint8], *, threshold: float | None = None) -> Result:
+    def __call__(
+        self, images: npt.NDArray[np.uint8], *, color: str | None = None, threshold: float | None = None
+    ) -> Result:
         """Judge images in the model's frame.
 
         Args:
-            images: `(N, H, W, 3)` uint8 RGB, N at least 1 (see `prepare`). One image `(H, W, 3)` is taken as a batch of
-                one.
+            images: `(N, H, W, 3)` uint8, N at least 1 (see `prepare`). One image `(H, W, 3)` is a batch of one.
+            color: Order of their channels, `rgb` or `bgr`; `None` is the model's own, `Preprocessing.color`: RGB, or
+                BGR for a model exported with `--color bgr`.
             threshold: Threshold to use instead of the model's own.
 
         Raises:
@@ -239,7 +251,7 @@ class Detector:
             PadimEdgeError: The threshold is no distance.
         """
         limit = self.metadata.threshold if threshold is None else check_threshold(threshold)
-        score, anomaly_map, patch_distance = self._outputs(images)
+        score, anomaly_map, patch_distance = self._outputs(images, color)
         if not (np.isfinite(score).all() and np.isfinite(anomaly_map).all()):  # NaN above a threshold would be good
             raise DeviceError(
                 f"the device {self.device!r} gave distances that are no finite numbers; run padim-edge verify, and try "
@@ -255,10 +267,12 @@ class Detector:
             device=self.device,
         )
 
-    def _outputs(self, images: npt.NDArray[np.uint8]) -> tuple[Float32, Float32, Float32]:
+    def _outputs(self, images: npt.NDArray[np.uint8], color: str | None = None) -> tuple[Float32, Float32, Float32]:
         """Return score, anomaly map and patch distances of images, after their dtype and shape were checked."""
+        own = self.metadata.preprocessing.color
+        image_files.check_color(color or own)
         if not isinstance(images, np.ndarray):
-            raise ImageError(not_frames(images, self.metadata.input_size))
+            raise ImageError(not_frames(images, self.metadata.preprocessing))
         batch = images[None] if images.ndim == 3 else images
         if (
             batch.dtype != np.uint8
@@ -268,14 +282,18 @@ class Detector:
         ):
             height, width = self.metadata.input_size
             raise ImageError(
-                f"the images are {images.dtype} {images.shape}, expected uint8 (N, {height}, {width}, 3) in RGB; "
-                "bring them to that with Detector.prepare"
+                f"the images are {images.dtype} {images.shape}, expected uint8 (N, {height}, {width}, 3) in "
+                f"{(color or own).upper()}; bring them to that with Detector.prepare"
             )
+        if color not in (None, own):
+            batch = ordered(batch, "bgr")  # which is RGB where they are BGR
         self.require(len(batch))
         if self.guard is not None:
             self.guard.check()  # before, because a file that was cut short would end the process
         try:
-            outputs = self.session.run(list(names.OUTPUTS), {names.IMAGE: np.ascontiguousarray(batch)})
+            outputs = self.session.run(
+                list(names.OUTPUTS), {self.metadata.preprocessing.input_name: np.ascontiguousarray(batch)}
+            )
         except Exception as error:  # onnxruntime's exceptions have no common base besides Exception
             raise DeviceError(f"the device {self.device!r} failed while it ran ({reason_of(error, 2000)})") from error
         if self.guard is not None:
@@ -320,7 +338,7 @@ def _check_contract(session: Any, metadata: Metadata, path: Path) -> None:
     """Compare the graph's own inputs and outputs with what the metadata and the format promise."""
     (height, width), (h, w) = metadata.size, metadata.grid
     promised = {
-        names.IMAGE: ("tensor(uint8)", [*metadata.input_size, 3]),
+        metadata.preprocessing.input_name: ("tensor(uint8)", [*metadata.input_size, 3]),
         names.SCORE: ("tensor(float)", []),
         names.ANOMALY_MAP: ("tensor(float)", [height, width]),
         names.PATCH_DISTANCE: ("tensor(float)", [h, w]),

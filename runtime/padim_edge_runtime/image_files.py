@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from padim_edge_artifact import ImageError, PadimEdgeError, Preprocessing
-from padim_edge_artifact.preprocessing import Levels
+from padim_edge_artifact.preprocessing import COLORS, Levels
 from padim_edge_runtime import image_sources, plain_tiff, ppm_values
 from padim_edge_runtime.binning import binned
 from padim_edge_runtime.deep_images import deep_pixels
@@ -52,7 +52,6 @@ _ORIENTATION = 0x0112
 _TURNED = range(2, 9)
 """Orientations of images that are to be turned or mirrored."""
 
-_COLORS = ("rgb", "bgr")
 _DROPPED = "transparency was dropped"
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -89,7 +88,7 @@ def check_color(color: str) -> None:
     Raises:
         PadimEdgeError: Another word.
     """
-    if color not in _COLORS:
+    if color not in COLORS:
         raise PadimEdgeError(f"the color is {color!r}, expected 'rgb' or 'bgr' (as OpenCV gives it)")
 
 
@@ -143,7 +142,7 @@ def read(path: Path, *, keep_grey: bool = False, levels: Levels | None = None) -
 
 
 def prepare(image: Image.Image | Pixels, preprocessing: Preprocessing) -> Pixels:
-    """Bring an image to `(H, W, 3)` uint8 as the graph takes it (`Preprocessing.input_size`).
+    """Bring an image to `(H, W, 3)` uint8 RGB in the size that the graph takes (`Preprocessing.input_size`).
 
     Args:
         image: Image of mode RGB or L, or its pixels `(H, W, 3)` or `(H, W)`.

@@ -19,6 +19,7 @@ from padim_edge_artifact.calibration import check_threshold
 from padim_edge_artifact.preprocessing import Box
 from padim_edge_model.comparable import check_frame
 from padim_edge_runtime import image_files
+from padim_edge_runtime.channel_order import ordered
 from padim_edge_runtime.image_files import ImageLike
 from padim_edge_runtime.inspection import Inspection, Result, Source, Unreadable, View
 from padim_edge_runtime.prefetch import cores, in_order
@@ -50,7 +51,7 @@ class Judge(Protocol):
         """CPU threads for one image; `None` where onnxruntime chose."""
 
     def __call__(self, images: npt.NDArray[np.uint8], *, threshold: float | None = None) -> Result:
-        """Judge images in the model's frame."""
+        """Judge images in the model's frame and in its order of channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +129,7 @@ def inspect(
         frame = image_files.prepare(decoded.pixels, metadata.preprocessing)
     with turn or nullcontext(), clock.stage("model"):
         start = time.perf_counter()
-        result = judge(frame, threshold=choice.threshold)
+        result = judge(ordered(frame, metadata.preprocessing.color), threshold=choice.threshold)
         milliseconds = 1e3 * (time.perf_counter() - start)
     with clock.stage("comparison"):
         check = check_frame(frame, metadata.reference, metadata.grid, result.patch_distance[0])

@@ -45,7 +45,11 @@ class Verified:
 
 
 def verify(
-    model: Path, device: str | None = None, tell: Callable[[str], object] = lambda _: None
+    model: Path,
+    device: str | None = None,
+    tell: Callable[[str], object] = lambda _: None,
+    *,
+    product: str | None = None,
 ) -> Iterator[Verified]:
     """Run the self-test of a model on each device.
 
@@ -53,6 +57,7 @@ def verify(
         model: The `.onnx` file.
         device: Only this device; `None` tries all of them.
         tell: As for `Detector.load`.
+        product: Name of the product in a bundle.
 
     Raises:
         ArtifactError: The model is refused.
@@ -60,7 +65,7 @@ def verify(
     """
     for each in DEVICES if device is None else (device,):
         try:
-            yield Verified(each, Detector.load(model, each, tell=tell).self_test(), None)
+            yield Verified(each, Detector.load(model, each, product=product, tell=tell).self_test(), None)
         except DeviceError as error:
             if device is not None or each == "cpu":
                 raise

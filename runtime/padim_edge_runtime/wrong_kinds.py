@@ -7,7 +7,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from padim_edge_artifact import ImageError
+from padim_edge_artifact import ImageError, Preprocessing
 
 __all__ = ["not_an_image", "not_frames", "require_several"]
 
@@ -51,11 +51,12 @@ def require_several(images: object) -> None:
         )
 
 
-def not_frames(images: object, size: tuple[int, int]) -> str:
+def not_frames(images: object, preprocessing: Preprocessing) -> str:
     """Say how to make frames of the model, `(N, H, W, 3)`, of an object that is no array."""
-    height, width = size
+    height, width = preprocessing.input_size
     what = f"a {type(images).__name__}" + (f" of {len(images)}" if isinstance(images, (list, tuple)) else "")
+    order = preprocessing.color.upper()
     return (
-        f"the images are {what}, expected a uint8 array (N, {height}, {width}, 3) in RGB; make it with "
+        f"the images are {what}, expected a uint8 array (N, {height}, {width}, 3) in {order}; make it with "
         f"Detector.prepare ({_BGR}) and join several with numpy.stack, or call Detector.inspect"
     )

@@ -71,7 +71,7 @@ SMALL_JSON = (
     '"method":{"backbone":"toy","bank":null,"beside":null,"dims":2,"grid_layer":0,"layers":["a","b"],'
     '"pool_patches":true,"pooling":3,'
     '"precision":{"diagonal":false,"name":"fp16","rank":64,"target":"cpu"},'
-    '"preprocessing":{"camera":null,"crop":[224,240],"interpolation":"bilinear","keep_aspect":false,"levels":null,"resize":[256,320]},'
+    '"preprocessing":{"camera":null,"color":"rgb","crop":[224,240],"interpolation":"bilinear","keep_aspect":false,"levels":null,"resize":[256,320]},'
     '"preset":"edge","reduction":"random","ridge":0.01,"seed":7,"shares":[0.25,0.75],"sigma":4.0,'
     '"upsampling":"nearest"},"parent":"' + "ef" * 32 + '","prototypes":null,'
     '"reduction":{"channels":[1,5],"stage_dims":null},'
@@ -212,7 +212,10 @@ def changed(path: Path, value: Any) -> str:
 EVERY = list(paths(json.loads(SMALL_JSON)))
 FIELDS = [path for path in EVERY if isinstance(path[-1], str) and path != ("format_version",)]
 OPTIONAL = {
-    *(("method", "preprocessing", key) for key in ("crop", "interpolation", "camera", "levels", "keep_aspect")),
+    *(
+        ("method", "preprocessing", key)
+        for key in ("crop", "interpolation", "camera", "levels", "keep_aspect", "color")
+    ),
     *(("reference", key) for key in ("deviation", "turned", "unlike")),
     ("method", "precision"),
     *(("method", "precision", key) for key in ("name", "target", "rank", "diagonal")),

@@ -66,6 +66,18 @@ def test_raw_camera_frames_are_judged_as_in_python(program: Path, tmp_path: Path
     assert compare(program, model, frames, tmp_path) == [False, True]
 
 
+def test_a_model_that_takes_bgr_is_refused(program: Path, tmp_path: Path) -> None:
+    """Its input has another name, so that nobody feeds it RGB."""
+    import small_models
+
+    method = small_models.small("edge")
+    swapped = method.changed(preprocessing=dataclasses.replace(method.preprocessing, color="bgr"))
+    good = small_models.dataset(small_models.weave(8))
+    model = small_models.export_model(good, tmp_path / "weave.onnx", swapped).path
+    (tmp_path / "frame.rgb").write_bytes(bytes(64 * 64 * 3))
+    assert "has the tensors image_bgr, score" in refused(program, model, "frame.rgb", cwd=tmp_path)
+
+
 def test_the_readmes_commands_run(program: Path, tmp_path: Path) -> None:
     (tmp_path / "build").symlink_to(program.parent)
     shutil.copyfile(files.WHOLE, tmp_path / "bottle.onnx")

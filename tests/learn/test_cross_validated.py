@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,9 @@ class Session:
 
     def __init__(self, nearest: Nearest) -> None:
         self.nearest = nearest
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name=names.IMAGE)]
 
     def run(self, outputs: list[str], feed: dict[str, Frame]) -> list[np.ndarray]:
         assert outputs == [names.SCORE, names.PATCH_DISTANCE]

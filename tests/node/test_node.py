@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -87,6 +88,18 @@ def test_the_pages_commands_run(workplace: Path) -> None:
         "anomalous": True,
         "map": [1, 64, 64],
     }
+
+
+def test_a_model_that_takes_bgr_is_refused(workplace: Path) -> None:
+    import small_models
+
+    method = small_models.small("edge")
+    swapped = method.changed(preprocessing=dataclasses.replace(method.preprocessing, color="bgr"))
+    small_models.export_model(small_models.dataset(small_models.weave(8)), workplace / "bgr.onnx", swapped)
+    (workplace / "any.rgb").write_bytes(bytes(64 * 64 * 3))
+    done = shell("node judge.mjs bgr.onnx any.rgb", workplace)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "bgr.onnx takes image_bgr, and this script feeds RGB; export it without --color bgr\n"
 
 
 def test_a_model_with_a_data_file_judges(workplace: Path) -> None:

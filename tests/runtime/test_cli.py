@@ -308,6 +308,7 @@ def test_inspect_prints_the_metadata(run: Run, golden_data: Path) -> None:
         "resize": [72, 80],
         "levels": None,
         "crop": [64, 48],
+        "color": "rgb",
         "interpolation": "bilinear",
         "camera": None,
         "keep_aspect": False,

@@ -21,7 +21,7 @@ from padim_edge_runtime.cli.options import DECISION, DEVICE, DEVICE_HELP, INPUT,
 from padim_edge_runtime.devices.providers import DEVICES
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-OWN = ("infer", "inspect", "verify", "doctor", "warm", "bench")
+OWN = ("infer", "inspect", "card", "verify", "bundle", "unbundle", "doctor", "warm", "bench")
 
 HELP_SECONDS = 0.4
 """Bound on `padim-edge --help`, of processor time: other programs on a machine must not make it fail."""

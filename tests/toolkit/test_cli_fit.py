@@ -98,6 +98,7 @@ FIXED: dict[str, tuple[object, ...]] = {
     "size": (64,),
     "frame": ("80x80",),
     "levels": ("0:1023",),
+    "color": ("bgr",),
     "seed": (0,),
     "prototypes": (100,),
     "turned": (),
@@ -123,6 +124,7 @@ APPLY = {
     "output",
     "suspects",
     "trtexec",
+    "triton",
     "device",
     "as_json",
 }

@@ -92,17 +92,22 @@ def _log_address(url: str, _: str) -> None:
 
 
 def names_of(models: list[Path]) -> dict[str, Any]:
-    """Name a product after each model file.
+    """Name a product after each model file, and take all products of a bundle.
 
     Raises:
         PadimEdgeError: Two have the same name.
     """
+    from padim_edge_artifact.bundle import is_bundle, open_bundle
+
     found: dict[str, Any] = {}
-    for model in models:
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", model.stem).strip("-.") or "product"
+    names = [
+        (model, name) for model in models for name in (open_bundle(model).members if is_bundle(model) else [model.stem])
+    ]
+    for model, given in names:
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", given).strip("-.") or "product"
         if name in found:
             raise PadimEdgeError(f"two models are called {name}; rename one, or name the products in a line.toml")
-        found[name] = {"model": str(model.absolute())}
+        found[name] = {"model": str(model.absolute()), **({"bundled": given} if name != given else {})}
     return found
 
 

@@ -16,6 +16,7 @@ from padim_edge_runtime.cli.options import (
     OUTPUT,
     DeviceOption,
     ModelArgument,
+    ProductOption,
     VerboseOption,
     warn,
 )
@@ -29,6 +30,7 @@ __all__ = ["infer"]
 def infer(
     model: ModelArgument,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="Images to inspect.")],
+    product: ProductOption = None,
     device: DeviceOption = "auto",
     threshold: Annotated[
         float | None, typer.Option(help="Use this instead of the model's own threshold.", rich_help_panel=DECISION)
@@ -91,7 +93,8 @@ def infer(
         refuse_inputs([csv], [model, *(path for path, _ in files)])
     for sentence in searched.sentences():
         warn(sentence)
-    detector = Detector.load(model, device, threads=pipeline.threads_for(len(files)), tell=warn)
+    threads = pipeline.threads_for(len(files))
+    detector = Detector.load(model, device, product=product, threads=threads, tell=warn)
     if verbose:
         for reason in detector.refused:
             warn(reason)

@@ -11,6 +11,7 @@ from padim_edge_runtime.cli.options import (
     OUTPUT,
     JsonOption,
     ModelArgument,
+    ProductOption,
     VerboseOption,
     print_json,
     print_trtexec,
@@ -22,6 +23,7 @@ __all__ = ["inspect"]
 
 def inspect(
     model: ModelArgument,
+    product: ProductOption = None,
     trtexec: Annotated[
         int | None,
         typer.Option(
@@ -31,13 +33,26 @@ def inspect(
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Describe a model: class, backbone, preprocessing, images, threshold, licence, and where it runs."""
+    """Describe a model: class, backbone, preprocessing, images, threshold, licence, and where it runs.
+
+    For a bundle without --product, its products are listed.
+    """
+    from padim_edge_artifact.bundle import is_bundle, open_bundle
     from padim_edge_artifact.container import read_metadata
+    from padim_edge_runtime.bundles import bundle_lines, bundle_table
     from padim_edge_runtime.describe import describe, to_json
     from padim_edge_runtime.devices.here import runs_here
     from padim_edge_runtime.devices.trtexec import calls
 
-    metadata = read_metadata(model)
+    if product is None and trtexec is None and is_bundle(model):
+        found = bundle_table(open_bundle(model))
+        if as_json:
+            print_json(found)
+        else:
+            for line in bundle_lines(found):
+                typer.echo(line)
+        return
+    metadata = read_metadata(model, product)
     if trtexec is not None:
         if verbose:
             raise PadimEdgeError("--trtexec prints the calls only; leave --verbose out")
@@ -46,7 +61,7 @@ def inspect(
         else:
             print_trtexec(model, metadata, trtexec)
         return
-    here = runs_here(model, metadata)
+    here = runs_here(model, metadata, product)
     if as_json:
         print_json(to_json(metadata, here))
         return

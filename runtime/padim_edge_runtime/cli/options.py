@@ -32,6 +32,7 @@ __all__ = [
     "FitDeviceOption",
     "JsonOption",
     "ModelArgument",
+    "ProductOption",
     "VerboseOption",
     "any_case",
     "batch_sizes",
@@ -78,6 +79,10 @@ def devices() -> list[str]:
     return ["auto", *DEVICES]
 
 
+ProductOption = Annotated[
+    str | None,
+    typer.Option("--product", metavar="NAME", help="Which model, where MODEL is a bundle.", rich_help_panel=INPUT),
+]
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A model made by padim-edge export.")]
 DeviceOption = Annotated[str, typer.Option(help=DEVICE_HELP, rich_help_panel=DEVICE, **any_case(devices))]
 FitDeviceOption = Annotated[str, typer.Option(help=FIT_DEVICE_HELP, rich_help_panel=DEVICE, **any_case(devices))]

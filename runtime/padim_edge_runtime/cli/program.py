@@ -17,10 +17,13 @@ from typer.core import TyperGroup
 
 from padim_edge_artifact.errors import PadimEdgeError
 from padim_edge_runtime.cli.bench import bench
+from padim_edge_runtime.cli.bundle import bundle
+from padim_edge_runtime.cli.card import card
 from padim_edge_runtime.cli.doctor import doctor
 from padim_edge_runtime.cli.infer import infer
 from padim_edge_runtime.cli.inspect import inspect
 from padim_edge_runtime.cli.options import MACHINE, MODELS, warn
+from padim_edge_runtime.cli.unbundle import unbundle
 from padim_edge_runtime.cli.verify import verify
 from padim_edge_runtime.cli.warm import warm
 
@@ -29,7 +32,7 @@ __all__ = ["app", "main"]
 COMMAND_GROUP = "padim_edge.commands"
 """Group of entry points that are called with the app, to add commands to it."""
 
-TOOLKIT = ("export", "fit", "merge", "evaluate", "compare", "plant", "rehearse", "sample")
+TOOLKIT = ("export", "fit", "merge", "evaluate", "compare", "plant", "rehearse", "sample", "import")
 """Commands of the package `padim-edge`, which a device has not."""
 
 
@@ -115,7 +118,7 @@ def _print_version() -> None:
 
 def _add_commands() -> None:
     commands: dict[str, tuple[Callable[..., None], ...]] = {
-        MODELS: (infer, inspect, verify),
+        MODELS: (infer, inspect, card, verify, bundle, unbundle),
         MACHINE: (doctor, warm, bench),
     }
     for panel, each in commands.items():

@@ -23,7 +23,7 @@ from padim_edge_runtime.devices.engines import Engine
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["DEVICES", "Opened", "import_onnxruntime", "open_session"]
+__all__ = ["DEVICES", "Embedded", "Model", "Opened", "import_onnxruntime", "open_session"]
 
 DEVICES = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -37,11 +37,29 @@ _CUDA_OPTIONS = {"use_tf32": "0"}
 magnifies that error. For speed, export fp16. The search among convolution algorithms keeps its default (EXHAUSTIVE). It
 lengthens only the first call with each batch size."""
 
+_FOLDER, _FOLDERS_SINCE = "session.model_external_initializers_file_folder_path", (1, 21)
+"""Option that names the folder of a model's constants where the model itself is no file, and the first version with
+it."""
+
 _MISSING = re.compile(r"[\w.+-]+: cannot open shared object file")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 Engines = Callable[[], AbstractContextManager[Engine]]
 """Gives the options of a session on TensorRT for as long as it is being opened; see `engines.engine`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """A model in a bundle, whose constants onnxruntime maps from the bundle's file."""
+
+    content: bytes
+    """Content of the model, as `container.Verified.graph`."""
+    folder: Path
+    """Folder of the bundle."""
+
+
+Model = Path | bytes | Embedded
+"""Forms of a model that a session can be opened from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +104,12 @@ def import_onnxruntime() -> ModuleType:
 
 
 def open_session(
-    model: Path | bytes, device: str = "auto", *, threads: int | None = None, engines: Engines | None = None
+    model: Model, device: str = "auto", *, threads: int | None = None, engines: Engines | None = None
 ) -> Opened:
     """Open a model on a device.
 
     Args:
-        model: Path of an `.onnx` file, or its bytes.
+        model: Path of an `.onnx` file, its bytes, or a model in a bundle.
         device: `auto`, or a key of `DEVICES`. Any value but `auto` fails if that device is unavailable.
         threads: CPU threads for one image; `None` leaves it to onnxruntime (one per core).
         engines: Asked when TensorRT is tried; `None` keeps no engine and builds one whenever the batch size grows.
@@ -115,9 +133,7 @@ def open_session(
     return _open(model, "cpu", threads, None, tuple(refused))
 
 
-def _open(
-    model: Path | bytes, device: str, threads: int | None, engines: Engines | None, refused: tuple[str, ...]
-) -> Opened:
+def _open(model: Model, device: str, threads: int | None, engines: Engines | None, refused: tuple[str, ...]) -> Opened:
     ort = import_onnxruntime()
     listed = ort.get_available_providers()
     if DEVICES[device] not in listed:
@@ -129,6 +145,11 @@ def _open(
     if device == "cpu":
         session = _session(ort, model, device, threads, [DEVICES[device]])
         return Opened(session, device, refused, "all nodes on cpu", None, threads)
+    if device == "tensorrt" and isinstance(model, Embedded):
+        raise DeviceError(
+            "TensorRT builds its engine from a model file, and this model is in a bundle; take it out with padim-edge "
+            "unbundle, or choose --device cuda"
+        )
     _preload(ort)
     if device == "cuda":
         session = _session(ort, model, device, threads, [(DEVICES[device], _CUDA_OPTIONS)])
@@ -144,7 +165,7 @@ def _open(
 
 
 def _session(
-    ort: ModuleType, model: Path | bytes, device: str, threads: int | None, wanted: list[Any]
+    ort: ModuleType, model: Model, device: str, threads: int | None, wanted: list[Any]
 ) -> onnxruntime.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -159,7 +180,14 @@ def _session(
         # session.disable_cpu_ep_fallback would refuse a model for one small node without a GPU kernel, such as an int8
         # model for the CPU has. So the placement of the nodes is recorded and reported; see `_placement`.
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    source = model if isinstance(model, bytes) else os.fspath(model)
+    if isinstance(model, Embedded):
+        if tuple(int(part) for part in re.findall(r"\d+", ort.__version__)[:2]) < _FOLDERS_SINCE:
+            raise ArtifactError(
+                f"onnxruntime {ort.__version__} cannot map the constants of a bundle, expected "
+                f"{'.'.join(map(str, _FOLDERS_SINCE))} or newer; take the model out with padim-edge unbundle"
+            )
+        options.add_session_config_entry(_FOLDER, os.fspath(model.folder))
+    source = model.content if isinstance(model, Embedded) else model if isinstance(model, bytes) else os.fspath(model)
     noise: list[str] = []
     try:
         # The CPU session says nothing; the others print blocks on stdout, where results belong.

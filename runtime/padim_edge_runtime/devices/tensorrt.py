@@ -11,7 +11,6 @@ from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from padim_edge_artifact.names import IMAGE
 from padim_edge_runtime.devices.driver import Load
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def takes(metadata: Metadata) -> bool:
 def shape(metadata: Metadata, batch: int) -> str:
     """Return the shape of an input of `batch` images as TensorRT's tools write it."""
     height, width = metadata.input_size
-    return f"{IMAGE}:{batch}x{height}x{width}x3"
+    return f"{metadata.preprocessing.input_name}:{batch}x{height}x{width}x3"
 
 
 def options(metadata: Metadata, batches: Batches, folder: Path | None, timings: Path | None = None) -> dict[str, str]:
