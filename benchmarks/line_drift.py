@@ -39,7 +39,7 @@ SHARED = Path(os.environ.get("PADIM_EDGE_SHARED", Path(__file__).parents[2] / "s
 WEIGHTS = "weights/resnet18-imagenet1k-v1-trunk.safetensors"
 
 CLASSES = {"bottle": "mvtec_ad", "screw": "mvtec_ad", "kolektor": "others", "cookie": "others"}
-"""Folder of each class in data/. The parameters were chosen on the first two, and looked at once on the others."""
+"""Folder of each class. Parameters were chosen on the first two; the others were seen before the last change."""
 
 RAMP, OVER = 0.15, 200
 """Share of the exposure that is lost, and the images that it takes."""

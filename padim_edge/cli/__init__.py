@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     from padim_edge.cli.evaluate import evaluate
     from padim_edge.cli.export import export
     from padim_edge.cli.fit import fit
+    from padim_edge.cli.import_ import import_
     from padim_edge.cli.merge import merge
     from padim_edge.cli.plant import plant
     from padim_edge.cli.rehearse import rehearse
@@ -22,3 +23,4 @@ def register(app: typer.Typer) -> None:
 
     for command in (export, fit, merge, evaluate, rehearse, compare, plant, sample):
         app.command(rich_help_panel=WORKSTATION)(command)
+    app.command("import", rich_help_panel=WORKSTATION)(import_)

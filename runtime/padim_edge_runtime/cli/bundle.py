@@ -21,7 +21,7 @@ def bundle(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="New bundle.", rich_help_panel=OUTPUT)
+        Path | None, typer.Option("--output", metavar="FILE", help="New bundle.", rich_help_panel=OUTPUT)
     ] = None,
     into: Annotated[
         Path | None,

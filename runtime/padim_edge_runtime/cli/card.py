@@ -17,7 +17,7 @@ def card(
     product: ProductOption = None,
     evaluation: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What `evaluate --json` printed for this model.", rich_help_panel=INPUT),
+        typer.Option(metavar="FILE", help="Output of `evaluate --json` for this model.", rich_help_panel=INPUT),
     ] = None,
     output: Annotated[
         Path | None,

@@ -15,7 +15,7 @@ __all__ = ["unbundle"]
 def unbundle(
     source: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A file made by padim-edge bundle.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the models.", rich_help_panel=OUTPUT)
+        Path, typer.Option("--output", metavar="DIR", help="Folder for the models.", rich_help_panel=OUTPUT)
     ],
     product: Annotated[
         list[str] | None,
