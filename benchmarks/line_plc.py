@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # where the golden
 
 import golden
 
+from benchmarks import report
 from benchmarks.line_plc_camera import picture
 from benchmarks.line_plc_clients import Connection, ModbusConnection, OpcUaConnection, Seen
 from padim_edge_line.plc import following
@@ -339,19 +340,32 @@ def _share(values: list[float], share: float) -> float | None:
     return round(sorted(values)[int(share * (len(values) - 1))], 1) if values else None
 
 
+def targets_of(found: dict[str, Any]) -> list[report.Target]:
+    """Compare with the promises."""
+    late = found["losses_later_than_a_period"]
+    return [
+        report.Target("results on a wrong part, or stale GOOD", 0, len(found["wrong"]), True),
+        report.Target("losses of the heartbeat noticed later than a period", 0, late, True),
+    ]
+
+
 def main() -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.line_plc", description=__doc__.splitlines()[0])
     parser.add_argument("--triggers", type=int, default=2000, help="Parts of both PLCs together.")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="File for the counts.")
     options = parser.parse_args()
+    environment = report.probe(("onnxruntime", "asyncua", "pymodbus"), threads=None)
+    report.print_header("PLCs and a service that is killed", environment)
     with tempfile.TemporaryDirectory() as folder:
         found = asyncio.run(_run(Path(folder), options.triggers, options.kills, options.seed))
     print(json.dumps(found, indent=1))
-    if options.json is not None:
-        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    targets = targets_of(found)
+    report.print_targets(targets)
+    settings = {"triggers": options.triggers, "kills": options.kills}
+    report.write_json(options.json, "line_plc", environment, settings, [found], targets)
     return int(bool(found["wrong"]) or found["losses_later_than_a_period"] > 0)
 
 

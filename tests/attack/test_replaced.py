@@ -28,8 +28,8 @@ def replace(model: Path, threshold: float) -> None:
 def test_the_new_model_is_loaded(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verified, calls = detector.verified, []
 
-    def late(path: Path) -> object:
-        found = verified(path)
+    def late(path: Path, product: str | None = None) -> object:
+        found = verified(path, product)
         if not calls:
             replace(model, 7.0)
         calls.append(path)
@@ -43,8 +43,8 @@ def test_the_new_model_is_loaded(model: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_model_that_is_replaced_without_end_is_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verified, calls = detector.verified, []
 
-    def late(path: Path) -> object:
-        found = verified(path)
+    def late(path: Path, product: str | None = None) -> object:
+        found = verified(path, product)
         calls.append(path)
         replace(model, 5.0 + len(calls))
         return found
@@ -56,7 +56,7 @@ def test_a_model_that_is_replaced_without_end_is_refused(model: Path, monkeypatc
 
 def test_a_damaged_model_that_nobody_replaces_is_read_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verified, calls = detector.verified, []
-    monkeypatch.setattr(detector, "verified", lambda path: calls.append(path) or verified(path))
+    monkeypatch.setattr(detector, "verified", lambda path, product: calls.append(path) or verified(path, product))
     model.write_bytes(model.read_bytes()[:-1])
     with pytest.raises(ArtifactError):
         Detector.load(model, "cpu")

@@ -93,6 +93,18 @@ def test_an_imported_model_gives_anomalibs_scores_at_anomalibs_threshold(model: 
         assert detector(image[None]).score[0] == pytest.approx(reference.of_frame(image), rel=CLOSE)
 
 
+def test_the_python_block_of_the_page_runs(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    import pages
+
+    shutil.copy(file, tmp_path / "model.ckpt")
+    monkeypatch.chdir(tmp_path)
+    (block,) = pages.blocks(pages.text_of(pages.DOCS / "import.md"), "python")
+    exec(compile(block, "import.md", "exec"), {})
+    assert (tmp_path / "bottle.onnx").is_file()
+
+
 def test_the_certificate_lies_beside_the_model(model: Path, file: Path) -> None:
     told = json.loads(model.with_name("part.parity.json").read_text())
     assert told["passed"]
