@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {
     "padim_edge": ROOT,
     "padim_edge_export": ROOT / "export",
+    "padim_edge_line": ROOT / "runtime",
     "padim_edge_learn": ROOT / "runtime",
     "padim_edge_runtime": ROOT / "runtime",
     "padim_edge_model": ROOT / "runtime",
@@ -23,7 +24,8 @@ PACKAGES = {
 
 LAYERS = (
     ("padim_edge",),
-    ("padim_edge_export", "padim_edge_learn"),
+    ("padim_edge_export", "padim_edge_line"),
+    ("padim_edge_learn",),
     ("padim_edge_runtime",),
     ("padim_edge_model",),
     ("padim_edge_artifact",),

@@ -53,11 +53,19 @@ def test_the_wheel_holds_its_packages_and_nothing_else(wheel: Path) -> None:
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
     tops = {name.split("/")[0] for name in names}
-    packages = {"padim_edge_artifact", "padim_edge_model", "padim_edge_runtime", "padim_edge_learn"}
+    packages = {
+        "padim_edge_artifact",
+        "padim_edge_line",
+        "padim_edge_model",
+        "padim_edge_runtime",
+        "padim_edge_learn",
+    }
+    page = "padim_edge_line/server/page/"
     (info,) = tops - packages
     assert re.fullmatch(r"padim_edge_runtime-[\d.a-z]+\.dist-info", info)
     assert packages < tops
-    assert {Path(name).suffix for name in names if not name.startswith(info)} <= {".py", ".typed"}
+    assert {Path(name).suffix for name in names if not name.startswith((info, page))} <= {".py", ".typed"}
+    assert {Path(name).suffix for name in names if name.startswith(page)} == {".css", ".html", ".js", ".svg"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {f"{package}/py.typed" for package in packages} <= set(names)
     assert "License-Expression: Apache-2.0" in metadata

@@ -26,7 +26,7 @@ from padim_edge.cli.import_ import import_
 from padim_edge.datasets import from_images
 from padim_edge.importing import Choice, import_anomalib, run
 from padim_edge.importing.checkpoint import decision_of, read_checkpoint
-from padim_edge.importing.graph import Built, build, map_stage
+from padim_edge.importing.graph import Built, _inverted, build, map_stage
 from padim_edge.importing.parity import Certificate, Reference
 from padim_edge.importing.source import RIDGE, Padim
 from padim_edge.importing.transform import frame_of
@@ -274,6 +274,19 @@ def test_gaussians_of_another_frame_are_refused(frames: np.ndarray, tmp_path: Pa
     config["init_args"]["size"] = [96, 96]
     with pytest.raises(PadimEdgeError, match="holds 256 Gaussians, and layer1 of resnet18 has 24 x 24 cells"):
         import_anomalib(written(tmp_path / "a.ckpt", content), tmp_path / "a.onnx", progress=False)
+
+
+def test_an_inverse_covariance_that_rounding_made_indefinite_is_lifted() -> None:
+    generator = np.random.default_rng(0)
+    square = generator.normal(size=(3, 5, 5)).astype(np.float32)
+    given = square @ square.transpose(0, 2, 1) + np.eye(5, dtype=np.float32)
+    found, lifted = _inverted(given)
+    assert lifted == 0
+    assert found @ given == pytest.approx(np.broadcast_to(np.eye(5), (3, 5, 5)), abs=1e-5)
+    given[1, 0, 0] -= 100
+    found, lifted = _inverted(given)
+    assert lifted == 1
+    assert np.linalg.eigvalsh(found).min() > 0
 
 
 def test_a_certificate_that_fails_says_so() -> None:

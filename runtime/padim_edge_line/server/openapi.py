@@ -73,7 +73,7 @@ def _reading() -> dict[str, Any]:
         _query("limit", "Most rows.", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
     ]
     key = _query("key", "Any text; a browser keeps images with another one apart.", {"type": "string"})
-    seq = _query("seq", "Any text; a browser keeps images with another one apart.", {"type": "string"})
+    seq = _query("seq", "Row whose picture it must be.", {"type": "integer", "minimum": 1, "maximum": 10**15 - 1})
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     last = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string", "pattern": "^[0-9]{1,15}$"}}
     stream = {"200": _content({"text/event-stream": {"schema": {"type": "string"}}}), "503": _json("Error")}
