@@ -85,11 +85,11 @@ def bound(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        found = socket.create_server(place[:2], family=family, backlog=256)
+        listening = socket.create_server(place[:2], family=family, backlog=256)
         # asyncio does that only for sockets that were made with the number of TCP. Without it, the body of an answer
         # waits some 40 ms for the client's acknowledgement of the head. Connections inherit it.
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return found
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except socket.gaierror:
         raise PadimEdgeError(f"the server's host is {host!r}; expected an address of this machine") from None
     except OSError as error:
