@@ -42,6 +42,8 @@ _CHUNK = 64
 """Number of covariances inverted at a time."""
 _LEAST = 1e-7
 """Smallest eigenvalue of an inverse covariance in units of its largest one; below it, rounding made the matrix up."""
+_LOOKED_AT = 64
+"""Number of covariances whose directions are counted."""
 _DIRECTIONS = 0.05
 """Share of the ridge by which a variance must exceed it to count as seen in the images, not as rounding."""
 
@@ -175,21 +177,31 @@ def _statistics(source: Padim, order: npt.NDArray[np.intp], grid: tuple[int, int
     """
     dims, patches = source.mean.shape
     scatter = np.empty((patches, dims, dims))
-    lifted = seen = 0
-    ridge = RIDGE * np.eye(dims)
+    lifted = 0
     for start in range(0, patches, _CHUNK):
         part = slice(start, start + _CHUNK)
-        given = source.precision[part][:, order[:, None], order].astype(np.float64)
-        values, vectors = np.linalg.eigh((given + given.transpose(0, 2, 1)) / 2)
-        least = _LEAST * values[:, -1:]
-        lifted += int((values < least).any(axis=1).sum())
-        variances = 1 / np.maximum(values, least)
-        seen = max(seen, int((variances > (1 + _DIRECTIONS) * RIDGE).sum(axis=1).max()))
-        scatter[part] = (vectors * variances[:, None, :]) @ vectors.transpose(0, 2, 1) - ridge
-    count = max(2, seen + 1)
+        scatter[part], more = _inverted(source.precision[part][:, order[:, None], order])
+        lifted += more
+    some = scatter[:: max(1, patches // _LOOKED_AT)]
+    count = max(2, int((np.linalg.eigvalsh(some) > (1 + _DIRECTIONS) * RIDGE).sum(axis=1).max()) + 1)
+    scatter -= RIDGE * np.eye(dims)
     scatter *= count - 1
     mean = np.ascontiguousarray(source.mean[order].T, dtype=np.float64)
     return Statistics(count, mean, scatter, grid), lifted
+
+
+def _inverted(given: npt.NDArray[np.float32]) -> tuple[Float64, int]:
+    """Invert `(p, D, D)` inverse covariances, and count those that are lifted to positive definite ones first."""
+    wide = given.astype(np.float64)
+    wide = (wide + wide.transpose(0, 2, 1)) / 2  # c' P c depends on this part alone
+    try:
+        np.linalg.cholesky(wide)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(wide)
+        least = _LEAST * values[:, -1:]
+        variances = 1 / np.maximum(values, least)
+        return (vectors * variances[:, None, :]) @ vectors.transpose(0, 2, 1), int((values < least).any(axis=1).sum())
+    return np.asarray(np.linalg.inv(wide)), 0
 
 
 def map_stage(source: Padim, grid: tuple[int, int]) -> MapStage:

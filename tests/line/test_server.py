@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,14 +62,6 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def client(there: Served) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=there.url, trust_env=False) as found:
         yield found
-
-
-def test_answers_are_not_held_back() -> None:
-    """Nagle's algorithm would keep the body of each answer for 40 ms."""
-    with bound("127.0.0.1", 0) as listening:
-        address = listening.getsockname()
-        with socket.create_connection(address), listening.accept()[0] as accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_every_route_says_what_it_needs(there: Served) -> None:

@@ -20,6 +20,7 @@ from line.served import TOKEN, Served, config_of, served
 from padim_edge_line.server import events, limits, serving
 from padim_edge_line.server.answers import RefusedError
 from padim_edge_line.server.limits import Buckets, Memory
+from padim_edge_line.server.serving import bound
 
 BYTES = {"Content-Type": "application/octet-stream"}
 
@@ -246,3 +247,11 @@ def test_requests_that_are_none_are_refused(there: Served, request_bytes: bytes)
     answer = talk(there.url, [request_bytes])
     assert not answer or answer.split(b" ", 2)[1][:1] == b"4"
     assert httpx.get(f"{there.url}live", trust_env=False).status_code == 200
+
+
+def test_answers_are_not_held_back() -> None:
+    """Nagle's algorithm would keep the body of each answer for 40 ms."""
+    with bound("127.0.0.1", 0) as listening:
+        address = listening.getsockname()
+        with socket.create_connection(address), listening.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
