@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -154,8 +155,16 @@ class Bundle:
         with self._file() as file:
             return self._read(file, self.blobs[number])
 
-    def _file(self) -> _Opened:
-        return _Opened(self)
+    @contextmanager
+    def _file(self) -> Iterator[BinaryIO]:
+        """Open the file, which must still be the one whose index was read."""
+        try:
+            with open_regular(self.path) as file:
+                if stamp_of(os.fstat(file.fileno())) != self.stamp:
+                    raise ArtifactError(f"{self.path} was changed while it was read; load the model again")
+                yield file
+        except OSError as error:
+            raise ArtifactError(f"{self.path} cannot be read ({error.strerror})") from error
 
     def _read(self, file: BinaryIO, blob: Blob) -> bytes:
         file.seek(blob.offset)
@@ -166,27 +175,6 @@ class Bundle:
 
     def _damaged(self) -> ArtifactError:
         return ArtifactError(f"{self.path} is damaged (a digest does not match); copy it again from where it was made")
-
-
-class _Opened:
-    """The file of a bundle, which is still the one whose index was read."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
-        self._context = open_regular(bundle.path)
-
-    def __enter__(self) -> BinaryIO:
-        try:
-            file = self._context.__enter__()
-        except OSError as error:
-            raise ArtifactError(f"{self._bundle.path} cannot be read ({error.strerror})") from error
-        if stamp_of(os.fstat(file.fileno())) != self._bundle.stamp:
-            self._context.__exit__(None, None, None)
-            raise ArtifactError(f"{self._bundle.path} was changed while it was read; load the model again")
-        return file
-
-    def __exit__(self, *error: object) -> None:
-        self._context.__exit__(None, None, None)
 
 
 def is_bundle(path: Path) -> bool:

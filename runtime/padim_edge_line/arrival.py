@@ -30,13 +30,11 @@ class Arrival:
     name: str
     """Name by which a person knows the image: a relative path, the number of a frame, the id of a request."""
     image: Path | bytes | npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-    """A file, an encoded image, or pixels of the shape (H, W) or (H, W, 3)."""
+    """A file, an encoded image, or pixels of the shape (H, W) or (H, W, 3), RGB."""
     product: str
     """Name of the product, chosen when the image arrived: a later change of recipe does not concern it."""
     part: str | None = None
     """Identity of the part, as a PLC or a request gives it."""
-    color: str = "rgb"
-    """Order of the channels of pixels: `rgb` or `bgr`."""
     distrusted: bool = False
     """Whether an encoded image comes from the network, so that it is decoded in a child process."""
     patient: bool = False

@@ -70,22 +70,13 @@ def _model(product: Any) -> str:
 
 
 def _page(config: LineConfig) -> str:
-    import socket
+    from padim_edge_line.server.serving import bound
+    from padim_edge_line.service import token_of
 
     server = config.server
     assert server is not None
-    from padim_edge_line.service import token_of
-
     token_of(config)
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((server.host, server.port))
-        except OSError as error:
-            raise PadimEdgeError(
-                f"port {server.port} on {server.host} cannot be used ({error.strerror}); choose another"
-            ) from error
+    bound(server.host, server.port).close()
     return f"port {server.port} on {server.host} is free"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from padim_edge_artifact import DeviceError, ImageError, PadimEdgeError
+from padim_edge_artifact import ImageError, PadimEdgeError
 from padim_edge_artifact.schema import reason_of
 from padim_edge_line.arrival import Arrival, now
 from padim_edge_line.products import Product
@@ -75,8 +74,6 @@ def judged(arrival: Arrival, find: Callable[[], Product], child: DecodingChild) 
         inspection = _inspection(arrival, product, child)
     except ImageError as error:
         return Judged(Row(**base, verdict=UNREADABLE, error=_without_path(error, arrival)), None)
-    except DeviceError as error:
-        return Judged(Row(**base, verdict=FAILED, error=_without_path(error, arrival)), None)
     except PadimEdgeError as error:
         return Judged(Row(**base, verdict=FAILED, error=_without_path(error, arrival)), None)
     except MemoryError:
@@ -166,13 +163,8 @@ def text(given: str) -> str:
 def _inspection(arrival: Arrival, product: Product, child: DecodingChild) -> Inspection:
     image = arrival.image
     if arrival.distrusted and isinstance(image, bytes):
-        start = time.perf_counter()
         image = child.decode(image, levels=product.detector.metadata.preprocessing.levels)
-        log.debug("decoded in a child in %.1f ms", 1e3 * (time.perf_counter() - start))
-    choice = product.choice
-    if arrival.color != "rgb":
-        choice = pipeline.Choice(color=arrival.color, threshold=choice.threshold, min_area=choice.min_area)
-    return pipeline.inspect(product.detector, image, choice)
+    return pipeline.inspect(product.detector, image, product.choice)
 
 
 def _content(arrival: Arrival, found: Judged) -> tuple[bytes | None, str]:
@@ -188,7 +180,7 @@ def _content(arrival: Arrival, found: Judged) -> tuple[bytes | None, str]:
     if found.inspection is not None and isinstance(found.inspection.view.pixels, Decoded):
         shown = found.inspection.view.pixels.image
     elif image.dtype == np.uint8 and image.ndim in (2, 3):
-        shown = Image.fromarray(image if arrival.color == "rgb" or image.ndim == 2 else image[..., ::-1])
+        shown = Image.fromarray(image)
     else:
         return None, ""
     file = io.BytesIO()

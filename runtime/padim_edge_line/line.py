@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_line import judging
 from padim_edge_line.arrival import Arrival
+from padim_edge_line.config import FolderConfig
 from padim_edge_line.errors import BusyError, LaterError, StoppingError
 from padim_edge_line.health import FAILING, STARTING, WORKING, Board, Health
 from padim_edge_line.loading import Loading
@@ -60,8 +61,6 @@ def takes_turns(config: LineConfig) -> bool:
     """Tell whether one image at a time has all cores: the shortest time for one, rather than the most images."""
     prefer = config.judging.prefer
     if prefer == "auto":
-        from padim_edge_line.config import FolderConfig
-
         posts = config.server is not None and config.server.images
         return posts or not all(isinstance(source, FolderConfig) for source in config.sources)
     return prefer == "latency"
@@ -97,7 +96,6 @@ class Line:
         self.loading = Loading(self, threads=None if self.workers == 1 else 1)
         self.drift: Drift | None = None
         self.metrics = Metrics(self)
-        self.started = time.time()
         self.busy_since: dict[int, float] = {}
         """Thread and time of each image in judging, for the watchdog."""
         self._pool = ThreadPoolExecutor(self.workers, "judge")
@@ -311,7 +309,8 @@ class Line:
         for row in rows:
             self._latencies.append(row.latency_ms)
             self.metrics.add(row)
-            self._news.tell(Event("row", row.to_json()))
+            if len(self._news):
+                self._news.tell(Event("row", row.to_json()))
 
     def _record_told(self, sentence: str) -> None:
         self.board.set("record", "record", FAILING if sentence else WORKING, sentence)

@@ -109,6 +109,7 @@ async def _run(config: LineConfig, tell: Tell) -> None:
     triggered: dict[str, Any] = {each.name: each for each in sources if hasattr(each, "trigger")}
     line = Line(config, token_of(config), triggered)
     inputs: list[asyncio.Task[Any]] = []
+    waits: list[asyncio.Task[Any]] = [loop.create_task(stop.wait())]
     outputs: list[asyncio.Task[Any]] = []
     try:
         line.drift = Drift(line)
@@ -117,7 +118,9 @@ async def _run(config: LineConfig, tell: Tell) -> None:
         if config.server is not None:
             from padim_edge_line.server.serving import serve
 
-            inputs.append(loop.create_task(serve(line, config.server, lambda url: tell(url, line.token))))
+            page = loop.create_task(serve(line, config.server, lambda url: tell(url, line.token)))
+            inputs.append(page)
+            waits.append(page)
         outputs += [loop.create_task(_supervised(line, "sink", sink.name, sink.run)) for sink in sinks]
         await line.loading.first()
         inputs += [loop.create_task(_supervised(line, "source", source.name, source.run)) for source in sources]
@@ -127,7 +130,6 @@ async def _run(config: LineConfig, tell: Tell) -> None:
         swept.add_done_callback(lambda done: done.exception())
         notify("READY=1\nSTATUS=judging")
         log.info("ready: %s, %d product(s), on %s", config.name, len(config.products), _device(line))
-        waits = [loop.create_task(stop.wait()), *(task for task in inputs if task.get_coro().__name__ == "serve")]  # type: ignore[union-attr]
         done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()  # raises where the page cannot be opened

@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from line.lines import config_of, eventually, running
+from line.cameras import seeing
+from line.lines import eventually
 
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_line.arrival import Arrival
@@ -41,19 +41,6 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def faulty(options: dict[str, Any] | None = None, **values: Any) -> CameraConfig:
     return CameraConfig(name="cam", camera="faulty_camera:camera", options=options or {}, **{"url": "demo", **values})
-
-
-@asynccontextmanager
-async def seeing(folder: Path, config: CameraConfig) -> AsyncIterator[tuple[Line, CameraSource]]:
-    """A line with one camera."""
-    source = CameraSource(config)
-    async with running(config_of(folder), {"cam": source}) as line:
-        task = asyncio.create_task(source.run(line))
-        try:
-            yield line, source
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 def rows(line: Line) -> list[Row]:
@@ -86,7 +73,7 @@ def alive(log: Path) -> list[int]:
 
 def test_frames_are_judged_and_those_nobody_has_time_for_are_counted(tmp_path: Path) -> None:
     async def main() -> None:
-        async with seeing(tmp_path, faulty({"period": 0.001})) as (line, _):
+        async with seeing(tmp_path, faulty({"period": 0.001})) as (line, _, _):
             await eventually(lambda: len(rows(line)) >= 20)
             await eventually(lambda: state(line).counts.get("frames", 0) > 20)
             await eventually(lambda: state(line).counts.get("dropped", 0) > 0)
@@ -104,7 +91,7 @@ def test_the_example_runs_and_keeps_its_pace(tmp_path: Path) -> None:
             name="cam", camera="line_camera:camera", url="demo", every_s=0.2, options={"rate": 50, "width": 80}
         )
         assert (await check(config)).startswith("80 x 64, colour")
-        async with seeing(tmp_path, config) as (line, _):
+        async with seeing(tmp_path, config) as (line, _, _):
             await eventually(lambda: len(rows(line)) >= 3)
             times = [row.time for row in rows(line)]
             assert min(np.diff(times)) > 0.15e6
@@ -128,7 +115,7 @@ def test_a_camera_that_fails_is_opened_again(tmp_path: Path, fault: str) -> None
     async def main() -> None:
         log = tmp_path / "log"
         options = {"frames": 5, "then": fault, "log": str(log)}
-        async with seeing(tmp_path, faulty(options, timeout_s=0.5)) as (line, _):
+        async with seeing(tmp_path, faulty(options, timeout_s=0.5)) as (line, _, _):
             await state_is(line, FAILING, "cable was pulled" if fault == "raise" else "")
             assert "/opt" not in state(line).sentence
             count = len(rows(line))
@@ -152,7 +139,7 @@ def test_a_camera_that_cannot_be_opened_is_told_without_secrets(
         config = faulty(
             {"open": fault, "password": "hunter2"}, url="rtsp://bob:s3cret@camera/1", timeout_s=0.5, trigger="software"
         )
-        async with seeing(tmp_path, config) as (line, _):
+        async with seeing(tmp_path, config) as (line, _, _):
             await state_is(line, FAILING)
             with pytest.raises(PadimEdgeError, match="gives no frames") as caught:
                 await line.trigger("cam", "part 1")
@@ -174,7 +161,7 @@ def test_a_trigger_gets_a_frame_from_after_it(
     log = tmp_path / "log"
 
     async def main() -> None:
-        async with seeing(tmp_path, faulty({**options, "log": str(log)}, trigger="software")) as (line, _):
+        async with seeing(tmp_path, faulty({**options, "log": str(log)}, trigger="software")) as (line, _, _):
             await state_is(line, WORKING)
             taken: list[Arrival] = []
             judge = line.judge
@@ -206,7 +193,7 @@ def test_a_trigger_gets_a_frame_from_after_it(
 
 def test_a_trigger_that_gives_up_does_not_disturb_the_next(tmp_path: Path) -> None:
     async def main() -> None:
-        async with seeing(tmp_path, faulty({"period": 0.1}, trigger="software")) as (line, _):
+        async with seeing(tmp_path, faulty({"period": 0.1}, trigger="software")) as (line, _, _):
             await state_is(line, WORKING)
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(line.trigger("cam", "gone"), 0.03)
@@ -218,7 +205,7 @@ def test_a_trigger_that_gives_up_does_not_disturb_the_next(tmp_path: Path) -> No
 
 def test_triggers_at_the_same_time_get_a_frame_each(tmp_path: Path) -> None:
     async def main() -> None:
-        async with seeing(tmp_path, faulty(trigger="software")) as (line, _):
+        async with seeing(tmp_path, faulty(trigger="software")) as (line, _, _):
             await state_is(line, WORKING)
             found = await asyncio.gather(*(line.trigger("cam", str(number)) for number in range(6)))
             assert {row.part for row in found} == {str(number) for number in range(6)}
@@ -229,7 +216,7 @@ def test_triggers_at_the_same_time_get_a_frame_each(tmp_path: Path) -> None:
 
 def test_a_camera_that_judges_by_itself_cannot_be_triggered(tmp_path: Path) -> None:
     async def main() -> None:
-        async with seeing(tmp_path, faulty()) as (line, _):
+        async with seeing(tmp_path, faulty()) as (line, _, _):
             with pytest.raises(PadimEdgeError, match="software"):
                 await line.trigger("cam", None)
 

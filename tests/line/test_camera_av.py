@@ -9,13 +9,14 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import videos
-from line.lines import config_of, eventually, running
+from line.cameras import seeing
+from line.lines import eventually
 
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_line.config import CameraConfig
@@ -24,24 +25,11 @@ from padim_edge_line.line import Line
 from padim_edge_line.row import Row
 from padim_edge_line.sources import camera, check
 from padim_edge_line.sources.av_camera import AvCamera, _Clock
-from padim_edge_line.sources.camera import CameraSource
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera, "_FIRST_PAUSE", 0.05)
-
-
-@asynccontextmanager
-async def seeing(folder: Path, config: CameraConfig) -> AsyncIterator[tuple[Line, asyncio.Task[None]]]:
-    source = CameraSource(config)
-    async with running(config_of(folder), {"cam": source}) as line:
-        task = asyncio.create_task(source.run(line))
-        try:
-            yield line, task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 def rows(line: Line) -> list[Row]:
@@ -58,9 +46,9 @@ def test_each_frame_of_a_file_has_one_row_in_order_also_after_a_restart(tmp_path
     config = CameraConfig(name="cam", url=str(path))
 
     async def main() -> None:
-        async with seeing(tmp_path, config) as (line, _):
+        async with seeing(tmp_path, config) as (line, _, _):
             await eventually(lambda: len(rows(line)) >= 10)
-        async with seeing(tmp_path, config) as (line, task):
+        async with seeing(tmp_path, config) as (line, _, task):
             await asyncio.wait_for(task, 30)
             assert [row.name for row in rows(line)] == [f"frame {number}" for number in range(1, 41)]
             assert (state(line).state, state(line).sentence) == (WORKING, "the video has ended")
@@ -74,7 +62,7 @@ def test_a_trigger_takes_the_next_frame_of_a_file(tmp_path: Path) -> None:
 
     async def main() -> None:
         config = CameraConfig(name="cam", url=str(path), trigger="software")
-        async with seeing(tmp_path, config) as (line, task):
+        async with seeing(tmp_path, config) as (line, _, task):
             await eventually(lambda: state(line).state == WORKING)
             found = [await line.trigger("cam", str(number)) for number in range(3)]
             assert [(row.part, row.name) for row in found] == [(str(n), f"frame {n + 1}") for n in range(3)]
@@ -106,7 +94,7 @@ def test_a_file_at_its_own_speed_drops_frames_like_a_camera(tmp_path: Path) -> N
     async def main() -> None:
         start = time.monotonic()
         config = CameraConfig(name="cam", url=str(path), every_s=0.2, options={"realtime": True})
-        async with seeing(tmp_path, config) as (line, task):
+        async with seeing(tmp_path, config) as (line, _, task):
             await asyncio.wait_for(task, 30)
             assert time.monotonic() - start > 1.1
             assert 2 <= len(rows(line)) <= 8
@@ -156,7 +144,7 @@ def test_a_stream_comes_back_and_its_password_stays_secret(tmp_path: Path, caplo
     async def main() -> None:
         with served(path, seen) as port:
             url = f"http://bob:s3cret@127.0.0.1:{port}/live?key=abcdef"
-            async with seeing(tmp_path, CameraConfig(name="cam", url=url)) as (line, _):
+            async with seeing(tmp_path, CameraConfig(name="cam", url=url)) as (line, _, _):
                 await eventually(lambda: len(seen) >= 3 and len(rows(line)) > 3)
                 names = [row.name for row in rows(line)]
                 assert len(names) == len(set(names))
@@ -165,7 +153,7 @@ def test_a_stream_comes_back_and_its_password_stays_secret(tmp_path: Path, caplo
     async def eventually_failing(folder: Path, url: str) -> None:
         with pytest.raises(PadimEdgeError) as caught:
             await check(CameraConfig(name="cam", url=url))
-        async with seeing(folder, CameraConfig(name="cam", url=url)) as (line, _):
+        async with seeing(folder, CameraConfig(name="cam", url=url)) as (line, _, _):
             await eventually(lambda: state(line).state == FAILING)
             texts = (state(line).sentence, str(caught.value), caplog.text)
             assert not any(secret in text for text in texts for secret in ("s3cret", "abcdef", "bob"))

@@ -110,7 +110,7 @@ def store_setting(folder: Path, key: str, value: str | None) -> None:
             if value is None:
                 connection.execute("DELETE FROM settings WHERE key = ?", (key,))
             else:
-                connection.execute("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)", (key, value))
+                connection.execute(tables.SET, (key, value))
         finally:
             connection.close()
     except sqlite3.Error as error:

@@ -33,7 +33,7 @@ _LOOK_EVERY = 0.1
 """Seconds between two looks for its answer."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Promoted:
     """Outcome of `promote` and `rollback`."""
 
@@ -74,21 +74,16 @@ def promote(config: LineConfig, product: ProductConfig, proposal: str | None = N
         if chosen == current.chosen:
             raise PadimEdgeError(f"{product.name} has the model of this proposal already; nothing was changed")
         metadata = _checked(model, model.with_suffix(".npz"), product)
-        now = _revision(current.model)
+        now = _present(current.model)
         if now is not None and metadata.parent != now.digests.model:
             raise PadimEdgeError(
                 f"the proposal {model.parent.name} was made from another model than the present one (revision "
                 f"{now.revision}); run padim-edge propose again, or go back with padim-edge rollback first"
             )
-        setting = content_of(product, chosen, (*current.previous, current.chosen))
-        running = _switched(config, product, current.setting, setting)
-    return Promoted(
-        product=product.name,
-        model=model,
-        revision=metadata.revision,
-        before=None if now is None else now.revision,
-        running=running,
-    )
+        before = None if now is None else now.revision
+        previous = (*current.previous, current.chosen)
+        running = _switched(config, product, current.setting, content_of(product, chosen, previous))
+    return Promoted(product.name, model, metadata.revision, before, running)
 
 
 def rollback(config: LineConfig, product: ProductConfig) -> Promoted:
@@ -105,16 +100,11 @@ def rollback(config: LineConfig, product: ProductConfig) -> Promoted:
         chosen = current.previous[-1]
         model = product.model if chosen is None else config.folder / chosen
         metadata = _checked(model, None, product)
-        now = _revision(current.model)
-        setting = content_of(product, chosen, current.previous[:-1])
-        running = _switched(config, product, current.setting, setting)
-    return Promoted(
-        product=product.name,
-        model=model,
-        revision=metadata.revision,
-        before=None if now is None else now.revision,
-        running=running,
-    )
+        now = _present(current.model)
+        before = None if now is None else now.revision
+        previous = current.previous[:-1]
+        running = _switched(config, product, current.setting, content_of(product, chosen, previous))
+    return Promoted(product.name, model, metadata.revision, before, running)
 
 
 def _current(config: LineConfig, product: ProductConfig) -> Current:
@@ -169,7 +159,8 @@ def _checked(model: Path, statistics: Path | None, product: ProductConfig) -> Me
     return metadata
 
 
-def _revision(model: Path) -> Metadata | None:
+def _present(model: Path) -> Metadata | None:
+    """Return the metadata of the present model; `None` where it cannot be read any more."""
     try:
         return read_verified(model)
     except ArtifactError:

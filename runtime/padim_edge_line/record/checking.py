@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 
-from padim_edge_line.record.reading import Reader
+from padim_edge_line.record.reading import Mark, Reader, chained_mark
 from padim_edge_line.record.retention import ANCHOR
 from padim_edge_line.row import GENESIS, chained
 
@@ -60,8 +58,7 @@ def _marks(reader: Reader) -> tuple[int, str]:
     before, expected = GENESIS, 1
     found = reader.values("SELECT id, seq, mark, who, time, chain FROM marks ORDER BY id")
     for number, seq, mark, who, time, chain in found:
-        content = json.dumps([seq, mark, who, time], separators=(",", ":"))
-        if number != expected or hashlib.sha256(before + content.encode()).digest() != chain:
+        if number != expected or chained_mark(before, Mark(seq, mark, who, time)) != chain:
             return len(found), f"mark {number} (row {seq}) is not as it was written, or one before it is missing"
         before, expected = chain, expected + 1
     return len(found), ""

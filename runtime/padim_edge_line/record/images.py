@@ -36,6 +36,9 @@ def place(folder: Path, time: int, key: bytes, ending: str) -> Path:
 def save(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file; it gets its name when it is whole.
 
+    `files.replacing` would lock it and bring the folder to the disk as well, and each alarm would wait for that. A file
+    without a row is swept up at the next start.
+
     Args:
         path: The final name.
         content: The content.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from padim_edge_line.record import images, tables
 from padim_edge_line.record.tables import SELECT, row_of
 from padim_edge_line.row import VERDICTS, Row
 
-__all__ = ["Filters", "Mark", "Reader"]
+__all__ = ["Filters", "Mark", "Reader", "chained_mark"]
 
 _AT_ONCE = 500
 
@@ -77,6 +79,12 @@ class Mark:
     """Time of the mark in microseconds since 1970."""
 
 
+def chained_mark(before: bytes, mark: Mark) -> bytes:
+    """Return the digest of a mark: SHA-256 of the digest of the mark before it and of its fields in JSON."""
+    content = json.dumps([mark.seq, mark.mark, mark.who, mark.time], separators=(",", ":"))
+    return hashlib.sha256(before + content.encode()).digest()
+
+
 class Reader:
     """A connection that reads. Each thread has its own.
 
@@ -97,9 +105,9 @@ class Reader:
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         except sqlite3.Error as error:
             raise PadimEdgeError(f"the record {path} cannot be read ({error}); check its rights") from error
-        if version != 1:
+        if version != tables.VERSION:
             self._connection.close()
-            raise PadimEdgeError(f"{path} is no record of version 1; use the padim-edge that made it")
+            raise PadimEdgeError(f"{path} is no record of version {tables.VERSION}; use the padim-edge that made it")
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from padim_edge_line.record import images
 from padim_edge_line.record.reading import Reader
+from padim_edge_line.record.tables import SET
 
 __all__ = ["ANCHOR", "evict", "forget", "sweep"]
 
 ANCHOR = "anchor"
 """Setting that holds the number and the chain of the last row that was removed: the chain goes on from there."""
 
-_SET = "INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)"
 _STEP = 1000
 _MOST_BEHIND = 1_000_000
 """Number of rows for which the tidying up waits for a sink that has not told them."""
@@ -69,7 +69,7 @@ def forget(connection: sqlite3.Connection, rows: int, told: int) -> int:
     connection.execute("BEGIN IMMEDIATE")
     (chain,) = connection.execute("SELECT chain FROM images WHERE seq = ?", (end,)).fetchone()
     connection.execute("DELETE FROM images WHERE seq <= ?", (end,))
-    connection.execute(_SET, (ANCHOR, f"{end} {chain.hex()}"))
+    connection.execute(SET, (ANCHOR, f"{end} {chain.hex()}"))
     connection.execute("COMMIT")
     return int(end - first + 1)
 

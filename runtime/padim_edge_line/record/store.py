@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import queue
 import sqlite3
 import threading
@@ -19,7 +17,7 @@ from padim_edge_artifact.files import make_folder
 from padim_edge_line.arrival import now
 from padim_edge_line.config import RecordConfig
 from padim_edge_line.record import images, tables
-from padim_edge_line.record.reading import Mark, Reader
+from padim_edge_line.record.reading import Mark, Reader, chained_mark
 from padim_edge_line.record.retention import evict, forget
 from padim_edge_line.row import GENESIS, Row, chained
 
@@ -154,7 +152,7 @@ class Record:
 
     def set(self, key: str, value: str) -> Future[Any]:
         """Keep a setting of the line."""
-        return self.write(lambda connection: connection.execute(_SET, (key, value)))
+        return self.write(lambda connection: connection.execute(tables.SET, (key, value)))
 
     def event(self, kind: str, text: str) -> Future[Any]:
         """Note an event, such as a start or a change of product."""
@@ -328,15 +326,13 @@ class Record:
 
 
 _INSERT = f"INSERT INTO images ({', '.join(tables.COLUMNS)}) VALUES ({', '.join('?' * len(tables.COLUMNS))})"  # noqa: S608
-_SET = "INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)"
 
 
 def _marked(connection: sqlite3.Connection, mark: Mark) -> Mark:
     if connection.execute("SELECT 1 FROM images WHERE seq = ?", (mark.seq,)).fetchone() is None:
         raise PadimEdgeError(f"there is no row {mark.seq}; expected the number of an image on record")
     found = connection.execute("SELECT chain FROM marks ORDER BY id DESC LIMIT 1").fetchone()
-    content = json.dumps([mark.seq, mark.mark, mark.who, mark.time], separators=(",", ":"))
-    chain = hashlib.sha256((found[0] if found else GENESIS) + content.encode()).digest()
+    chain = chained_mark(found[0] if found else GENESIS, mark)
     connection.execute(
         "INSERT INTO marks (seq, mark, who, time, chain) VALUES (?, ?, ?, ?, ?)",
         (mark.seq, mark.mark, mark.who, mark.time, chain),

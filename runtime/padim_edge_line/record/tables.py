@@ -12,12 +12,12 @@ from urllib.parse import quote
 from padim_edge_artifact import PadimEdgeError
 from padim_edge_line.row import VERDICTS, Place, Row
 
-__all__ = ["COLUMNS", "FILE", "SELECT", "connected", "prepared", "row_of", "values_of"]
+__all__ = ["COLUMNS", "FILE", "SELECT", "SET", "VERSION", "connected", "prepared", "row_of", "values_of"]
 
 FILE = "record.sqlite"
 """Name of the database in the line's folder."""
 
-_VERSION = 1
+VERSION = 1
 """Version of the tables, in the database's `user_version`."""
 
 _SCHEMA = """
@@ -67,6 +67,9 @@ COLUMNS = (
 )
 """Columns of the table `images`."""
 
+SET = "INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)"
+"""Statement that keeps a setting."""
+
 _NAMED = {"source": "s", "product": "p", "model": "m"}
 
 SELECT = (  # its parts are our own words
@@ -108,14 +111,14 @@ def prepared(connection: sqlite3.Connection) -> None:
         sqlite3.Error: They cannot be made.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == _VERSION:
+    if version == VERSION:
         return
     if version != 0 or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None:
         raise PadimEdgeError(
-            f"the record {FILE} is of version {version}, this padim-edge writes version {_VERSION}; use the "
+            f"the record {FILE} is of version {version}, this padim-edge writes version {VERSION}; use the "
             "padim-edge that made it, or another folder"
         )
-    connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {_VERSION};COMMIT;")
+    connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
 
 
 def values_of(row: Row, number_of: dict[str, int]) -> tuple[Any, ...]:
