@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ json.dump(rows, sys.stdout)
 """
 
 
-def started(python: Path, *arguments: object, mark: str = "") -> subprocess.Popen[str]:
-    """Start a run."""
-    command = [str(python), str(EXAMPLE), *map(str, arguments)]
+def started(python: Path, *arguments: object, mark: str = "", by: Sequence[object] = ()) -> subprocess.Popen[str]:
+    """Start a run; `by` is a command that starts commands."""
+    command = [*map(str, by), str(python), str(EXAMPLE), *map(str, arguments)]
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RAY_ADDRESS")}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**environment, MARK: mark}
@@ -36,7 +37,11 @@ def started(python: Path, *arguments: object, mark: str = "") -> subprocess.Pope
 
 def ended(process: subprocess.Popen[str], timeout: float | None = 2 * PATIENCE) -> str:
     """Wait for a run to end well, and return the last line that it said."""
-    _, said = process.communicate(timeout=timeout)
+    try:
+        _, said = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()  # or it would take the cores from every test after this one
+        raise AssertionError(f"it did not end: {process.communicate()[1]}") from None
     assert process.returncode == 0, said
     assert "Traceback" not in said, said
     return said.splitlines()[-1]
@@ -70,7 +75,9 @@ def wait_for_parts(output: Path, count: int, process: subprocess.Popen[str]) -> 
     deadline = time.monotonic() + PATIENCE
     while len(list(output.rglob("part-*.parquet"))) < count:
         assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "Ray takes too long to start"
+        if time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"Ray takes too long to start: {process.communicate()[1]}")
         time.sleep(0.01)
 
 

@@ -110,7 +110,9 @@ def test_rows_are_those_of_infer_and_what_is_done_is_not_done_again(python: Path
     assert len(expected) == 13
 
     run = (model, source, output, "--workers", 2, "--part", 5)
-    assert "0 open, 0 twice" in ended(started(python, *run))
+    # Ray looks for `uv run` among its ancestors, and would start workers by the project in the current folder.
+    uv_run = [shutil.which("uv"), "run", "--no-sync"] if shutil.which("uv") else []
+    assert "0 open, 0 twice" in ended(started(python, *run, by=uv_run))
     rows = rows_of(python, output)
     once(rows, source)
     for row in rows:

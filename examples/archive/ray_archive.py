@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import fsspec
@@ -46,8 +47,10 @@ DEATHS = 4
 """Workers that may die over one part. A bad image must not kill one worker after the other without end."""
 NOTES, MODEL = "_begun", "_model"
 """Folders beside the parts: what workers have begun, and the model."""
-EVERY = 10.0
-"""Seconds between two lines about the progress."""
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_LOG_LEVEL": "ERROR", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+"""Ray tells nobody of its use, and starts no workers by `uv run` in a project that need not have Ray."""
+EVERY, FIRST = 10.0, 60.0
+"""Seconds between two lines about the progress, and until a word that no part is done yet."""
 
 WHOLES = pa.list_(pa.int32())
 REGION = {"box": WHOLES, "area": pa.int64(), "share": pa.float64(), "peak": WHOLES, "score": pa.float64()}
@@ -118,9 +121,7 @@ def listed(source: str) -> tuple[list[Image], tuple[str, ...]]:
         ImageError: There is no image, or a folder cannot be opened, so that images would be missing.
     """
     system, root = fsspec.core.url_to_fs(source)
-    if isinstance(
-        system, LocalFileSystem
-    ):  # as `infer` does: with links, and with a word on folders that cannot be opened
+    if isinstance(system, LocalFileSystem):  # as `infer` does: with links, and a word on folders that cannot be opened
         tree = search(Path(root))
         if tree.problems:
             raise ImageError(tree.problems[0].error)
@@ -137,7 +138,7 @@ def _objects(system: Any, root: str) -> tuple[list[Image], tuple[str, ...]]:
     names = {path[len(root) :].strip("/"): about for path, about in system.find(root, detail=True).items()}
     images = [_of_object(name, names[name]) for name in sorted(names) if _is_image(name)]
     others = len(names) - len(images)
-    return images, ((f"passed over: {others} files, hidden or without the ending of an image",) if others else ())
+    return images, (f"passed over: {others} files, hidden or without the ending of an image",) * bool(others)
 
 
 def _of_file(path: Path, name: str) -> Image:
@@ -155,8 +156,7 @@ def _of_object(name: str, about: dict[str, Any]) -> Image:
 
 
 def _is_image(name: str) -> bool:
-    hidden = any(part.startswith(".") for part in name.split("/"))
-    return not hidden and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - no path of this machine
+    return "/." not in f"/{name}" and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - no path of this machine
 
 
 def parts(images: Sequence[Image], done: set[bytes], size: int) -> Iterator[list[Image]]:
@@ -249,7 +249,7 @@ class Judge:
         system.invalidate_cache()
         if system.exists(f"{root}/{name}"):
             return len(part), ""
-        rows, reason, cpus = [], "", self._job.options.cpus
+        cpus = self._job.options.cpus
         try:
             notes = system.glob(f"{root}/{NOTES}/{self._job.run}-{name}-*")
             if len(notes) >= DEATHS:
@@ -257,11 +257,9 @@ class Judge:
             system.makedirs(f"{root}/{NOTES}", exist_ok=True)
             system.touch(f"{root}/{NOTES}/{self._job.run}-{name}-{len(notes)}")
             read = in_order(self._read, part, workers=READERS, ahead=2 * READERS)
-            for row in in_order(self._row, read, workers=cpus, ahead=2 * cpus):
-                if isinstance(row, str):
-                    reason = row
-                else:
-                    rows.append(row)
+            judged = list(in_order(self._row, read, workers=cpus, ahead=2 * cpus))
+            rows = [row for row in judged if not isinstance(row, str)]
+            reason = next((row for row in judged if isinstance(row, str)), "")
             if rows:
                 write(folder, name, encoded(rows))
             system.rm(f"{root}/{NOTES}/{self._job.run}-{name}-{len(notes)}")
@@ -298,13 +296,15 @@ class Judge:
 
 def judge(job: Job, work: Sequence[list[Image]]) -> None:
     """Judge parts with Ray, and say on stderr how far it is."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told
-    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
+    for setting, value in SETTINGS.items():
+        os.environ.setdefault(setting, value)
     import ray
 
     options, address = job.options, job.options.address or os.environ.get("RAY_ADDRESS")
     workers = options.workers or max(1, cores() // options.cpus)
     here = {} if address else {"num_cpus": workers * options.cpus, "include_dashboard": False}
+    waiting = Timer(FIRST, tell, [f"no part is done after {FIRST:.0f} s; a cluster with no free CPU does not begin"])
+    waiting.start()
     total, begun, last, count = sum(map(len, work)), time.monotonic(), 0.0, 0
     try:
         for _ in range(TRIES):  # a busy machine may take longer than Ray waits
@@ -317,6 +317,7 @@ def judge(job: Job, work: Sequence[list[Image]]) -> None:
         if address and not options.workers:
             workers = max(1, int(ray.cluster_resources().get("CPU", 1)) // options.cpus)
         for row in _told(job, work, workers):
+            waiting.cancel()
             count += row["images"]
             if row["reason"]:
                 tell(row["reason"])
@@ -326,6 +327,7 @@ def judge(job: Job, work: Sequence[list[Image]]) -> None:
     except Exception as error:  # noqa: BLE001 - Ray raises all kinds, and what is written stays written
         tell(f"Ray ended ({type(error).__name__}): {str(error).strip().splitlines()[-1]}")
     finally:
+        waiting.cancel()
         ray.shutdown()
 
 
@@ -337,7 +339,7 @@ def _told(job: Job, work: Sequence[list[Image]], workers: int) -> Iterator[dict[
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # a part that fails stops no other one
     items = ray.data.from_items([{"part": described(part)} for part in work], override_num_blocks=len(work))
-    told = items.map_batches(
+    yield from items.map_batches(
         Judge,
         fn_constructor_args=(job,),
         batch_size=1,
@@ -345,8 +347,7 @@ def _told(job: Job, work: Sequence[list[Image]], workers: int) -> Iterator[dict[
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(work)), max_tasks_in_flight_per_actor=1),
         num_cpus=job.options.cpus,
         num_gpus=job.options.gpus or None,
-    )
-    yield from told.iter_rows()
+    ).iter_rows()
 
 
 def tell(sentence: str) -> None:
@@ -368,8 +369,7 @@ def main() -> int:
     parser.add_argument("--part", type=int, default=500, help="images of a part, which is lost when a worker dies")
     options = parser.parse_args()
     try:
-        metadata = read_verified(options.model)
-        images, remarks = listed(options.source)
+        metadata, (images, remarks) = read_verified(options.model), listed(options.source)
     except (PadimEdgeError, OSError) as error:
         sys.exit(visible(str(error)))
     for sentence in remarks:

@@ -286,7 +286,8 @@ def test_rivals_are_judged_as_our_own_models_are(dataset: Dataset) -> None:
     class Ours:
         metadata = SimpleNamespace(preprocessing=accuracy_rivals.FRAME, inspected=None, threshold=100.0)
 
-        def __call__(self, frame: np.ndarray) -> SimpleNamespace:
+        def __call__(self, frame: np.ndarray, *, color: str) -> SimpleNamespace:
+            assert color == "rgb"
             score, anomaly_map = brightness(frame)
             return SimpleNamespace(score=np.array([score]), anomaly_map=anomaly_map[None])
 
