@@ -29,6 +29,7 @@ import httpx
 import numpy as np
 
 from benchmarks import report
+from padim_edge_runtime import image_search
 from benchmarks.line_serving import service
 from padim_edge_runtime.detector import Detector
 
@@ -110,8 +111,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
 def frames_of(detector: Detector, folder: Path | None) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
     """Return images in the model's frame."""
     if folder is not None:
-        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg"))[:_FRAMES]
-        return [detector.prepare(path) for path in paths]
+        return [detector.prepare(path) for path in image_search.search(folder).files[:_FRAMES]]
     shape = (*detector.metadata.input_size, 3)
     return [np.random.default_rng(seed).integers(0, 256, shape, np.uint8) for seed in range(_FRAMES)]
 

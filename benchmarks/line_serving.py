@@ -33,6 +33,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import report
+from padim_edge_runtime import image_search
 from padim_edge_runtime.detector import Detector
 
 LATER_MS, SWITCH_MS, READY_S, STOP_S, EXTRA_MB = 5.0, 50.0, 2.0, 2.0, 60.0
@@ -70,7 +71,7 @@ def main() -> None:
     report.print_header("serving", environment)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = sorted(options.images.rglob("*.png")) if options.images else _drawn(folder / "images")
+        files = list(image_search.search(options.images).files) if options.images else _drawn(folder / "images")
         results = [
             posts(folder / "posts", options.model, files, options.posts),
             switches(folder / "switches", options.model, files, options.switches),

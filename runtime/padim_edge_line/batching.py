@@ -1,7 +1,7 @@
 """Judging images of many requests at the same time, beside the line: nothing of it goes on record.
 
 A GPU gets images of several requests in one call. A CPU does not: a batch has other scores than single images, in their
-last digits. There, each image is a call of its own, several at the same time, and has the score that `infer` gives.
+last digits. There, each image is a call of its own, with the score that `infer` gives, and has a core where many wait.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from padim_edge_artifact import ImageError, Metadata
+from padim_edge_line.crowd import Crowd
 from padim_edge_line.errors import BusyError, StoppingError
 from padim_edge_line.products import Product
 from padim_edge_runtime import pipeline
@@ -66,6 +67,7 @@ class Batching:
         self._closed = False
         self._pools: dict[bool, ThreadPoolExecutor] = {}
         self._gathering: dict[str, Gathering] = {}
+        self._crowds: dict[str, Crowd] = {}
         self._local = threading.local()
         self._children: list[DecodingChild] = []
 
@@ -119,7 +121,7 @@ class Batching:
                 workers = self._batch if together else min(cores(), MOST_AT_ONCE)
                 self._pools[together] = ThreadPoolExecutor(workers, "batch")
             pool = self._pools[together]
-            judge = self._gathered(product) if together else product.detector
+            judge = self._gathered(product) if together else self._crowded(product)
             futures = [pool.submit(self._one, judge, product, image, i) for i, image in enumerate(images, 1)]
         for future in futures:
             future.add_done_callback(self._done)
@@ -151,6 +153,12 @@ class Batching:
             largest = product.detector.largest or self._batch
             found = Gathering(product.detector, min(self._batch, largest), self._wait_s)
             self._gathering[product.name] = found
+        return found
+
+    def _crowded(self, product: Product) -> Judge:
+        found = self._crowds.get(product.name)
+        if found is None or found.product is not product:
+            found = self._crowds[product.name] = Crowd(product, lambda: self._waiting)
         return found
 
     def _child(self) -> DecodingChild:

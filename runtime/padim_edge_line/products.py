@@ -39,6 +39,8 @@ class Product:
     """The loaded model, which has passed its self-test."""
     choice: Choice
     """Options of an inspection."""
+    bundled: str | None = None
+    """Name of the product in a bundle; `None` for a model file."""
 
 
 def load(config: ProductConfig, model: Path, threads: int | None) -> Product:
@@ -66,7 +68,7 @@ def load(config: ProductConfig, model: Path, threads: int | None) -> Product:
     choice = Choice(threshold=config.threshold, min_area=config.min_area)
     if bundled is not None:
         digest = detector.metadata.digests.model  # the file changes with the other products
-    return Product(config.name, model, digest, detector.metadata.revision, detector, choice)
+    return Product(config.name, model, digest, detector.metadata.revision, detector, choice, bundled)
 
 
 def model_of(config: ProductConfig, folder: Path, setting: str | None) -> Path:
