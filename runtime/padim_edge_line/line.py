@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from padim_edge_line.record import Mark, Record, images
 from padim_edge_line.record.store import Entry, Written
 from padim_edge_line.row import FAILED, Row
 from padim_edge_runtime.decoding_child import DecodingChild
+from padim_edge_runtime.inspection import Inspection
 from padim_edge_runtime.prefetch import cores
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ __all__ = ["Line", "Picture", "takes_turns"]
 _LATENCIES = 1000
 _PICTURE_EVERY = 0.5
 """Seconds between two pictures of good images of one product for the page."""
+_UNDRAWN = 2
+"""Number of images that may wait to be drawn."""
+_ANSWER_S = 0.02
+"""Seconds from the row to the drawing, in which the answer is on its way."""
 _LOADING = 60.0
 """Seconds that an image waits for its model, which may be on its way."""
 
@@ -55,6 +60,8 @@ class Picture:
     """JPEG, at most 1024 pixels wide and high."""
     drawn: float
     """Time of the drawing, from `time.monotonic`."""
+    arrived: int
+    """Time of the image's arrival in microseconds."""
 
 
 def takes_turns(config: LineConfig) -> bool:
@@ -99,6 +106,8 @@ class Line:
         self.busy_since: dict[int, float] = {}
         """Thread and time of each image in judging, for the watchdog."""
         self._pool = ThreadPoolExecutor(self.workers, "judge")
+        self._drawing = ThreadPoolExecutor(1, "draw")
+        self._undrawn = threading.BoundedSemaphore(_UNDRAWN)
         self._local = threading.local()
         self._children: list[DecodingChild] = []
         self._tasks: set[asyncio.Task[Row]] = set()
@@ -212,7 +221,8 @@ class Line:
         self.loading.stop()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._drawing):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def close(self, seconds: float = 1.0) -> None:
         """Finish, and close the record."""
@@ -249,7 +259,7 @@ class Line:
                 raise LaterError(found.row.error or "")
             row, size = self._kept(arrival, found)
             future = self.record.add(Entry(row, size))
-            self._picture(arrival, found, future if size else None)  # the answer does not wait for it
+            self._picture(arrival, found, future if size else None)
             return found, future
         finally:
             self.busy_since.pop(me, None)
@@ -271,7 +281,11 @@ class Line:
         return replace(found.row, image=ending), size
 
     def _picture(self, arrival: Arrival, found: judging.Judged, kept: Future[Written] | None) -> None:
-        """Draw the overlay for the page, and for a kept image."""
+        """Have the overlay drawn for the page, and for a kept image, if there is one to draw.
+
+        The answer waits for no picture, which takes as long as a model. But where images come faster than pictures can
+        be drawn, the judging waits for them, so that few images are in memory.
+        """
         product, now = found.row.product, time.monotonic()
         last = self._pictures.get(product)
         shown = self.config.server is not None and (
@@ -279,12 +293,31 @@ class Line:
         )
         if found.inspection is None or (kept is None and not shown):
             return
+        if not self._undrawn.acquire(blocking=False):
+            self._draw(arrival, found.inspection, kept)
+            return
+        with suppress(RuntimeError):  # the line has ended
+            self._drawing.submit(self._draw_later, arrival, found.inspection, kept).add_done_callback(self._drawn)
+
+    def _draw_later(self, arrival: Arrival, inspection: Inspection, kept: Future[Written] | None) -> None:
+        """Draw after the answer, which would have to take turns with the drawing."""
+        if kept is not None:
+            wait([kept], _LOADING)
+        time.sleep(_ANSWER_S)
+        self._draw(arrival, inspection, kept)
+
+    def _draw(self, arrival: Arrival, inspection: Inspection, kept: Future[Written] | None) -> None:
         with suppress(OSError, MemoryError):  # the image itself is kept, and the next one may have a picture
-            content = judging.small_overlay(found.inspection)
-            self._pictures[product] = Picture(arrival.key, content, now)
+            content = judging.small_overlay(inspection)
+            last = self._pictures.get(arrival.product)
+            if last is None or last.arrived <= arrival.time:
+                self._pictures[arrival.product] = Picture(arrival.key, content, time.monotonic(), arrival.time)
             if kept is not None:
                 images.save(judging.overlay_of(self.config.folder, arrival), content, durable=False)
                 kept.add_done_callback(lambda done: self.record.enlarge(done, len(content)))
+
+    def _drawn(self, _: Future[None]) -> None:
+        self._undrawn.release()
 
     def _child(self) -> DecodingChild:
         found: DecodingChild | None = getattr(self._local, "child", None)

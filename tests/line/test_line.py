@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from padim_edge_line.loading import STATE
 from padim_edge_line.products import MODEL
 from padim_edge_line.record import Filters
 from padim_edge_runtime.detector import Detector
+from padim_edge_runtime.inspection import Inspection
 
 
 def arrival(number: int, **changes: Any) -> Arrival:
@@ -289,6 +291,36 @@ def test_alarms_are_kept_with_overlay_and_good_ones_now_and_then(tmp_path: Path)
         kept = reader.image(row.seq)
         assert kept is not None
         assert kept.read_bytes() == posted
+
+    run(tmp_path, work)
+
+
+def test_no_answer_waits_for_a_picture_and_few_pictures_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free, begun = threading.Event(), []
+    real = judging.small_overlay
+
+    def held(inspection: Inspection) -> bytes:
+        begun.append(threading.current_thread().name)
+        assert free.wait(60)
+        return real(inspection)
+
+    monkeypatch.setattr(judging, "small_overlay", held)
+
+    async def work(line: Line) -> None:
+        rows = [await line.judge(arrival(number)) for number in (1, 2)]
+        assert all(row.verdict != "good" and row.image for row in rows)
+        assert line.preview("whole") is None, "they are answered before they are drawn"
+        third = asyncio.ensure_future(line.judge(arrival(3)))
+        await eventually(lambda: any(name.startswith("judge") for name in begun))
+        assert not third.done(), "a third one waits, so that few images are in memory"
+        free.set()
+        last = await third
+        for row in (*rows, last):
+            await eventually(lambda row=row: line.record.reader().overlay(row.seq))
+        await eventually(lambda: len(begun) == 3)
+        picture = line.preview("whole")
+        assert picture is not None
+        assert picture.key == last.key, "a picture that was drawn late takes no newer one's place"
 
     run(tmp_path, work)
 
