@@ -29,8 +29,8 @@ import httpx
 import numpy as np
 
 from benchmarks import report
-from padim_edge_runtime import image_search
 from benchmarks.line_serving import service
+from padim_edge_runtime import image_search
 from padim_edge_runtime.detector import Detector
 
 SHARE, TAIL, CLIENTS = 0.95, 3.0, 8
