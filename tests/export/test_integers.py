@@ -344,3 +344,38 @@ def test_a_part_of_one_dimension_has_one_scale() -> None:
     for part in graph.parts:
         assert part.codes is not None
         assert part.codes.scale.shape == (part.dims,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights", "product"),
+    [
+        ("1,16,9,9", (8, 16, 3, 3), "Conv<pads=[1,1,1,1]>"),
+        ("5,64", (64, 8), "MatMul"),
+    ],
+)
+def test_the_largest_codes_of_tensorrt_are_summed_whole(shape: str, weights: tuple[int, ...], product: str) -> None:
+    """Processors with AVX2 but without VNNI add unsigned codes times such weights in 16 bits, and cut off the sum."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["" : 18]> g (float[{shape}] x) => (float[{shape.replace("16", "8", 1)}] z) {{
+            xq = QuantizeLinear(x, one, zero) xd = DequantizeLinear(xq, one, zero) wd = DequantizeLinear(w, one, zero)
+            y = {product}(xd, wd) yq = QuantizeLinear(y, step, zero) z = DequantizeLinear(yq, step, zero) }}"""
+    )
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    draw = np.random.default_rng(0).choice
+    codes = draw([-127, 90, 127], [int(each) for each in shape.split(",")]).astype(np.float32)
+    constants = {
+        "w": draw([-127, 100, 127], weights).astype(np.int8),
+        "one": np.float32(1),
+        "zero": np.int8(0),
+        "step": np.float32(4096),
+    }
+    model.graph.initializer.extend(numpy_helper.from_array(np.array(each), name) for name, each in constants.items())
+    exact = onnxruntime.SessionOptions()
+    exact.add_session_config_entry("session.disable_quant_qdq", "1")  # products in float32
+    content = model.SerializeToString()
+    (expected,) = onnxruntime.InferenceSession(content, exact, providers=["CPUExecutionProvider"]).run(
+        None, {"x": codes}
+    )
+    (found,) = open_session(content, "cpu").session.run(None, {"x": codes})
+    np.testing.assert_array_equal(found, expected)
+    assert np.abs(expected).max() > 20 * 4096

@@ -176,6 +176,9 @@ def _session(
         # Otherwise, the second image gets a block for all of its activations beside what the first one left behind:
         # twice the memory at the same speed.
         options.enable_mem_pattern = False
+        # TensorRT's codes and weights are int8 up to 127. Otherwise, onnxruntime on x86 makes the codes unsigned, and
+        # processors without VNNI then add two products in 16 bits, and silently cut off larger sums.
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
     else:
         # session.disable_cpu_ep_fallback would refuse a model for one small node without a GPU kernel, such as an int8
         # model for the CPU has. So the placement of the nodes is recorded and reported; see `_placement`.
