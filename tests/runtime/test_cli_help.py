@@ -23,8 +23,8 @@ from padim_edge_runtime.devices.providers import DEVICES
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 OWN = ("infer", "inspect", "card", "verify", "bundle", "unbundle", "doctor", "warm", "bench")
 
-HELP_SECONDS = 0.4
-"""Bound on `padim-edge --help`, of processor time: other programs on a machine must not make it fail."""
+HELP_RATIO = 4
+"""Largest processor time of `padim-edge --help`, as a multiple of that of the libraries which draw it."""
 
 
 def shown(*arguments: str) -> str:
@@ -137,12 +137,16 @@ def test_the_version_is_that_of_the_package() -> None:
     assert padim_edge_runtime.__version__ in CliRunner().invoke(app, ["--version"]).stdout
 
 
-def test_help_is_quick() -> None:
-    """The best of some runs, since the first one compiles."""
-    program = "from padim_edge_runtime.cli import main; main()"
-    arguments = "sys.argv = ['padim-edge', '--help']"
-    code = f"import sys, time\n{arguments}\ntry:\n    {program}\nfinally:\n    print(time.process_time())"
+def test_help_takes_little_more_than_its_libraries() -> None:
+    """The best of some runs, since the first one compiles; a ratio, since processors differ and have other work."""
+    libraries = "import typer, typer.rich_utils, rich.markdown, rich.panel, rich.table"
+    help_ = "sys.argv = ['padim-edge', '--help']; from padim_edge_runtime.cli import main; main()"
     cached = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [sys.executable, "-c", code]
-    found = [subprocess.run(command, capture_output=True, text=True, check=True, env=cached).stdout for _ in range(3)]
-    assert min(float(each.splitlines()[-1]) for each in found) < HELP_SECONDS
+
+    def seconds(program: str) -> float:
+        code = f"import sys, time\ntry:\n    {program}\nfinally:\n    print(time.process_time())"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=cached)
+        return float(done.stdout.splitlines()[-1])
+
+    found, least = (min(seconds(program) for _ in range(4)) for program in (help_, libraries))
+    assert found < HELP_RATIO * least
