@@ -31,8 +31,19 @@ def started(python: Path, *arguments: object, mark: str = "", by: Sequence[objec
     command = [*map(str, by), str(python), str(EXAMPLE), *map(str, arguments)]
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RAY_ADDRESS")}
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**environment, MARK: mark}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**environment, MARK: mark},
+        start_new_session=True,
     )
+
+
+def _stopped(process: subprocess.Popen[str]) -> str:
+    """Kill a run with whatever started it, and return what it said."""
+    os.killpg(process.pid, signal.SIGKILL)  # or it would take the cores from every test after this one
+    return process.communicate()[1]
 
 
 def ended(process: subprocess.Popen[str], timeout: float | None = 2 * PATIENCE) -> str:
@@ -40,8 +51,7 @@ def ended(process: subprocess.Popen[str], timeout: float | None = 2 * PATIENCE) 
     try:
         _, said = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        process.kill()  # or it would take the cores from every test after this one
-        raise AssertionError(f"it did not end: {process.communicate()[1]}") from None
+        raise AssertionError(f"it did not end: {_stopped(process)}") from None
     assert process.returncode == 0, said
     assert "Traceback" not in said, said
     return said.splitlines()[-1]
@@ -76,8 +86,7 @@ def wait_for_parts(output: Path, count: int, process: subprocess.Popen[str]) -> 
     while len(list(output.rglob("part-*.parquet"))) < count:
         assert process.poll() is None, process.communicate()[1]
         if time.monotonic() > deadline:
-            process.kill()
-            raise AssertionError(f"Ray takes too long to start: {process.communicate()[1]}")
+            raise AssertionError(f"Ray takes too long to start: {_stopped(process)}")
         time.sleep(0.01)
 
 

@@ -138,7 +138,7 @@ def _objects(system: Any, root: str) -> tuple[list[Image], tuple[str, ...]]:
     names = {path[len(root) :].strip("/"): about for path, about in system.find(root, detail=True).items()}
     images = [_of_object(name, names[name]) for name in sorted(names) if _is_image(name)]
     others = len(names) - len(images)
-    return images, (f"passed over: {others} files, hidden or without the ending of an image",) * bool(others)
+    return images, ((f"passed over: {others} files, hidden or without the ending of an image",) if others else ())
 
 
 def _of_file(path: Path, name: str) -> Image:

@@ -35,6 +35,7 @@ class Crowd:
 
     def __init__(self, product: Product, waiting: Callable[[], int]) -> None:
         self.product = product
+        """The product with its model."""
         self._waiting = waiting
         self._making = threading.Lock()
         self._made = product.detector.device != "cpu" or product.detector.threads == 1 or cores() == 1

@@ -42,6 +42,8 @@ _PICTURE_EVERY = 0.5
 """Seconds between two pictures of good images of one product for the page."""
 _UNDRAWN = 2
 """Number of images that may wait to be drawn."""
+_ROW_S = 60.0
+"""Seconds that a drawing waits for the row, which a full disk holds up."""
 _ANSWER_S = 0.02
 """Seconds from the row to the drawing, in which the answer is on its way."""
 _LOADING = 60.0
@@ -302,7 +304,7 @@ class Line:
     def _draw_later(self, arrival: Arrival, inspection: Inspection, kept: Future[Written] | None) -> None:
         """Draw after the answer, which would have to take turns with the drawing."""
         if kept is not None:
-            wait([kept], _LOADING)
+            wait([kept], _ROW_S)
         time.sleep(_ANSWER_S)
         self._draw(arrival, inspection, kept)
 
