@@ -62,7 +62,7 @@ def test_rows_state_and_availability_reach_the_broker(tmp_path: Path) -> None:
                 await soon(lambda: line.health("mqtt").counts["waiting"] == 0)
 
                 with Subscriber(broker.port) as late:  # gets what is retained
-                    await soon(lambda: late.last(f"{BASE}/state"))
+                    await soon(lambda: late.last(f"{BASE}/state") and late.last(f"{BASE}/bottle/last"))  # in any order
                     assert json.loads(late.last(f"{BASE}/bottle/last")) == told(rows[-1])
                     assert not late.of(f"{BASE}/row")
             await soon(lambda: subscriber.last(f"{BASE}/available") == b"offline")
