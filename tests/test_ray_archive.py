@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,28 @@ def test_a_bucket_is_listed_cut_and_written_by_name_size_and_stamp(python: Path)
         "files": 1,
         "new": True,
     }
+
+
+RACE = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("ray_archive", sys.argv[1])
+archive = sys.modules["ray_archive"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(archive)
+for part in range(3):
+    row = {"path": f"{part}.png", "size": 1, "stamp": "", "verdict": "good"}
+    archive.write(sys.argv[2], f"part-{part}.parquet", archive.encoded([row]))
+assert len(list(archive.finished(sys.argv[2]))) == 3
+"""
+
+
+def test_a_run_that_ends_when_it_has_read_its_parts_ends_well(python: Path, tmp_path: Path) -> None:
+    """Where a thread of Arrow's frees what is Python's after Python's end, one run of fourteen is aborted."""
+
+    def run(number: int) -> int:
+        return subprocess.run([python, "-I", "-c", RACE, EXAMPLE, tmp_path / str(number)], check=False).returncode
+
+    with ThreadPoolExecutor(4) as runs:  # more than the cores, so that threads are late
+        assert set(runs.map(run, range(24))) == {0}
 
 
 @pytest.mark.parametrize("wrong", ["model", "source"])

@@ -9,7 +9,6 @@ gcsfs or adlfs as well.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import logging
 import os
@@ -186,7 +185,9 @@ def finished(folder: str, columns: Sequence[str] = ()) -> Iterator[tuple[Any, ..
     wanted = ["path", "size", "stamp", *columns]
 
     def read(part: str) -> Any:
-        return pyarrow.parquet.read_table(io.BytesIO(system.cat_file(part)), columns=wanted)
+        copy = pa.BufferOutputStream()  # Arrow's threads may free it after Python's end, so it must not be Python's
+        copy.write(system.cat_file(part))
+        return pyarrow.parquet.ParquetFile(pa.BufferReader(copy.getvalue())).read(wanted, use_threads=False)
 
     for table in in_order(read, system.glob(f"{root}/part-*.parquet"), workers=2 * READERS, ahead=4 * READERS):
         for path, size, stamp, *others in zip(*(table[name].to_pylist() for name in wanted), strict=True):
@@ -195,9 +196,9 @@ def finished(folder: str, columns: Sequence[str] = ()) -> Iterator[tuple[Any, ..
 
 def encoded(rows: Sequence[dict[str, Any]]) -> bytes:
     """Write rows as a Parquet file."""
-    content = io.BytesIO()
+    content = pa.BufferOutputStream()
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows, SCHEMA), content, compression="zstd")
-    return content.getvalue()
+    return content.getvalue().to_pybytes()
 
 
 def write(folder: str, name: str, content: bytes) -> None:
@@ -336,8 +337,7 @@ def _told(job: Job, work: Sequence[list[Image]], workers: int) -> Iterator[dict[
     import ray
 
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # a part that fails stops no other one
+    context.enable_progress_bars, context.max_errored_blocks = False, -1  # a part that fails stops no other one
     items = ray.data.from_items([{"part": described(part)} for part in work], override_num_blocks=len(work))
     yield from items.map_batches(
         Judge,
