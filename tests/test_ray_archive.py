@@ -197,7 +197,7 @@ assert len(list(archive.finished(sys.argv[2]))) == 3
 
 
 def test_a_run_that_ends_when_it_has_read_its_parts_ends_well(python: Path, tmp_path: Path) -> None:
-    """Where a thread of Arrow's frees what is Python's after Python's end, one run of fourteen is aborted."""
+    """A thread of Arrow's that frees what is Python's after Python's end aborts the run; that was one of fourteen."""
 
     def run(number: int) -> int:
         return subprocess.run([python, "-I", "-c", RACE, EXAMPLE, tmp_path / str(number)], check=False).returncode
