@@ -77,6 +77,31 @@ def test_a_higher_value_is_warmer() -> None:
     assert warmth[0] < 0 < warmth[-1]
 
 
+def test_the_colours_are_those_of_the_scale_interpolated_for_each_pixel() -> None:
+    """Far values and those below zero are at the ends of the scale."""
+    scale = np.array(
+        [
+            (0.5, 20, 60, 190, 0.0),
+            (0.8, 0, 150, 200, 0.35),
+            (1.0, 255, 210, 0, 0.45),
+            (1.3, 255, 110, 0, 0.6),
+            (2.0, 220, 0, 20, 0.75),
+        ]
+    )
+    pixels = drawn_images.noise(1, (300, 400))
+    levels = np.random.default_rng(2).permutation(np.linspace(-0.1, 2.5, 300 * 400)).reshape(300, 400)
+    levels[0, 0] = 1e30
+    stops, *colours, opacity = scale.T
+    share = np.interp(levels, stops, opacity)[..., None]
+    shades = np.stack([np.interp(levels, stops, colour) for colour in colours], axis=-1)
+    shown = draw(Image.fromarray(pixels), levels * THRESHOLD)
+    above, caption = levels > 1, np.arange(300)[:, None] > 260
+    assert np.abs(shown - (pixels * (1 - share) + shades * share))[~above & ~caption].max() < 0.6
+    inside = above & (shown != 255).any(axis=-1) & ~caption  # the rest is outline
+    assert inside.sum() > 500
+    assert np.abs(shown - (pixels * (1 - share) + shades * share))[inside].max() < 0.6
+
+
 def test_a_region_above_the_threshold_is_outlined_in_white() -> None:
     image_map = np.zeros((100, 100))
     image_map[20:50, 30:70] = THRESHOLD * 1.5
