@@ -1,9 +1,9 @@
 """Runs commands of `padim-edge` in forked children, one after another, under strace that disturbs system calls.
 
 A child starts with everything imported, so hundreds of disturbed runs take minutes. One JSON object per line comes in
-on stdin: `{"cwd", "args", "inject"}`; one goes out on stdout: `{"status", "output", "calls", "printing"}`. `inject` is
-what strace takes, such as `rename:signal=SIGKILL:when=2`, or null to count the calls. `printing` tells whether the call
-that failed was a write to stdout or stderr.
+on stdin: `{"cwd", "args", "inject"}`; one goes out on stdout: `{"status", "output", "calls", "failed", "printing"}`.
+`inject` is what strace takes, such as `rename:signal=SIGKILL:when=2`, or null to count the calls. `failed` tells
+whether a call failed for it, and `printing` whether that was a write to stdout or stderr.
 """
 
 from __future__ import annotations
@@ -72,9 +72,10 @@ def _disturbed(cwd: str, args: list[str], inject: str | None) -> dict[str, objec
                 time.sleep(0.001)
             os.kill(child, signal.SIGCONT)
             _, status = os.waitpid(child, 0)
-        told = any(line.rstrip().endswith("(INJECTED)") and _TOLD.search(line) for line in log.open(errors="replace"))
-        answer = {"status": status, "output": output.read_text(errors="replace"), "calls": _counted(log)}
-        return {**answer, "printing": told}
+        lines = log.read_text(errors="replace").splitlines()
+        failed = [line for line in lines if line.endswith("(INJECTED)")]
+        answer = {"status": status, "output": output.read_text(errors="replace"), "calls": _counted(lines)}
+        return {**answer, "failed": bool(failed), "printing": any(map(_TOLD.search, failed))}
 
 
 def _child(cwd: str, args: list[str], output: Path) -> None:
@@ -101,10 +102,10 @@ def _child(cwd: str, args: list[str], output: Path) -> None:
         os._exit(code)
 
 
-def _counted(log: Path) -> dict[str, int]:
+def _counted(lines: list[str]) -> dict[str, int]:
     """Return for each system call the largest number of times that one thread made it: strace counts by thread."""
     counts: Counter[tuple[str, str]] = Counter()
-    for line in log.read_text(errors="replace").splitlines():
+    for line in lines:
         thread, _, rest = line.partition(" ")
         name = rest.strip().partition("(")[0]
         if name in CALLS:

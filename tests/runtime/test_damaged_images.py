@@ -335,9 +335,9 @@ except ImageError as error:
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_decompression_bomb_is_refused_at_once(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(BOMBS[name])
-    start = time.perf_counter()
+    start = time.process_time()
     assert f"more than {image_files.LARGEST_AREA} pixels" in refusal(tmp_path / name)
-    assert time.perf_counter() - start < BOMB_SECONDS
+    assert time.process_time() - start < BOMB_SECONDS
 
 
 @pytest.mark.parametrize("name", BOMBS)
