@@ -118,7 +118,7 @@ def main() -> None:
         "baseline": IMAGES,
         "allowance": ALLOWANCE,
         "limit": LIMIT,
-        "variants tried": "allowance .5, .75 and 1 with two limits each, on bottle and screw",
+        "variants tried": "three allowances, five limits and three ways of damping, on bottle and screw",
     }
     report.write_json(options.json, "line_drift", environment, settings, results, targets)
 

@@ -25,11 +25,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 NEEDED = ("ray[data]>=2.50", "fsspec", "s3fs", "moto[server]")
 """Packages of the group `archive`, 430 MB, which few users of this package want, and an S3 to test with."""
-BUCKET = """
-import fsspec, importlib.util, json, sys
+LOAD = """
+import importlib.util, sys
 spec = importlib.util.spec_from_file_location("ray_archive", sys.argv[1])
 archive = sys.modules["ray_archive"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(archive)
+"""
+BUCKET = """
+import fsspec, json
 memory = fsspec.filesystem("memory")
 names = ("b/2.png", "b/1.JPG", "a.png", ".hidden/x.png", "notes.txt")
 for name in names:
@@ -170,7 +173,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(python: Path, tmp_path: Path)
 
 def test_a_bucket_is_listed_cut_and_written_by_name_size_and_stamp(python: Path) -> None:
     """Object storage in memory; Ray's workers are other processes, which would not see it."""
-    done = subprocess.run([python, "-I", "-c", BUCKET, EXAMPLE], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-I", "-c", LOAD + BUCKET, EXAMPLE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "names": ["a.png", "b/1.JPG", "b/2.png"],
@@ -185,10 +188,6 @@ def test_a_bucket_is_listed_cut_and_written_by_name_size_and_stamp(python: Path)
 
 
 RACE = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("ray_archive", sys.argv[1])
-archive = sys.modules["ray_archive"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(archive)
 for part in range(3):
     row = {"path": f"{part}.png", "size": 1, "stamp": "", "verdict": "good"}
     archive.write(sys.argv[2], f"part-{part}.parquet", archive.encoded([row]))
@@ -200,7 +199,9 @@ def test_a_run_that_ends_when_it_has_read_its_parts_ends_well(python: Path, tmp_
     """A thread of Arrow's that frees what is Python's after Python's end aborts the run; that was one of fourteen."""
 
     def run(number: int) -> int:
-        return subprocess.run([python, "-I", "-c", RACE, EXAMPLE, tmp_path / str(number)], check=False).returncode
+        return subprocess.run(
+            [python, "-I", "-c", LOAD + RACE, EXAMPLE, tmp_path / str(number)], check=False
+        ).returncode
 
     with ThreadPoolExecutor(4) as runs:  # more than the cores, so that threads are late
         assert set(runs.map(run, range(24))) == {0}

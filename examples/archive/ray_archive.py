@@ -185,7 +185,7 @@ def finished(folder: str, columns: Sequence[str] = ()) -> Iterator[tuple[Any, ..
     wanted = ["path", "size", "stamp", *columns]
 
     def read(part: str) -> Any:
-        copy = pa.BufferOutputStream()  # Arrow's threads may free it after Python's end, so it must not be Python's
+        copy = pa.BufferOutputStream()  # not Python's: Arrow's threads may free it after Python's end, and abort
         copy.write(system.cat_file(part))
         return pyarrow.parquet.ParquetFile(pa.BufferReader(copy.getvalue())).read(wanted, use_threads=False)
 

@@ -15,8 +15,8 @@ from padim_edge_artifact import ImageError
 from padim_edge_runtime import image_files
 from padim_edge_runtime.image_formats import readable
 
-COST = 20
-"""Cost of a bomb at most, in units of unpacking 256 MiB of zeros in the same process; the dearest one costs 9."""
+COST = 14
+"""Cost of a bomb at most, in units of unpacking 256 MiB of zeros in the same process. The dearest one costs 8 to 9."""
 WATCHDOG = 60.0
 """Seconds after which a child is ended, on a busy machine."""
 MOST = 1 << 30

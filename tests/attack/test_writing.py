@@ -36,5 +36,5 @@ def test_a_kill_or_a_failure_at_any_system_call_tears_and_loses_nothing(server: 
             for what in generator.sample(where, min(EACH, len(where))):
                 disturbed(server, source, name, what, how, found)
     assert not found.faults, str(found)
-    assert found.counts["missed"] < found.counts["fail"] / 10, str(found)
+    assert found.counts["missed"] < found.counts["fail"] / 10, str(found)  # only the last calls of one of two threads
     assert found.counts["told"] > len(COMMANDS)  # failures reach the user
